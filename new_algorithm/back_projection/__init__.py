@@ -1,0 +1,1 @@
+"""Back projection: pure functions on arrays, with NumPy and SciPy alone."""

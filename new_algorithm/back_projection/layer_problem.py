@@ -1,0 +1,177 @@
+"""One layer's problem: share a wanted change between the weights and the layer's input.
+
+For inputs H̃ (n, d_in + 1), weights W (d_in, d_out) without the bias, and the wanted change
+Δ (n, d_out) of Z = H̃ W̃, find δW̃ (d_in + 1, d_out) and δH (n, d_in) that minimise
+
+    1/(2n) ‖Δ − H̃ δW̃ − δH W‖²  +  λ_w/2 ‖δW̃‖²  +  λ_h/(2n) ‖δH‖²                       (P)
+
+With G = H̃ᵀH̃/n and K = WᵀW, setting both gradients to zero gives
+
+    (1)  δH = (Δ − H̃ δW̃)(K + λ_h I)⁻¹ Wᵀ
+    (2)  G δW̃ + λ_w δW̃ (I + K/λ_h) = H̃ᵀΔ/n
+    (3)  δW̃ = Q [(Qᵀ H̃ᵀΔ U / n)_ij / (g_i + λ_w (1 + k_j/λ_h))] Uᵀ
+
+where G = Q diag(g) Qᵀ and K = U diag(k) Uᵀ. To see (2): the gradient in δW̃ says
+H̃ᵀE/n = λ_w δW̃ with E = Δ − H̃ δW̃ − δH W, and (1) makes E = (Δ − H̃ δW̃)(I + K/λ_h)⁻¹; multiply
+by (I + K/λ_h) from the right. The operator of (2) is a sum of Kronecker products of symmetric
+positive semidefinite matrices, hence symmetric, and positive definite for λ_w > 0.
+
+Penalties here are absolute, λ_w ≥ 0 and 0 < λ_h ≤ ∞ (∞: the input cannot change, δH = 0).
+`absolute_penalties` makes them from relative ones.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.conjugate_gradients import (
+    CGResult,
+    Operator,
+    conjugate_gradients,
+)
+
+
+def objective(
+    inputs: NDArray,
+    layer: NDArray,
+    wanted: NDArray,
+    lambda_w: float,
+    lambda_h: float,
+    weight_change: NDArray,
+    hidden_change: NDArray,
+) -> float:
+    """Return the value of (P); a hidden change other than zero costs ∞ when λ_h = ∞."""
+    n = len(inputs)
+    left = wanted - inputs @ weight_change - hidden_change @ layer[:-1]
+    moved = np.vdot(hidden_change, hidden_change)
+    hidden_cost = 0.0 if moved == 0 else lambda_h * moved / n
+    weight_cost = lambda_w * np.vdot(weight_change, weight_change)
+    return 0.5 * float(np.vdot(left, left) / n + weight_cost + hidden_cost)
+
+
+def absolute_penalties(
+    inputs: NDArray, layer: NDArray, relative_w: float, relative_h: float
+) -> tuple[float, float]:
+    """Return (λ_w, λ_h) from multiples of the mean eigenvalues of G and of K.
+
+    The mean eigenvalue is trace over order: ‖H̃‖²/(n (d_in + 1)) and ‖W‖²/d_out. In these units
+    one setting serves layers and data sets of any scale. λ_h of a layer whose weights are all
+    zero is kept above zero; such a layer passes nothing down whatever its λ_h.
+    """
+    mean_g = float(np.vdot(inputs, inputs)) / inputs.size
+    lambda_h = relative_h * _mean_eigenvalue_of_k(layer)
+    return relative_w * mean_g, max(lambda_h, float(np.finfo(layer.dtype).tiny))
+
+
+def gram(inputs: NDArray) -> NDArray:
+    """Return G = H̃ᵀH̃/n: (n, d) → (d, d)."""
+    return inputs.T @ inputs / len(inputs)
+
+
+def cross_moment(inputs: NDArray, wanted: NDArray) -> NDArray:
+    """Return H̃ᵀΔ/n: (n, d_in + 1), (n, d_out) → (d_in + 1, d_out)."""
+    return inputs.T @ wanted / len(inputs)
+
+
+def gram_operator(inputs: NDArray, columns: int, iterations: int) -> Operator:
+    """Return V ↦ G V for V with `columns` columns, in the way that is cheaper for `iterations`.
+
+    In multiplications: matrix-free H̃ᵀ(H̃ V)/n takes 2 n d columns each time; the formed G takes
+    n d² once (half of it by symmetry) and d² columns each time.
+    """
+    n, d = inputs.shape
+    matrix_free_cost = 2 * n * d * columns * iterations
+    formed_cost = n * d * d / 2 + d * d * columns * iterations
+    if matrix_free_cost <= formed_cost:
+        return lambda v: inputs.T @ (inputs @ v) / n
+    formed = gram(inputs)
+    return lambda v: formed @ v
+
+
+def weight_operator(
+    apply_gram: Operator, layer: NDArray, lambda_w: float, lambda_h: float
+) -> Operator:
+    """Return the left side of (2), V ↦ G V + λ_w V (I + K/λ_h)."""
+    if np.isinf(lambda_h):
+        return lambda v: apply_gram(v) + lambda_w * v
+    k = layer[:-1].T @ layer[:-1]
+    penalty = lambda_w * (np.eye(len(k), dtype=k.dtype) + k / lambda_h)
+    return lambda v: apply_gram(v) + v @ penalty
+
+
+def weight_change_by_cg(
+    inputs: NDArray,
+    layer: NDArray,
+    wanted: NDArray,
+    lambda_w: float,
+    lambda_h: float,
+    *,
+    max_iterations: int | None = None,
+    **options: Any,
+) -> CGResult:
+    """Solve (2) for δW̃ by conjugate gradients; `options` go to `conjugate_gradients`."""
+    if max_iterations is None:  # one a distinct eigenvalue would do in exact arithmetic
+        max_iterations = 10 * layer.size
+    expected = min(max_iterations, layer.size)
+    apply_gram = gram_operator(inputs, layer.shape[1], expected)
+    return conjugate_gradients(
+        weight_operator(apply_gram, layer, lambda_w, lambda_h),
+        cross_moment(inputs, wanted),
+        max_iterations=max_iterations,
+        **options,
+    )
+
+
+def weight_change_exact(
+    inputs: NDArray, layer: NDArray, wanted: NDArray, lambda_w: float, lambda_h: float
+) -> NDArray:
+    """Solve (2) for δW̃ by the exact form (3): two symmetric eigendecompositions.
+
+    With λ_w = 0 the least-norm solution is returned: directions in which G has no weight,
+    g_i ≤ d ε max g, are left alone.
+    """
+    g, q = _spectrum(gram(inputs))
+    k, u = _spectrum(layer[:-1].T @ layer[:-1])
+    eigenvalues = g[:, None] + lambda_w * (1 + k / lambda_h)
+    inverse = _inverse_above(eigenvalues, len(g) * np.finfo(g.dtype).eps * g.max())
+    return q @ (inverse * (q.T @ cross_moment(inputs, wanted) @ u)) @ u.T
+
+
+def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
+    """Return δH of (1) from what the weights left over, Δ − H̃ δW̃: (n, d_out) → (n, d_in)."""
+    if np.isinf(lambda_h):
+        return np.zeros((len(left), len(layer) - 1), left.dtype)
+    return left @ _damped_inverse_times_transpose(layer[:-1], lambda_h)
+
+
+def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
+    """Return (k̄ + λ_h) δH, what the layer below is asked to change, k̄ the mean eigenvalue of K.
+
+    δH itself vanishes like 1/λ_h. In this scale it tends to (Δ − H̃ δW̃) Wᵀ, the back-propagated
+    residual, as λ_h → ∞, and to k̄ times the Gauss–Newton target as λ_h → 0.
+    """
+    if np.isinf(lambda_h):
+        return left @ layer[:-1].T
+    scale = _mean_eigenvalue_of_k(layer) + lambda_h
+    return left @ (scale * _damped_inverse_times_transpose(layer[:-1], lambda_h))
+
+
+def _mean_eigenvalue_of_k(layer: NDArray) -> float:
+    return float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1]
+
+
+def _damped_inverse_times_transpose(w: NDArray, lambda_h: float) -> NDArray:
+    # (WᵀW + λ_h I)⁻¹ Wᵀ, (d_out, d_in), on the range of WᵀW: a λ_h below rounding gives W⁺
+    k, u = _spectrum(w.T @ w)
+    inverse = _inverse_above(k + lambda_h, len(k) * np.finfo(k.dtype).eps * k.max())
+    return (u * inverse) @ (u.T @ w.T)
+
+
+def _spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:
+    values, vectors = np.linalg.eigh(symmetric)
+    return np.maximum(values, 0), vectors  # positive semidefinite up to rounding
+
+
+def _inverse_above(values: NDArray, floor: float) -> NDArray:
+    return np.divide(1, values, where=values > floor, out=np.zeros_like(values))

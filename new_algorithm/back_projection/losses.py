@@ -1,0 +1,97 @@
+"""Losses at the output: their value, the residual R that is projected back, and the accuracy.
+
+Each loss is a mean over the n rows, and R (n, m) is minus n times its gradient in the output F,
+so that H̃ᵀR/n is the direction of steepest descent in the output layer's weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Loss:
+    """value(F, y) → float; residual(F, y) → R like F; accuracy(F, y) → share in [0, 1] or None.
+
+    unit: what the value is measured in (nats, or the squared unit of the targets).
+    """
+
+    name: str
+    unit: str
+    value: Callable[[NDArray, NDArray], float]
+    residual: Callable[[NDArray, NDArray], NDArray]
+    accuracy: Callable[[NDArray, NDArray], float] | None
+
+
+def _squared_value(output: NDArray, targets: NDArray) -> float:
+    # 1/(2n) ‖Y − F‖²
+    return float(np.square(targets - output, dtype=np.float64).sum() / (2 * len(output)))
+
+
+def _squared_residual(output: NDArray, targets: NDArray) -> NDArray:
+    return targets - output
+
+
+def softmax(output: NDArray) -> NDArray:
+    """Return exp(F_ij) / Σ_k exp(F_ik), less the row's maximum first so that nothing overflows."""
+    exponentials = np.exp(output - output.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _softmax_value(output: NDArray, labels: NDArray) -> float:
+    # mean of log Σ_k exp(F_ik) − F_iy. The logarithm is of a sum that is at least 1, never of a
+    # probability: nothing needs clipping, and the value is torch's cross_entropy.
+    shifted = output.astype(np.float64) - output.max(axis=1, keepdims=True)
+    at_label = shifted[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(shifted).sum(axis=1)) - at_label).mean())
+
+
+def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
+    # R = Y − softmax(F), Y the one-hot rows of the labels
+    residual = -softmax(output)
+    residual[np.arange(len(labels)), labels] += 1
+    return residual
+
+
+def _softmax_accuracy(output: NDArray, labels: NDArray) -> float:
+    return float((output.argmax(axis=1) == labels).mean())
+
+
+def sigmoid(output: NDArray) -> NDArray:
+    """Return 1 / (1 + exp(−F)), written with tanh, which saturates where exp would overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * output))
+
+
+def _logistic_value(output: NDArray, labels: NDArray) -> float:
+    # mean of log(1 + exp(F)) − y F
+    logits = output[:, 0].astype(np.float64)
+    return float((np.logaddexp(0, logits) - labels * logits).mean())
+
+
+def _logistic_residual(output: NDArray, labels: NDArray) -> NDArray:
+    return labels.astype(output.dtype)[:, None] - sigmoid(output)
+
+
+def _logistic_accuracy(output: NDArray, labels: NDArray) -> float:
+    return float(((output[:, 0] > 0) == (labels == 1)).mean())
+
+
+SQUARED = Loss("squared", "squared target units", _squared_value, _squared_residual, None)
+SOFTMAX = Loss(
+    "softmax cross-entropy", "nats", _softmax_value, _softmax_residual, _softmax_accuracy
+)
+LOGISTIC = Loss("logistic", "nats", _logistic_value, _logistic_residual, _logistic_accuracy)
+
+
+def loss_for(num_classes: int | None, num_targets: int = 1) -> tuple[Loss, int]:
+    """Return the loss of a task and the width of the output that it needs.
+
+    num_classes: None for regression (with `num_targets` columns), 2 for logistic, more: softmax.
+    """
+    if num_classes is None:
+        return SQUARED, num_targets
+    if num_classes == 2:
+        return LOGISTIC, 1
+    return SOFTMAX, num_classes

@@ -1,0 +1,121 @@
+"""One sweep of back projection: the residual travels from the output to the input.
+
+    Δ_L = R;   for l = L … 1: solve (P) at layer l, then Δ_{l−1} = relu_target(passed-down δH)
+
+Each layer is solved with the weights as they were before the sweep (simultaneous order).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.conjugate_gradients import CGResult
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
+from new_algorithm.back_projection.layer_problem import (
+    absolute_penalties,
+    cross_moment,
+    passed_down,
+    weight_change_by_cg,
+    weight_change_exact,
+)
+
+
+class NumericalError(ArithmeticError):
+    """A layer, counted from 1, whose numbers or solve went wrong."""
+
+    def __init__(self, layer: int, what: str):
+        super().__init__(f"layer {layer}: {what}")
+        self.layer = layer
+
+
+@dataclass(frozen=True)
+class LayerStep:
+    """δW̃ like the layer's weights, the absolute λ_h in force, and the CG solve if there was one."""
+
+    weight_change: NDArray
+    lambda_h: float
+    cg: CGResult | None = None
+
+
+LayerSolver = Callable[[NDArray, NDArray, NDArray], LayerStep]  # (H̃, W̃, Δ) → step
+ReluTarget = Callable[[NDArray, NDArray], NDArray]  # (passed down, H̃) → wanted change of Z
+
+
+@dataclass(frozen=True)
+class CGSolver:
+    """Solve (P) by conjugate gradients on (2), with penalties relative to the layer's own Grams."""
+
+    lambda_w: float
+    lambda_h: float
+    rtol: float = 1e-8
+    max_iterations: int | None = None
+
+    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
+        lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
+        options = {"rtol": self.rtol, "max_iterations": self.max_iterations}
+        cg = weight_change_by_cg(inputs, layer, wanted, lambda_w, lambda_h, **options)
+        return LayerStep(cg.solution, lambda_h, cg)
+
+
+@dataclass(frozen=True)
+class ExactSolver:
+    """Solve (P) by the exact form (3), with penalties relative to the layer's own Grams."""
+
+    lambda_w: float
+    lambda_h: float
+
+    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
+        lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
+        change = weight_change_exact(inputs, layer, wanted, lambda_w, lambda_h)
+        return LayerStep(change, lambda_h)
+
+
+@dataclass(frozen=True)
+class EigenbasisSolver:
+    """Solve the input layer, given in the coordinates of an eigenbasis, with its whole Gram."""
+
+    basis: Eigenbasis
+    lambda_w: float
+
+    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
+        damped = self.basis.values + self.lambda_w * self.basis.mean_eigenvalue
+        return LayerStep(cross_moment(inputs, wanted) / damped[:, None], np.inf)
+
+
+def sweep(
+    weights: Sequence[NDArray],
+    activations: Sequence[NDArray],
+    residual: NDArray,
+    solvers: Sequence[LayerSolver],
+    relu_target: ReluTarget,
+) -> list[LayerStep]:
+    """Return the steps of layers 1 … L; the weights are left as they are.
+
+    activations: H̃_0 … H̃_{L−1} from `network.forward`; residual: R (n, d_L). With a batch in
+    place of all rows this is the minibatch sweep.
+    Raises NumericalError where a solve fails or a change is not finite.
+    """
+    for index, array in enumerate([*activations[1:], residual]):
+        _require_finite(array, index + 1, "its output is not finite")
+    steps: list[LayerStep] = []
+    wanted = residual
+    for index in reversed(range(len(weights))):
+        inputs, layer = activations[index], weights[index]
+        step = solvers[index](inputs, layer, wanted)
+        if step.cg is not None and step.cg.status in ("nonpositive_curvature", "not_finite"):
+            raise NumericalError(index + 1, f"conjugate gradients ended with {step.cg.status}")
+        _require_finite(step.weight_change, index + 1, "its weight change is not finite")
+        steps.insert(0, step)
+        if index > 0:
+            left = wanted - inputs @ step.weight_change
+            wanted = relu_target(passed_down(left, layer, step.lambda_h), inputs)
+    return steps
+
+
+def _require_finite(array: NDArray, layer: int, complaint: str) -> None:
+    # One pass and no temporary: a sum of squares is finite only if every entry is.
+    flat = array.ravel()
+    if not np.isfinite(flat @ flat):
+        raise NumericalError(layer, complaint)

@@ -1,0 +1,85 @@
+"""Losses against torch: value and accuracy as they are, the residual against autograd."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, loss_for
+
+CASES = {
+    "squared": (SQUARED, (7, 3), lambda f, y: 0.5 * (y - f).square().sum() / len(f)),
+    "softmax": (SOFTMAX, (7, 4), functional.cross_entropy),
+    "logistic": (
+        LOGISTIC,
+        (7, 1),
+        lambda f, y: functional.binary_cross_entropy_with_logits(f[:, 0], y.double()),
+    ),
+}
+
+
+def case(name, scale=1.0):
+    loss, shape, torch_loss = CASES[name]
+    rng = np.random.default_rng(0)
+    output = scale * rng.standard_normal(shape)
+    if name == "squared":
+        targets = rng.standard_normal(shape)
+    else:
+        targets = rng.integers(0, max(2, shape[1]), shape[0])
+    return loss, torch_loss, output, targets
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("name", CASES)
+def test_value_agrees_with_torch(name, scale):
+    loss, torch_loss, output, targets = case(name, scale)
+    expected = torch_loss(torch.from_numpy(output), torch.from_numpy(targets)).item()
+    assert loss.value(output, targets) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("name", CASES)
+def test_residual_is_minus_n_times_the_gradient(name, scale):
+    loss, torch_loss, output, targets = case(name, scale)
+    leaf = torch.tensor(output, requires_grad=True)
+    torch_loss(leaf, torch.from_numpy(targets)).backward()
+    np.testing.assert_allclose(
+        loss.residual(output, targets), -len(output) * leaf.grad.numpy(), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_residual_agrees_with_finite_differences(name):
+    loss, _, output, targets = case(name)
+    step = 1e-6
+    for index in np.ndindex(output.shape):
+        up, down = output.copy(), output.copy()
+        up[index] += step
+        down[index] -= step
+        slope = (loss.value(up, targets) - loss.value(down, targets)) / (2 * step)
+        assert -len(output) * slope == pytest.approx(
+            loss.residual(output, targets)[index], abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32_residual_stays_float32_and_finite_for_huge_outputs(name):
+    loss, _, output, targets = case(name, scale=1e30)
+    residual = loss.residual(
+        output.astype(np.float32), targets.astype(np.float32) if name == "squared" else targets
+    )
+    assert residual.dtype == np.float32
+    assert np.isfinite(residual).all()
+
+
+def test_accuracy_counts_correct_rows():
+    scores = np.array([[0.1, 0.9], [2.0, -1.0], [0.0, 0.5]])
+    assert SOFTMAX.accuracy(scores, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+    assert LOGISTIC.accuracy(scores[:, 1:], np.array([1, 1, 0])) == pytest.approx(1 / 3)
+    assert SQUARED.accuracy is None
+
+
+def test_loss_follows_the_task():
+    assert loss_for(None, 3) == (SQUARED, 3)
+    assert loss_for(2) == (LOGISTIC, 1)
+    assert loss_for(10) == (SOFTMAX, 10)
