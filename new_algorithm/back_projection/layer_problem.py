@@ -60,8 +60,9 @@ def absolute_penalties(
     zero is kept above zero; such a layer passes nothing down whatever its λ_h.
     """
     mean_g = float(np.vdot(inputs, inputs)) / inputs.size
-    lambda_h = relative_h * _mean_eigenvalue_of_k(layer)
-    return relative_w * mean_g, max(lambda_h, float(np.finfo(layer.dtype).tiny))
+    tiny = float(np.finfo(layer.dtype).tiny)
+    mean_k = max(_mean_eigenvalue_of_k(layer), tiny)  # ∞ times it stays ∞
+    return relative_w * mean_g, max(relative_h * mean_k, tiny)
 
 
 def gram(inputs: NDArray) -> NDArray:

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 class Loss:
     """value(F, y) → float; residual(F, y) → R like F; accuracy(F, y) → share in [0, 1] or None.
 
-    unit: what the value is measured in (nats, or the squared unit of the targets).
+    unit: what the value is measured in; None where that is the square of the targets' own unit.
     """
 
     name: str
-    unit: str
+    unit: str | None
     value: Callable[[NDArray, NDArray], float]
     residual: Callable[[NDArray, NDArray], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
+
+    def evaluate(self, output: NDArray, targets: NDArray) -> tuple[float, float | None]:
+        """Return (value, accuracy), the accuracy None for regression."""
+        return self.value(output, targets), self.accuracy and self.accuracy(output, targets)
 
 
 def _squared_value(output: NDArray, targets: NDArray) -> float:
@@ -78,20 +82,20 @@ def _logistic_accuracy(output: NDArray, labels: NDArray) -> float:
     return float(((output[:, 0] > 0) == (labels == 1)).mean())
 
 
-SQUARED = Loss("squared", "squared target units", _squared_value, _squared_residual, None)
+SQUARED = Loss("squared", None, _squared_value, _squared_residual, None)
 SOFTMAX = Loss(
     "softmax cross-entropy", "nats", _softmax_value, _softmax_residual, _softmax_accuracy
 )
 LOGISTIC = Loss("logistic", "nats", _logistic_value, _logistic_residual, _logistic_accuracy)
 
 
-def loss_for(num_classes: int | None, num_targets: int = 1) -> tuple[Loss, int]:
+def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:
     """Return the loss of a task and the width of the output that it needs.
 
-    num_classes: None for regression (with `num_targets` columns), 2 for logistic, more: softmax.
+    num_classes: None for regression on targets (n, m), 2 for logistic, more for softmax.
     """
     if num_classes is None:
-        return SQUARED, num_targets
+        return SQUARED, targets.shape[1]
     if num_classes == 2:
         return LOGISTIC, 1
     return SOFTMAX, num_classes

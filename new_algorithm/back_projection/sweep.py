@@ -32,8 +32,13 @@ class NumericalError(ArithmeticError):
 
 @dataclass(frozen=True)
 class LayerStep:
-    """δW̃ like the layer's weights, the absolute λ_h in force, and the CG solve if there was one."""
+    """How one layer took part in a sweep.
 
+    wanted: Δ (n, d_out), what was asked of Z. weight_change: δW̃ like W̃. lambda_h: the absolute
+    λ_h in force. cg: the conjugate-gradient solve, if there was one.
+    """
+
+    wanted: NDArray
     weight_change: NDArray
     lambda_h: float
     cg: CGResult | None = None
@@ -56,7 +61,7 @@ class CGSolver:
         lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
         options = {"rtol": self.rtol, "max_iterations": self.max_iterations}
         cg = weight_change_by_cg(inputs, layer, wanted, lambda_w, lambda_h, **options)
-        return LayerStep(cg.solution, lambda_h, cg)
+        return LayerStep(wanted, cg.solution, lambda_h, cg)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class ExactSolver:
     def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
         lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
         change = weight_change_exact(inputs, layer, wanted, lambda_w, lambda_h)
-        return LayerStep(change, lambda_h)
+        return LayerStep(wanted, change, lambda_h)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class EigenbasisSolver:
 
     def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
         damped = self.basis.values + self.lambda_w * self.basis.mean_eigenvalue
-        return LayerStep(cross_moment(inputs, wanted) / damped[:, None], np.inf)
+        return LayerStep(wanted, cross_moment(inputs, wanted) / damped[:, None], np.inf)
 
 
 def sweep(
@@ -112,6 +117,22 @@ def sweep(
             left = wanted - inputs @ step.weight_change
             wanted = relu_target(passed_down(left, layer, step.lambda_h), inputs)
     return steps
+
+
+def cg_iterations(steps: Sequence[LayerStep]) -> list[float]:
+    """Return the iterations of each layer's solve, NaN where it was solved in another way."""
+    return [np.nan if step.cg is None else step.cg.iterations for step in steps]
+
+
+def stalled_layers(steps: Sequence[LayerStep]) -> list[int]:
+    """Return the layers, from 1, whose solve ended at its cap no nearer to zero than it began."""
+    return [
+        number
+        for number, step in enumerate(steps, start=1)
+        if step.cg is not None
+        and step.cg.status == "max_iterations"
+        and step.cg.residual_norms[-1] >= step.cg.residual_norms[0]
+    ]
 
 
 def _require_finite(array: NDArray, layer: int, complaint: str) -> None:

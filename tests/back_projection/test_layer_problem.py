@@ -236,10 +236,11 @@ def test_relative_units_are_mean_eigenvalues():
     assert lambda_h == pytest.approx(3 * np.linalg.eigvalsh(k).mean())
 
 
-def test_layer_of_zero_weights_passes_nothing_down():
+@pytest.mark.parametrize("relative_h", [1e-3, 1.0, np.inf])
+def test_layer_of_zero_weights_passes_nothing_down(relative_h):
     inputs, layer, wanted = problem("tall")
     layer = np.zeros_like(layer)
-    lambda_w, lambda_h = absolute_penalties(inputs, layer, 1.0, 1.0)
+    lambda_w, lambda_h = absolute_penalties(inputs, layer, 1.0, relative_h)
     assert lambda_h > 0
     cg = weight_change_by_cg(inputs, layer, wanted, lambda_w, lambda_h)
     assert cg.status == "converged"

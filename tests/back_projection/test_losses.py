@@ -80,6 +80,7 @@ def test_accuracy_counts_correct_rows():
 
 
 def test_loss_follows_the_task():
-    assert loss_for(None, 3) == (SQUARED, 3)
-    assert loss_for(2) == (LOGISTIC, 1)
-    assert loss_for(10) == (SOFTMAX, 10)
+    labels = np.zeros(5, np.int64)
+    assert loss_for(None, np.zeros((5, 3))) == (SQUARED, 3)
+    assert loss_for(2, labels) == (LOGISTIC, 1)
+    assert loss_for(10, labels) == (SOFTMAX, 10)

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch.nn import functional
 
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights, predict
 from new_algorithm.back_projection.relu_targets import mask, project
 from new_algorithm.back_projection.sweep import (
     CGSolver,
     ExactSolver,
+    EigenbasisSolver,
     LayerStep,
     NumericalError,
+    cg_iterations,
+    stalled_layers,
     sweep,
 )
 
@@ -123,7 +127,30 @@ def test_non_finite_change_is_named_with_its_layer():
     weights, inputs, labels = classification()
 
     def broken(inputs, layer, wanted):
-        return LayerStep(np.full_like(layer, np.inf), np.inf)
+        return LayerStep(wanted, np.full_like(layer, np.inf), np.inf)
 
     with pytest.raises(NumericalError, match="layer 2: its weight change is not finite"):
         one_sweep(weights, inputs, labels, [CGSolver(0.1, 1.0), broken])
+
+
+def test_solves_are_counted_and_a_stalled_one_is_named():
+    # G = diag(1 … 10⁴) and H̃ᵀΔ/n = 1: the residual rises during the first iterations
+    spectrum = np.logspace(0, 4, 20)
+    inputs = np.sqrt(20 * spectrum) * np.eye(20)
+    wanted = inputs @ (1 / spectrum)[:, None]
+    layer = np.zeros((20, 1))
+    capped = CGSolver(1e-12, np.inf, max_iterations=2)(inputs, layer, wanted)
+    solved = CGSolver(1e-12, np.inf)(inputs, layer, wanted)
+    exact = ExactSolver(1e-12, np.inf)(inputs, layer, wanted)
+    steps = [solved, capped, exact]
+    assert stalled_layers(steps) == [2]
+    np.testing.assert_array_equal(cg_iterations(steps), [solved.cg.iterations, 2, np.nan])
+
+
+def test_eigenbasis_step_reports_its_problem():
+    rng = np.random.default_rng(0)
+    x, wanted = rng.standard_normal((20, 5)), rng.standard_normal((20, 3))
+    basis = leading_eigenbasis(x, 6)
+    step = EigenbasisSolver(basis, 1.0)(basis.project(x), np.zeros((6, 3)), wanted)
+    assert step.wanted is wanted
+    assert np.isinf(step.lambda_h)

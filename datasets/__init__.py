@@ -1,0 +1,7 @@
+"""Data sets by name, verified, scaled and split, each as one `Dataset`."""
+
+from datasets.dataset import Dataset
+from datasets.from_flags import load_from_flags
+from datasets.load import check_name, load_dataset, training_rows
+
+__all__ = ["Dataset", "check_name", "load_dataset", "load_from_flags", "training_rows"]

@@ -1,0 +1,65 @@
+"""A tiny stand-in for MNIST: the code under test is told its shapes and hashes."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from datasets.dataset import hash_arrays
+from datasets.mnist_files import ExpectedArray
+
+IDX_NAMES = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_folder_of_the_developer(monkeypatch):
+    monkeypatch.delenv("BACK_PROJECTION_DATASETS", raising=False)
+
+
+@pytest.fixture
+def tiny():
+    rng = np.random.default_rng(0)
+    return {
+        "x_train": rng.integers(0, 256, (12, 4, 3), dtype=np.uint8),
+        "y_train": rng.integers(0, 10, 12, dtype=np.uint8),
+        "x_test": rng.integers(0, 256, (5, 4, 3), dtype=np.uint8),
+        "y_test": rng.integers(0, 10, 5, dtype=np.uint8),
+    }
+
+
+@pytest.fixture
+def expected(tiny):
+    hashes = hash_arrays(tiny)
+    return {key: ExpectedArray(array.shape, hashes[key]) for key, array in tiny.items()}
+
+
+@pytest.fixture
+def idx_files(tiny):
+    """File name -> bytes of the four uncompressed IDX files."""
+    return {
+        IDX_NAMES[key]: struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        + array.tobytes()
+        for key, array in tiny.items()
+    }
+
+
+@pytest.fixture
+def zipped_idx_files(idx_files):
+    return {f"{name}.gz": gzip.compress(content) for name, content in idx_files.items()}
+
+
+@pytest.fixture
+def save_files():
+    def save(folder, files):
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return folder
+
+    return save

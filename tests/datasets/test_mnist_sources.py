@@ -1,0 +1,161 @@
+import logging
+
+import numpy as np
+import pytest
+
+from datasets.fetch_error import FetchError
+from datasets.mnist_sources import FETCHES, find_mnist
+from new_algorithm.lab.errors import UserError
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own").mkdir()
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def folder_with(tmp_path):
+    def save(name, arrays):
+        (tmp_path / name).mkdir(exist_ok=True)
+        np.savez(tmp_path / name / "mnist.npz", **arrays)
+        return tmp_path / name
+
+    return save
+
+
+def never(folder, expected):
+    raise AssertionError("this source must not be asked")
+
+
+def failing(reason):
+    def fetch(folder, expected):
+        raise FetchError(reason)
+
+    return fetch
+
+
+def altered(tiny):
+    return tiny | {"x_train": tiny["x_train"] ^ 1}
+
+
+def test_data_dir_comes_before_everything(own, tiny, expected, folder_with, monkeypatch):
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder_with("named", tiny)))
+    folder_with("own", tiny)
+    given = folder_with("given", tiny)
+    source, _ = find_mnist(given, own_folder=own, expected=expected, fetches={"net": never})
+    assert source == str(given / "mnist.npz")
+
+
+def test_the_environment_comes_before_the_own_folder(own, tiny, expected, folder_with, monkeypatch):
+    named = folder_with("named", tiny)
+    folder_with("own", tiny)
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
+    source, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    assert source == str(named / "mnist.npz")
+
+
+def test_the_own_folder_comes_before_the_network(own, tiny, expected, folder_with, caplog):
+    folder_with("own", tiny)
+    with caplog.at_level(logging.INFO):
+        source, arrays = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    assert source == str(own / "mnist.npz")
+    assert source in caplog.text
+    np.testing.assert_array_equal(arrays["x_train"], tiny["x_train"])
+
+
+def test_an_explicit_data_dir_without_mnist_is_never_replaced(
+    own, tmp_path, tiny, expected, folder_with, monkeypatch
+):
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder_with("named", tiny)))
+    folder_with("own", tiny)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match="bare: no MNIST there"):
+        find_mnist(tmp_path / "bare", own_folder=own, expected=expected, fetches={"net": never})
+
+
+def test_an_environment_folder_without_mnist_is_one_notice(
+    own, tmp_path, tiny, expected, folder_with, monkeypatch, caplog
+):
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(tmp_path / "bare"))
+    folder_with("own", tiny)
+    source, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    assert source == str(own / "mnist.npz")
+    notices = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(notices) == 1
+    assert "bare" in notices[0].getMessage()
+
+
+@pytest.mark.parametrize("place", ["given", "named", "own"])
+def test_an_altered_file_is_refused_instead_of_passed_over(
+    own, tmp_path, tiny, expected, folder_with, monkeypatch, place
+):
+    folder_with("own", tiny)
+    spoilt = folder_with(place, altered(tiny))
+    if place == "named":
+        monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(spoilt))
+    with pytest.raises(UserError, match=f"{place}.*altered"):
+        find_mnist(
+            spoilt if place == "given" else None,
+            own_folder=own,
+            expected=expected,
+            fetches={"net": never},
+        )
+
+
+def test_the_first_fetch_that_works_is_kept(own, tiny, expected, caplog):
+    fetches = {"a": failing("down"), "b": lambda folder, expected: tiny, "c": never}
+    source, arrays = find_mnist(own_folder=own, expected=expected, fetches=fetches)
+    np.testing.assert_array_equal(arrays["y_test"], tiny["y_test"])
+    assert source == f"b, kept as {own / 'mnist.npz'}"
+    assert "a failed (down)" in caplog.text
+    assert [path.name for path in own.iterdir()] == ["mnist.npz"]
+    again, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    assert again == str(own / "mnist.npz")
+
+
+def test_fetched_arrays_are_verified(own, tiny, expected):
+    fetches = {"liar": lambda folder, expected: altered(tiny), "b": lambda folder, expected: tiny}
+    source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
+    assert source.startswith("b")
+
+
+def test_the_temporary_folder_of_a_fetch_is_removed(own, tiny, expected):
+    used = []
+
+    def littering(folder, expected):
+        used.append(folder)
+        (folder / "litter").write_text("x")
+        raise FetchError("down")
+
+    with pytest.raises(UserError):
+        find_mnist(own_folder=own, expected=expected, fetches={"a": littering})
+    assert not used[0].exists()
+    assert list(own.iterdir()) == []
+
+
+def test_when_all_fail_one_line_says_why_and_what_to_do(own, expected):
+    fetches = {"a": failing("answered 403"), "b": failing("no answer")}
+    with pytest.raises(UserError) as failure:
+        find_mnist(own_folder=own, expected=expected, fetches=fetches)
+    message = str(failure.value)
+    assert "a (answered 403); b (no answer)" in message
+    assert f"into {own}" in message
+    assert "BACK_PROJECTION_DATASETS" in message
+    assert "\n" not in message
+
+
+def test_what_cannot_be_kept_is_still_used(own, tiny, expected, monkeypatch, caplog):
+    def full_disk(path, **arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("datasets.mnist_sources.save_npz", full_disk)
+    fetches = {"a": lambda folder, expected: tiny}
+    source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
+    assert source == "a"
+    assert "No space left" in caplog.text
+
+
+def test_mirrors_come_before_torchvision_and_the_wheel_comes_last():
+    kinds = [name.split()[1] if name.startswith("the ") else name for name in FETCHES]
+    assert kinds == ["mirror", "mirror", "mirror", "torchvision", "wheel"]

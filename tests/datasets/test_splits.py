@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.splits import Split
+from new_algorithm.lab.errors import UserError
+
+limits = st.none() | st.integers(1, 100)
+
+
+def numbered_rows(train, test):
+    return {
+        "x_train": np.arange(train)[:, None],
+        "y_train": np.arange(train),
+        "x_test": -np.arange(1, test + 1)[:, None],
+        "y_test": -np.arange(1, test + 1),
+    }
+
+
+@settings(deadline=None)
+@given(st.integers(6, 80), st.integers(1, 30), st.sampled_from(["test", "validation"]), limits)
+def test_training_rows_foretells_what_is_trained_on(train, test, held_out, limit):
+    split = Split(held_out, limit)
+    arrays = split.limit(split.hold_out(numbered_rows(train, test)))
+    assert split.training_rows(train) == len(arrays["x_train"]) == len(arrays["y_train"])
+
+
+def test_validation_is_the_last_sixth_of_the_training_rows_and_the_test_set_is_gone():
+    arrays = Split("validation").hold_out(numbered_rows(train=60, test=7))
+    np.testing.assert_array_equal(arrays["y_train"], np.arange(50))
+    np.testing.assert_array_equal(arrays["y_test"], np.arange(50, 60))
+    np.testing.assert_array_equal(arrays["x_test"][:, 0], np.arange(50, 60))
+
+
+def test_mnists_validation_set_has_10000_rows():
+    assert Split("validation").training_rows(60_000) == 50_000
+
+
+def test_limits_take_the_first_rows_after_the_hold_out():
+    split = Split("validation", train_limit=3, test_limit=2)
+    arrays = split.limit(split.hold_out(numbered_rows(train=60, test=7)))
+    np.testing.assert_array_equal(arrays["y_train"], [0, 1, 2])
+    np.testing.assert_array_equal(arrays["y_test"], [50, 51])
+
+
+def test_a_limit_beyond_the_data_takes_all():
+    assert Split(train_limit=1000).training_rows(12) == 12
+
+
+@pytest.mark.parametrize("limits", [{"train_limit": 0}, {"test_limit": 0}, {"train_limit": -5}])
+def test_limits_below_one_are_refused(limits):
+    (name,) = limits
+    with pytest.raises(UserError, match=name):
+        Split(**limits)
+
+
+def test_unknown_held_out_is_refused():
+    with pytest.raises(UserError, match=r"'train'.*test or validation"):
+        Split(held_out="train")
+
+
+def test_too_few_rows_for_a_validation_set_are_refused():
+    with pytest.raises(UserError, match="5 training rows"):
+        Split("validation").training_rows(5)
