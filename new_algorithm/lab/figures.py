@@ -1,0 +1,92 @@
+"""Figures of one run, drawn from its recorded files alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from new_algorithm.lab.curves import (
+    draw_curve,
+    label_epochs,
+    legend_beside,
+    log_where_wide,
+    save_figure,
+)
+from new_algorithm.lab.history import Series, held_out_name, read_series
+from new_algorithm.lab.house_style import house_style
+from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.record_json import read_record
+
+Record = dict[str, Any]
+
+
+def draw_run(tag: str, layout: Layout) -> list[Path]:
+    """Draw figures/<tag>/*.png from ploting_data/<tag>/; no path where no epoch is recorded."""
+    series = read_series(layout.record(tag))
+    if not series:
+        return []
+    record = read_record(layout.record(tag)) or {}
+    layout.figures(tag).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in _drawings(series).items():
+        with matplotlib.rc_context(house_style()):
+            figure = Figure()
+            axes = figure.add_subplot(title=tag)
+            draw(axes, series, record)
+            label_epochs(axes)
+            legend_beside(axes)
+            paths.append(layout.figures(tag) / f"{name}.png")
+            save_figure(figure, paths[-1])
+    return paths
+
+
+def _drawings(series: Series) -> dict[str, Callable[[Axes, Series, Record], None]]:
+    drawings = {"loss": _draw_loss, "layer_norms": _draw_layer_norms}
+    if any(name.endswith("_accuracy") for name in series):
+        drawings["accuracy"] = _draw_accuracy
+    if "cg_iterations" in series:
+        drawings["cg_iterations"] = _draw_cg_iterations
+    return drawings
+
+
+def _draw_loss(axes: Axes, series: Series, record: Record) -> None:
+    _draw_train_and_held_out(axes, series, "loss")
+    unit = record.get("loss_unit")
+    axes.set_ylabel(f"loss ({unit})" if unit else "loss")
+    log_where_wide(axes)
+
+
+def _draw_accuracy(axes: Axes, series: Series, record: Record) -> None:
+    _draw_train_and_held_out(axes, series, "accuracy")
+    axes.set_ylabel("accuracy (fraction)")
+
+
+def _draw_layer_norms(axes: Axes, series: Series, record: Record) -> None:
+    _draw_layers(axes, series["epoch"], series["layer_norms"])
+    axes.set_ylabel("Frobenius norm of the weights")
+    log_where_wide(axes)
+
+
+def _draw_cg_iterations(axes: Axes, series: Series, record: Record) -> None:
+    _draw_layers(axes, series["epoch"], series["cg_iterations"])
+    axes.set_ylabel("conjugate-gradient iterations")
+    if record.get("cg_iteration_cap") is not None:
+        cap = record["cg_iteration_cap"]
+        axes.axhline(cap, color="tab:gray", linewidth=0.8, label="cap", marker="", zorder=1)
+    axes.margins(y=0.1)
+    axes.set_ylim(bottom=0)
+
+
+def _draw_train_and_held_out(axes: Axes, series: Series, quantity: str) -> None:
+    for part in ("train", held_out_name(series)):
+        if f"{part}_{quantity}" in series:
+            draw_curve(axes, series["epoch"], series[f"{part}_{quantity}"], part)
+
+
+def _draw_layers(axes: Axes, epochs: np.ndarray, values: np.ndarray) -> None:
+    for layer, column in enumerate(values.T, start=1):
+        draw_curve(axes, epochs, column, f"layer {layer}")

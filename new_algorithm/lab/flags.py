@@ -1,0 +1,152 @@
+"""Command-line flags as frozen dataclasses, checked before any data is loaded."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+import tyro
+
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.tags import validate_tag
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a flag's value must satisfy; put it into the field's Annotated type."""
+
+    demand: str
+    holds: Callable[[float], bool]
+
+
+PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
+NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
+PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
+Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
+NonNegativeFloat = Annotated[
+    float, Rule("finite numbers of at least 0", lambda value: 0 <= value < math.inf)
+]
+PositiveOrInfinite = Annotated[
+    float, Rule("numbers above 0, `inf` included", lambda value: value > 0)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags:
+    """The flags of every training script; a script's Config inherits them and sets defaults."""
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
+    """mnist, synthetic, or a FILE.npz."""
+    data_dir: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: the datasets folder)"),
+    ] = None
+    """Folder that holds the data files."""
+    train_limit: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
+    ] = None
+    """Use the first N training samples only."""
+    test_limit: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
+    ] = None
+    """Use the first N test samples only."""
+    held_out: Literal["test", "validation"] = "test"
+    """What to evaluate on. Choose hyper-parameters on validation, the last part of train."""
+    hidden_dim: PositiveInt = 512
+    """Units in each hidden layer."""
+    num_layers: PositiveInt = 2
+    """Weight layers, the output layer included."""
+    epochs: PositiveInt
+    """Passes over the training set."""
+    batch_size: PositiveInt = 128
+    """Samples in a mini-batch."""
+    seed: NonNegativeInt = 0
+    """Seed of the initial weights and of the order of the samples."""
+    threads: PositiveInt = 1
+    """Threads for BLAS and OpenMP."""
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
+    ] = None
+    """Name of the run: its record, figures and log are filed under it."""
+    overwrite: bool = False
+    """Replace the record and figures of an earlier run with the same tag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltyFlags:
+    """The penalties of back projection, one a layer from the input on, or one for all layers.
+
+    `class Config(PenaltyFlags, CommonFlags)` lists the common flags first in --help.
+    """
+
+    lambda_w_layers: tuple[NonNegativeFloat, ...]
+    """Damping of each layer's weights, in units of the mean eigenvalue of its input's Gram."""
+    lambda_h_layers: tuple[PositiveOrInfinite, ...]
+    """Damping of each layer's input, in units of the mean eigenvalue of its weights' Gram."""
+
+
+def parse(config_type: type[ConfigT], description: str, args: list[str] | None = None) -> ConfigT:
+    """Read the command line into a `config_type` and check it.
+
+    UserError for a value out of range; an unknown or malformed flag ends the program with
+    status 2 and a suggestion.
+    """
+    config = tyro.cli(
+        config_type, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    check_values(config)
+    return config
+
+
+def check_values(config: Any) -> None:
+    """UserError unless every field of the dataclass obeys the rules of its type.
+
+    A rule stands even where a subclass repeats the field with a plain type to set a default.
+    """
+    for kind in type(config).__mro__[:-1]:
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            for rule in _rules(hint):
+                _check_value(name, getattr(config, name), rule)
+    if isinstance(config, CommonFlags):
+        if config.tag is not None:
+            validate_tag(config.tag)
+        if config.train_limit is not None:
+            check_batch_size(config.batch_size, config.train_limit)
+
+
+def check_batch_size(batch_size: int, rows: int) -> None:
+    """UserError unless one batch fits into `rows` training samples."""
+    if batch_size > rows:
+        raise UserError(
+            f"--batch-size {batch_size} is more than the {rows} training samples: "
+            f"give at most {rows}"
+        )
+
+
+def per_layer(values: tuple[float, ...], num_layers: int, flag: str) -> tuple[float, ...]:
+    """One value for each layer; a single value serves all. UserError names both counts."""
+    if len(values) == 1:
+        return tuple(values) * num_layers
+    if len(values) != num_layers:
+        raise UserError(
+            f"{flag} has {len(values)} values for {num_layers} layers: give 1 or {num_layers}"
+        )
+    return tuple(values)
+
+
+def _rules(hint: Any) -> Iterator[Rule]:
+    for argument in get_args(hint):
+        if isinstance(argument, Rule):
+            yield argument
+        else:
+            yield from _rules(argument)
+
+
+def _check_value(name: str, value: Any, rule: Rule) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if number is not None and not rule.holds(number):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} {number} is not allowed: give {rule.demand}")

@@ -1,0 +1,124 @@
+"""The numbers of a run, one row an epoch, as arrays and as comma-separated columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from new_algorithm.lab.atomic_files import save_npy, save_text
+from new_algorithm.lab.errors import UserError
+
+Number = int | float
+Row = dict[str, Number | tuple[Number, ...]]
+Series = dict[str, np.ndarray]  # (epochs,) or, where a number belongs to a layer, (epochs, layers)
+
+METRICS_FILE = "metrics_log.csv"
+TIMING_FILE = "timing_log.csv"
+TIMES = ("train_cpu_seconds", "train_wall_seconds")
+LOSSES = ("train_loss", "test_loss", "validation_loss")
+ACCURACIES = ("train_accuracy", "test_accuracy", "validation_accuracy")
+
+
+@dataclass
+class History:
+    """Rows of named numbers, kept in `folder` as one .npy a name and two .csv files.
+
+    Times go to a .csv of their own, so that the other repeats byte for byte under one seed.
+    """
+
+    folder: Path
+    loss_unit: str | None
+    rows: list[Row] = field(default_factory=list)
+
+    def append(self, row: Row) -> None:
+        """Add one epoch and write all files. ValueError if its names or layers differ."""
+        if self.rows and _shape(row) != _shape(self.rows[0]):
+            raise ValueError(
+                f"this epoch records {_shape(row)}, the first one {_shape(self.rows[0])}"
+            )
+        self.rows.append(row)
+        self.save(durable=False)
+
+    def save(self, durable: bool = True) -> None:
+        """Write every file anew, each atomically; `durable` against a power cut, too."""
+        if not self.rows:
+            return
+        for name in self.rows[0]:
+            array = np.array([row[name] for row in self.rows])
+            save_npy(self.folder / f"{name}.npy", array, durable)
+        metrics = [_without(row, TIMES) for row in self.rows]
+        times = [{name: row[name] for name in ("epoch", *TIMES)} for row in self.rows]
+        save_text(self.folder / METRICS_FILE, self._csv(metrics), durable)
+        save_text(self.folder / TIMING_FILE, self._csv(times), durable)
+
+    def last(self) -> dict[str, Number]:
+        """The columns of the last epoch, times included."""
+        return columns(self.rows[-1], self.loss_unit) if self.rows else {}
+
+    def _csv(self, rows: list[Row]) -> str:
+        header = ",".join(columns(rows[0], self.loss_unit))
+        lines = (map(repr, columns(row, self.loss_unit).values()) for row in rows)
+        return "".join(f"{line}\n" for line in (header, *map(",".join, lines)))
+
+
+def columns(row: Row, loss_unit: str | None) -> dict[str, Number]:
+    """`row` with one entry a column, units in the names."""
+    flat: dict[str, Number] = {}
+    for name, value in row.items():
+        if isinstance(value, tuple):
+            suffix = {"layer_norms": "weight_norm"}.get(name, name)
+            flat |= {f"layer_{layer}_{suffix}": v for layer, v in enumerate(value, start=1)}
+        elif name in LOSSES and loss_unit:
+            flat[f"{name}_{loss_unit}"] = value
+        elif name in ACCURACIES:
+            flat[f"{name}_fraction"] = value
+        else:
+            flat[name] = value
+    return flat
+
+
+def read_series(folder: Path) -> Series:
+    """The arrays of a run from its files alone, cut to the epochs that all of them hold.
+
+    Empty where no epoch is recorded. UserError for a file that is not a sound array.
+    """
+    series = {path.stem: _load(path) for path in sorted(folder.glob("[!.]*.npy"))}
+    epochs = min((len(values) for values in series.values()), default=0)
+    if not epochs or "epoch" not in series:
+        return {}
+    return {name: values[:epochs] for name, values in series.items()}
+
+
+def held_out_name(series: Series) -> str:
+    """`validation` where the run was evaluated on that, otherwise `test`."""
+    return "validation" if "validation_loss" in series else "test"
+
+
+def plain_row(values: dict[str, object]) -> Row:
+    """`values` as plain ints and floats, whose repr is the shortest that reads back the same."""
+    return {name: _plain(np.asarray(value)) for name, value in values.items()}
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path.parent.name}/{path.name} is not a sound array ({error}): repeat the run"
+        ) from error
+
+
+def _plain(value: np.ndarray) -> Number | tuple[Number, ...]:
+    if value.ndim:
+        return tuple(_plain(item) for item in value)
+    number = value.item()
+    return number if isinstance(number, int) else float(number)
+
+
+def _without(row: Row, names: Sequence[str]) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _shape(row: Row) -> dict[str, int]:
+    return {name: len(value) if isinstance(value, tuple) else 1 for name, value in row.items()}

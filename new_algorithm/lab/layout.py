@@ -1,0 +1,36 @@
+"""Where the outputs of a run lie below the repository root."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The output folders below `root`; a copy of the repository writes into itself."""
+
+    root: Path = REPOSITORY
+
+    @property
+    def records(self) -> Path:
+        return self.root / "ploting_data"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "figures" / "README.md"
+
+    def record(self, tag: str) -> Path:
+        return self.records / tag
+
+    def figures(self, tag: str) -> Path:
+        return self.root / "figures" / tag
+
+    def log(self, tag: str, start: datetime) -> Path:
+        return self.root / "_logs" / f"{start:%Y-%m-%d_%H%M%S}_{tag}.log"
+
+    def relative(self, path: Path) -> str:
+        """`path` as seen from `root`, or unchanged where it lies outside."""
+        resolved, root = Path(path).resolve(), self.root.resolve()
+        return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(path)

@@ -1,0 +1,110 @@
+"""One living process to a tag: the record's folder is created or cleared under a lock."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.layout import REPOSITORY, Layout
+from new_algorithm.lab.tags import dated_tags, validate_tag
+
+LOCK_NAME = ".lock"  # stays in the folder: removing it would let two processes hold two files
+
+
+def check_tag(tag: str | None, overwrite: bool, root: Path = REPOSITORY) -> None:
+    """UserError if `tag` is unsafe, taken without `overwrite`, or in use by a living process."""
+    if tag is None:
+        return
+    validate_tag(tag)
+    layout = Layout(root)
+    if is_held(layout.record(tag)):
+        raise _in_use(tag)
+    if not overwrite:
+        _check_free(tag, layout)
+
+
+@contextmanager
+def reserve(
+    tag: str | None, script_stem: str, overwrite: bool, layout: Layout, now: datetime
+) -> Iterator[str]:
+    """Hold an empty record folder for `tag`, or for a new dated tag if None; yield the tag.
+
+    UserError if the tag is unsafe, taken or in use; OSError if the folder cannot be made.
+    """
+    check_tag(tag, overwrite, layout.root)
+    layout.records.mkdir(parents=True, exist_ok=True)
+    if tag is None:
+        tag = next(t for t in dated_tags(script_stem, now) if _create(layout.record(t)))
+    folder = layout.record(tag)
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(folder / LOCK_NAME))
+        except BlockingIOError:
+            raise _in_use(tag) from None
+        if not overwrite:
+            _check_free(tag, layout)  # again: a process that held the lock may have filled it
+        _clear(folder)
+        _clear(layout.figures(tag))
+        yield tag
+
+
+@contextmanager
+def hold_lock(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`; BlockingIOError if another process does and `wait` is False."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough once a child has forked
+
+
+def is_held(record: Path) -> bool:
+    """Whether a living process holds the record folder."""
+    try:
+        with (record / LOCK_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _create(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _check_free(tag: str, layout: Layout) -> None:
+    for folder in (layout.record(tag), layout.figures(tag)):
+        if _is_filled(folder):
+            raise UserError(
+                f"--tag {tag}: {layout.relative(folder)}/ exists already: "
+                "choose another tag or add --overwrite"
+            )
+
+
+def _is_filled(folder: Path) -> bool:
+    if not folder.is_dir():
+        return folder.exists()
+    return any(path.name != LOCK_NAME for path in folder.iterdir())
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK_NAME:
+            path.unlink()
+
+
+def _in_use(tag: str) -> UserError:
+    return UserError(f"--tag {tag} is in use by a running process: choose another tag or wait")

@@ -1,0 +1,239 @@
+"""The record of one training run: its numbers, its circumstances, and how it ended."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from new_algorithm.lab.anomalies import find_anomalies
+from new_algorithm.lab.atomic_files import save_npz
+from new_algorithm.lab.circumstances import (
+    describe_command,
+    describe_config,
+    describe_environment,
+)
+from new_algorithm.lab.console import notice, tee_stdout
+from new_algorithm.lab.endings import log_entry, outcome, reason
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.flags import CommonFlags
+from new_algorithm.lab.history import History, Number, Row, plain_row, read_series
+from new_algorithm.lab.index import rebuild_index
+from new_algorithm.lab.layout import REPOSITORY, Layout
+from new_algorithm.lab.notes import write_note
+from new_algorithm.lab.record_json import save_record
+from new_algorithm.lab.reservation import reserve
+from new_algorithm.lab.signals import sigterm_exits, uninterrupted
+
+
+class Run:
+    """Records one run under its tag; use as `with Run(...) as run:`.
+
+    script: the file that runs; config: its flags; data: the provenance of the data set;
+    root: repository below which everything is written; loss_unit: "nats", or None for a loss
+    without a unit; chance_accuracy: share of the largest class, cg_cap: the limit of
+    conjugate-gradient iterations, both to recognise anomalies.
+
+    UserError if the tag is taken or in use, or the record cannot be written. Leaving the block
+    writes status, figures, note and index, and lets exceptions pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: Path,
+        config: CommonFlags,
+        data: dict[str, Any],
+        root: Path = REPOSITORY,
+        loss_unit: str | None = "nats",
+        chance_accuracy: float | None = None,
+        cg_cap: int | None = None,
+    ) -> None:
+        self.status = "running"
+        self._script = script
+        self._config = config
+        self._data = data
+        self._layout = Layout(root)
+        self._loss_unit = loss_unit
+        self._chance_accuracy = chance_accuracy
+        self._cg_cap = cg_cap
+        self._results: dict[str, Number] = {}
+
+    def __enter__(self) -> "Run":
+        config, layout, now = self._config, self._layout, datetime.now().astimezone()
+        with ExitStack() as stack, self._writing():
+            self.tag = stack.enter_context(
+                reserve(config.tag, self._script.stem, config.overwrite, layout, now)
+            )
+            self.folder = layout.record(self.tag)
+            log_path = layout.log(self.tag, now)
+            self._log = stack.enter_context(tee_stdout(log_path))
+            stack.enter_context(sigterm_exits())
+            self._history = History(self.folder, self._loss_unit)
+            self._record = self._description(now, log_path)
+            save_record(self.folder, self._record)
+            self._stack = stack.pop_all()
+        print(f"Run {self.tag}: record in {layout.relative(self.folder)}/", flush=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            with uninterrupted():
+                saved = self._finish(error)
+            if saved:
+                self._report()
+            print(f"Run {self.tag}: {self.status}", flush=True)
+
+    def record_epoch(
+        self,
+        epoch: int,
+        *,
+        train_loss: float,
+        test_loss: float,
+        train_accuracy: float | None = None,
+        test_accuracy: float | None = None,
+        layer_norms: Sequence[float],
+        cg_iterations: Sequence[float] | None = None,
+        cpu_seconds: float,
+        wall_seconds: float,
+        **extra_scalars: float,
+    ) -> None:
+        """Save and print one epoch; seconds are training time since the start of the run.
+
+        `test_` values are those of the held-out set: under --held-out validation they are
+        printed and saved under that name. ValueError if an epoch records other names or another
+        number of layers than the first; UserError if the files cannot be written.
+        """
+        held = self._config.held_out
+        row = {"epoch": epoch, "train_loss": train_loss, f"{held}_loss": test_loss}
+        if train_accuracy is not None:
+            row["train_accuracy"] = train_accuracy
+        if test_accuracy is not None:
+            row[f"{held}_accuracy"] = test_accuracy
+        row["layer_norms"] = layer_norms
+        if cg_iterations is not None:
+            row["cg_iterations"] = cg_iterations
+        row |= {"train_cpu_seconds": cpu_seconds, "train_wall_seconds": wall_seconds}
+        row = plain_row(row | extra_scalars)
+        with self._writing():
+            self._history.append(row)
+            self._save(durable=False)
+        print(_epoch_line(row, held), flush=True)
+
+    def anomaly(self, text: str) -> None:
+        """Print and record something that went wrong, such as a solver that stalled."""
+        print(f"Anomaly: {text}", flush=True)
+        self._record["anomalies"].append(text)
+        with self._writing():
+            self._save()
+
+    def result(self, **numbers: float) -> None:
+        """Add named numbers to the final metrics, units in their names."""
+        self._results |= plain_row(numbers)
+        with self._writing():
+            self._save()
+
+    def save_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Write weights.npz with layer_1, layer_2, ...; replaces the last ones atomically."""
+        arrays = {f"layer_{layer}": array for layer, array in enumerate(weights, start=1)}
+        with self._writing():
+            save_npz(self.folder / "weights.npz", **arrays)
+
+    def _description(self, start: datetime, log_path: Path) -> dict[str, Any]:
+        log = self._layout.relative(log_path) if log_path.exists() else None
+        return {
+            "tag": self.tag,
+            "status": self.status,
+            "error": None,
+            "start": start.isoformat(timespec="seconds"),
+            "end": None,
+            **describe_command(self._script, self._layout),
+            **describe_config(self._config, self.tag, self._layout),
+            "data": self._data,
+            "final_metrics": {},
+            "anomalies": [],
+            "loss_unit": self._loss_unit,
+            "chance_accuracy": self._chance_accuracy,
+            "cg_iteration_cap": self._cg_cap,
+            **describe_environment(self._layout),
+            "log": log,
+        }
+
+    def _save(self, durable: bool = True) -> None:
+        self._record["status"] = self.status
+        self._record["final_metrics"] = self._history.last() | self._results
+        save_record(self.folder, self._record, durable)
+
+    def _finish(self, error: BaseException | None) -> bool:
+        """Write how the run ended; whether that could be written."""
+        if self.status == "running":
+            self.status = outcome(error)
+        self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        if self.status != "completed" and error is not None:
+            self._record["error"] = reason(error)
+            self._log.write(log_entry(error))
+        try:
+            with self._writing():
+                self._history.save()
+                self._save()
+        except UserError as failure:
+            if error is None:
+                raise
+            if str(failure) != str(error):  # which is raised anyhow
+                notice(str(failure))
+            return False
+        return True
+
+    def _report(self) -> None:
+        self._attempt("anomalies", self._record_anomalies)
+        self._attempt("figures", self._draw)
+        self._attempt("note", lambda: write_note(self.tag, self._layout))
+        self._attempt("index", lambda: rebuild_index(self._layout))
+
+    def _record_anomalies(self) -> None:
+        self._record["anomalies"] += find_anomalies(
+            read_series(self.folder), chance_accuracy=self._chance_accuracy, cg_cap=self._cg_cap
+        )
+        self._save()
+
+    def _draw(self) -> None:
+        from new_algorithm.lab.figures import draw_run  # matplotlib takes a second to import
+
+        draw_run(self.tag, self._layout)
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            notice(f"no {what} of run {self.tag} ({error}); its record is complete")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = self._layout.relative(self._layout.records)
+            raise UserError(
+                f"{place}/ cannot be written ({error.strerror or error}): free some space or mend "
+                "its permissions; files that were complete are still there"
+            ) from error
+
+
+def _epoch_line(row: Row, held: str) -> str:
+    short = "val" if held == "validation" else held
+    accuracy, loss = row.get(f"{held}_accuracy"), f"{short}_loss={row[f'{held}_loss']:.4g}"
+    fields = [
+        f"loss={row['train_loss']:.4g}",
+        *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
+        loss,
+        f"train_cpu={row['train_cpu_seconds']:.2f} s",
+    ]
+    return f"Epoch {row['epoch']}: {', '.join(fields)}"

@@ -1,0 +1,101 @@
+"""Draw the figures of recorded runs again, or several runs in one figure.
+
+    python new_algorithm/plot_runs.py my_run
+    python new_algorithm/plot_runs.py run_a run_b run_c
+    python new_algorithm/plot_runs.py run_a run_b --output-name adam_and_back_projection
+
+One tag draws figures/<tag>/ anew; several draw figures/<output name>/comparison.png.
+"""
+
+import difflib
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import tyro
+
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.flags import parse
+from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.record_json import RECORD_FILE
+from new_algorithm.lab.tags import validate_tag
+
+LONGEST_JOINED_NAME = 60
+TAGS_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    tags: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="TAG [TAG ...]", help_behavior_hint="(at least one)"),
+    ]
+    """Runs to draw: names of folders in ploting_data/."""
+    output_name: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the tags, joined)")
+    ] = None
+    """Folder in figures/ for a comparison."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    for path in draw(list(dict.fromkeys(config.tags)), config.output_name, Layout()):
+        print(f"Wrote {Layout().relative(path)}")
+
+
+def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]:
+    """Draw one run or a comparison of several; the paths of the figures.
+
+    UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
+    """
+    from new_algorithm.lab import comparison, figures  # matplotlib takes a second to import
+
+    _check_known(tags, layout)
+    if len(tags) == 1 and output_name is None:
+        paths = figures.draw_run(tags[0], layout)
+        if not paths:
+            raise UserError(f"run {tags[0]} has recorded no epoch: there is nothing to draw")
+        return paths
+    name = output_name if output_name is not None else _joined(tags)
+    validate_tag(name, "--output-name")
+    if layout.record(name).exists():
+        raise UserError(f"--output-name {name} is the tag of a run: choose another name")
+    return [comparison.draw_comparison(tags, name, layout)]
+
+
+def _check_known(tags: list[str], layout: Layout) -> None:
+    records = sorted(
+        layout.records.glob(f"*/{RECORD_FILE}"), key=lambda p: p.stat().st_mtime, reverse=True
+    )
+    known = [path.parent.name for path in records]
+    if not known:
+        raise UserError("ploting_data/ holds no run: run one of the training scripts first")
+    unknown = next((tag for tag in tags if tag not in known), None)
+    if not tags:
+        raise UserError(f"name at least one run; the newest are {_shown(known)}")
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, known, n=3)
+        hint = f"did you mean {_shown(near)}?" if near else f"the newest are {_shown(known)}"
+        raise UserError(f"ploting_data/ holds no run {unknown!r}: {hint}")
+
+
+def _shown(tags: list[str]) -> str:
+    return ", ".join(tags[:TAGS_SHOWN])
+
+
+def _joined(tags: list[str]) -> str:
+    name = "-".join(tags)
+    if len(name) <= LONGEST_JOINED_NAME:
+        return name
+    return f"comparison_of_{len(tags)}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,113 @@
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.flags import (
+    CommonFlags,
+    PenaltyFlags,
+    PositiveFloat,
+    Share,
+    check_batch_size,
+    parse,
+    per_layer,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PenaltyFlags, CommonFlags):
+    epochs: int = 3
+    lambda_w_layers: tuple[float, ...] = (10.0, 1.0)
+    lambda_h_layers: tuple[float, ...] = (math.inf,)
+    lr: PositiveFloat = 0.1
+    """Step size."""
+    momentum: Share = 0.9
+    """Share of the last step that is kept."""
+
+
+def read(*arguments):
+    return parse(Config, "A script.", list(arguments))
+
+
+def test_values_are_read_as_written():
+    config = read("--lambda-w-layers", "10", "1", "0.1", "--lambda-h-layers", "inf", "2")
+    assert config.lambda_w_layers == (10.0, 1.0, 0.1)
+    assert config.lambda_h_layers == (math.inf, 2.0)
+    assert config.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--epochs", "0"),
+        ("--batch-size", "-1"),
+        ("--hidden-dim", "0"),
+        ("--num-layers", "0"),
+        ("--train-limit", "0"),
+        ("--test-limit", "-5"),
+        ("--threads", "0"),
+        ("--seed", "-1"),
+        ("--lr", "nan"),
+        ("--lr", "inf"),
+        ("--lr", "0"),
+        ("--lr", "-0.5"),
+        ("--momentum", "1"),
+        ("--momentum", "nan"),
+        ("--lambda-w-layers", "-1"),
+        ("--lambda-w-layers", "inf"),
+        ("--lambda-h-layers", "0"),
+        ("--lambda-h-layers", "nan"),
+        ("--tag", "../../x"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_in_one_line_that_names_the_flag(flag, value):
+    with pytest.raises(UserError) as caught:
+        read(flag, value)
+    message = str(caught.value)
+    assert message.startswith(flag)
+    assert "\n" not in message
+
+
+def test_every_value_of_a_list_is_checked():
+    with pytest.raises(UserError, match=r"--lambda-w-layers nan"):
+        read("--lambda-w-layers", "1", "nan")
+
+
+def test_a_default_set_by_the_script_keeps_the_rule_of_the_common_flag():
+    assert Config.__annotations__["epochs"] is int
+    with pytest.raises(UserError, match="--epochs 0"):
+        read("--epochs", "0")
+
+
+@pytest.mark.parametrize("arguments", [["--lamb", "3"], ["--epochs", "1.5"], ["--held-out", "x"]])
+def test_an_unknown_or_malformed_flag_ends_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read(*arguments)
+    assert caught.value.code == 2
+
+
+def test_help_explains_every_flag(capsys):
+    with pytest.raises(SystemExit):
+        read("--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Units in each hidden layer. (default: 512)" in text
+    assert "Use the first N training samples only. (default: all)" in text
+    assert "--no-overwrite" not in text
+    assert text.index("--dataset") < text.index("--lambda-w-layers")
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    check_batch_size(5, 5)
+    with pytest.raises(UserError, match=r"--batch-size 6 .* 5 training samples"):
+        check_batch_size(6, 5)
+    with pytest.raises(UserError, match="--batch-size 128"):
+        read("--train-limit", "100")
+
+
+def test_per_layer_expands_one_value_and_names_both_counts_otherwise():
+    assert per_layer((2.0,), 3, "--x") == (2.0, 2.0, 2.0)
+    assert per_layer((1.0, 2.0), 2, "--x") == (1.0, 2.0)
+    for values in ((), (1.0, 2.0), (1.0,) * 4):
+        with pytest.raises(UserError, match=f"--x has {len(values)} values for 3 layers"):
+            per_layer(values, 3, "--x")

@@ -1,0 +1,279 @@
+import errno
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from new_algorithm.lab import figures
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.history import History
+
+
+def read(tmp_path, tag="t"):
+    return json.loads((tmp_path / "ploting_data" / tag / "run.json").read_text())
+
+
+def test_a_completed_run_leaves_every_file(tmp_path, open_run, record_epochs, capsys):
+    with open_run() as run:
+        record_epochs(run, epochs=3, cg_iterations=[[2, 3]] * 3, step_size=[0.1, 0.2, 0.3])
+        run.result(seconds_to_98_percent=np.float32(1.5))
+        run.save_weights([np.eye(2), np.ones(3)])
+    names = {path.name for path in run.folder.iterdir()} - {".lock"}
+    assert names == {
+        "run.json",
+        "metrics_log.csv",
+        "timing_log.csv",
+        "weights.npz",
+        "epoch.npy",
+        "train_loss.npy",
+        "test_loss.npy",
+        "train_accuracy.npy",
+        "test_accuracy.npy",
+        "layer_norms.npy",
+        "cg_iterations.npy",
+        "train_cpu_seconds.npy",
+        "train_wall_seconds.npy",
+        "step_size.npy",
+    }
+    drawn = {path.name for path in (tmp_path / "figures" / "t").iterdir()}
+    assert drawn == {
+        "README.md",
+        "loss.png",
+        "accuracy.png",
+        "layer_norms.png",
+        "cg_iterations.png",
+    }
+    assert "[t](t/README.md)" in (tmp_path / "figures" / "README.md").read_text()
+    weights = np.load(run.folder / "weights.npz")
+    assert weights["layer_2"].tolist() == [1, 1, 1]
+    record = read(tmp_path)
+    assert record["status"] == "completed"
+    assert record["final_metrics"]["epoch"] == 3
+    assert record["final_metrics"]["test_accuracy_fraction"] == 1 - 0.2 / 3
+    assert record["final_metrics"]["seconds_to_98_percent"] == 1.5
+    output = capsys.readouterr().out
+    assert "Epoch 3: loss=0.3333, test_acc=0.9333, test_loss=0.3667" in output
+    assert (tmp_path / record["log"]).read_text() == output
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_the_record_says_what_ran(tmp_path, open_run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["anything", "--epochs", "2", "--tag", "a b"])
+    with open_run(run_options={"data": {"rows": np.int64(3), "penalty": np.inf}}, seed=7) as run:
+        assert read(tmp_path)["status"] == "running"
+        run.anomaly("layer 2: conjugate gradients stalled at iteration 5")
+        assert read(tmp_path)["anomalies"]
+    record = read(tmp_path)
+    assert record["command"] == "python new_algorithm/toy.py --epochs 2 --tag 'a b'"
+    assert record["config"]["seed"] == 7
+    assert record["config"]["tag"] == "t"
+    assert record["seeds"] == [7]
+    assert record["data"] == {"rows": 3, "penalty": "inf"}
+    assert record["packages"]["numpy"] == np.__version__
+    assert record["git"] is None
+    assert record["start"][:10] <= record["end"][:10]
+    assert record["start"][-6] in "+-"
+    assert str(tmp_path) not in (run.folder / "run.json").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_the_tag_is_dated_by_default(open_run):
+    with open_run(tag=None) as run:
+        pass
+    assert run.tag.startswith("toy_2")
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_equal_numbers_give_equal_bytes_whatever_the_times(tmp_path, open_run, record_epochs):
+    for tag, times in (("a", [1.0, 2.0]), ("b", [1.5, 9.0])):
+        with open_run(tag) as run:
+            record_epochs(run, 2, cpu_seconds=times, wall_seconds=times)
+    a, b = (tmp_path / "ploting_data" / tag for tag in "ab")
+    assert (a / "metrics_log.csv").read_bytes() == (b / "metrics_log.csv").read_bytes()
+    assert (a / "timing_log.csv").read_bytes() != (b / "timing_log.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsys):
+    with open_run(held_out="validation") as run:
+        record_epochs(run)
+    assert "val_acc=0.9333, val_loss=0.3667" in capsys.readouterr().out
+    assert not [path for path in run.folder.iterdir() if path.name.startswith("test")]
+    assert (run.folder / "validation_accuracy.npy").exists()
+    header = (run.folder / "metrics_log.csv").read_text().splitlines()[0]
+    assert "validation_loss_nats" in header
+    assert "test" not in header
+    assert "test_" not in str(read(tmp_path)["final_metrics"])
+
+
+def test_regression_prints_and_draws_the_loss_alone(tmp_path, open_run, capsys):
+    with open_run(run_options={"loss_unit": None}) as run:
+        run.record_epoch(
+            1, train_loss=0.5, test_loss=0.25, layer_norms=[1], cpu_seconds=1, wall_seconds=1
+        )
+    assert "Epoch 1: loss=0.5, test_loss=0.25" in capsys.readouterr().out
+    assert not (tmp_path / "figures" / "t" / "accuracy.png").exists()
+    assert (run.folder / "metrics_log.csv").read_text().startswith("epoch,train_loss,test_loss,")
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (RuntimeError("boom"), "failed", "RuntimeError: boom"),
+        (KeyboardInterrupt(), "interrupted", "stopped by Ctrl-C"),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+        (SystemExit(0), "completed", None),
+    ],
+)
+def test_a_run_that_ends_early_has_a_valid_record(
+    tmp_path, open_run, record_epochs, error, status, text
+):
+    def train():
+        with open_run() as run:
+            record_epochs(run, 2)
+            raise error
+
+    before = sys.stdout, signal.getsignal(signal.SIGTERM)
+    with pytest.raises(type(error)):
+        train()
+    assert (sys.stdout, signal.getsignal(signal.SIGTERM)) == before
+    record = read(tmp_path)
+    assert (record["status"], record["error"]) == (status, text)
+    losses = np.load(tmp_path / "ploting_data" / "t" / "train_loss.npy")
+    assert losses.tolist() == [1.0, 0.5]
+    assert (tmp_path / "figures" / "t" / "README.md").exists()
+    if status == "failed":
+        assert "Traceback" in (tmp_path / record["log"]).read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_arrays_are_there_after_each_epoch(open_run, record_epochs):
+    with open_run() as run:
+        record_epochs(run, 2)
+        assert np.load(run.folder / "test_loss.npy").shape == (2,)
+
+
+def test_a_run_without_an_epoch_has_a_note_and_no_figure(tmp_path, open_run):
+    with open_run():
+        pass
+    assert [path.name for path in (tmp_path / "figures" / "t").iterdir()] == ["README.md"]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_divergence_keeps_its_status_and_the_last_good_weights(tmp_path, open_run, record_epochs):
+    with open_run() as run:
+        run.save_weights([np.eye(2)])
+        record_epochs(run, 2, train_loss=[1.0, np.nan])
+        run.anomaly("layer 1: not positive definite at iteration 3")
+        run.status = "diverged"
+    record = read(tmp_path)
+    assert record["status"] == "diverged"
+    assert record["anomalies"][0] == "layer 1: not positive definite at iteration 3"
+    assert any("`train_loss` is nan at epoch 2" in text for text in record["anomalies"])
+    assert record["final_metrics"]["train_loss_nats"] == "nan"
+    assert np.load(run.folder / "weights.npz")["layer_1"].tolist() == np.eye(2).tolist()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_taken_tag_is_refused_and_overwrite_replaces_it(tmp_path, open_run, record_epochs):
+    with open_run() as run:
+        record_epochs(run, 3, extra=[1, 2, 3])
+    with pytest.raises(UserError, match="exists already"), open_run():
+        pass
+    assert np.load(run.folder / "extra.npy").tolist() == [1, 2, 3]
+    with open_run(overwrite=True) as run:
+        record_epochs(run, 1)
+    assert not (run.folder / "extra.npy").exists()
+    assert np.load(run.folder / "train_loss.npy").shape == (1,)
+
+
+def test_a_failure_in_drawing_loses_nothing_else(
+    tmp_path, open_run, record_epochs, monkeypatch, capsys
+):
+    def fail(*_):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(figures, "draw_run", fail)
+    with open_run() as run:
+        record_epochs(run)
+    assert read(tmp_path)["status"] == "completed"
+    assert capsys.readouterr().err == (
+        "notice: no figures of run t (no ink); its record is complete\n"
+    )
+    assert (tmp_path / "figures" / "t" / "README.md").exists()
+    assert "[t](t/README.md)" in (tmp_path / "figures" / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_unwritable_log_folder_costs_the_log_alone(tmp_path, open_run, record_epochs, capsys):
+    (tmp_path / "_logs").touch()
+    with open_run() as run:
+        record_epochs(run)
+    assert read(tmp_path)["status"] == "completed"
+    assert read(tmp_path)["log"] is None
+    assert capsys.readouterr().err.count("notice") == 1
+
+
+def test_an_unwritable_record_folder_is_the_users_to_mend(tmp_path, open_run):
+    (tmp_path / "ploting_data").touch()
+    before = sys.stdout
+    with pytest.raises(UserError, match="ploting_data/ cannot be written"), open_run():
+        pass
+    assert sys.stdout is before
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_last_epoch(
+    tmp_path, open_run, record_epochs, monkeypatch, capsys
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def train():
+        with open_run() as run:
+            record_epochs(run, 1)
+            monkeypatch.setattr(os, "replace", full)
+            record_epochs(run, 1)
+
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        train()
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().err == ""  # the error itself is the one line
+    lines = (tmp_path / "ploting_data" / "t" / "metrics_log.csv").read_text().splitlines()
+    assert len(lines) == 2
+    assert not list((tmp_path / "ploting_data" / "t").glob(".*.npy*"))
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_save_does_not_spoil_it(
+    tmp_path, open_run, record_epochs, monkeypatch, number
+):
+    save = History.save
+
+    def interrupted_save(history, durable=True):
+        if durable:
+            os.kill(os.getpid(), number)
+        save(history, durable)
+
+    monkeypatch.setattr(History, "save", interrupted_save)
+    with open_run() as run:
+        record_epochs(run, 2)
+    assert read(tmp_path)["status"] == "completed"
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_sigterm_inside_the_block_raises_exit_143(tmp_path, open_run):
+    def train():
+        with open_run():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        train()
+    assert caught.value.code == 143
+    assert read(tmp_path)["status"] == "interrupted"
+    assert read(tmp_path)["error"] == "stopped by SIGTERM"
