@@ -32,6 +32,13 @@ class Dataset:
     scaling: str
     sha256: dict[str, str]
 
+    @property
+    def largest_class_share(self) -> float | None:
+        """The accuracy of always naming the held-out rows' largest class; None for regression."""
+        if self.num_classes is None:
+            return None
+        return float(np.bincount(self.y_test).max() / len(self.y_test))
+
     def provenance(self) -> dict:
         """What a record of a run says about its data, ready for JSON."""
         return {

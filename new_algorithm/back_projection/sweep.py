@@ -119,9 +119,9 @@ def sweep(
     return steps
 
 
-def cg_iterations(steps: Sequence[LayerStep]) -> list[float]:
-    """Return the iterations of each layer's solve, NaN where it was solved in another way."""
-    return [np.nan if step.cg is None else step.cg.iterations for step in steps]
+def cg_iterations(steps: Sequence[LayerStep]) -> list[int]:
+    """Return the iterations of each layer's solve, 0 where it was solved in another way."""
+    return [0 if step.cg is None else step.cg.iterations for step in steps]
 
 
 def stalled_layers(steps: Sequence[LayerStep]) -> list[int]:

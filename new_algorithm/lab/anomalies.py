@@ -21,9 +21,7 @@ class Change:
     share: float
 
 
-def find_anomalies(
-    series: Series, *, chance_accuracy: float | None = None, cg_cap: int | None = None
-) -> list[str]:
+def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> list[str]:
     """One sentence for each anomaly; an empty list where the numbers look sound."""
     if not series:
         return []
@@ -33,7 +31,6 @@ def find_anomalies(
         *_overfitting(series),
         *_at_chance(series, chance_accuracy),
         *_growing_norms(series),
-        *_cg_at_cap(series, cg_cap),
     ]
 
 
@@ -69,14 +66,6 @@ def first_non_finite(series: Series) -> int | None:
     bad = [~np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in series.values()]
     rows = np.flatnonzero(np.any(bad, axis=0))
     return int(series["epoch"][rows[0]]) if rows.size else None
-
-
-def layers_at_cap(series: Series, cg_cap: int | None) -> dict[int, int]:
-    """{layer: epochs in which its conjugate gradients reached `cg_cap` iterations}."""
-    if cg_cap is None or "cg_iterations" not in series:
-        return {}
-    epochs = (series["cg_iterations"] >= cg_cap).sum(axis=0)
-    return {layer: int(count) for layer, count in enumerate(epochs, start=1) if count}
 
 
 def _non_finite(series: Series) -> list[str]:
@@ -131,14 +120,6 @@ def _growing_norms(series: Series) -> list[str]:
         f"The weight norm of layer {layer} grew {factor:.0f}-fold after the first epoch."
         for layer, factor in enumerate(largest, start=1)
         if factor > GROWTH_FACTOR
-    ]
-
-
-def _cg_at_cap(series: Series, cg_cap: int | None) -> list[str]:
-    return [
-        f"Layer {layer}: conjugate gradients reached the cap of {cg_cap} iterations in {count} "
-        f"of {len(series['epoch'])} epochs."
-        for layer, count in layers_at_cap(series, cg_cap).items()
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.lab.environment import host_facts, package_versions, thread_pools
-from new_algorithm.lab.flags import CommonFlags
+from new_algorithm.lab.flags import RunFlags
 from new_algorithm.lab.git_state import git_state
 from new_algorithm.lab.layout import Layout
 
@@ -18,7 +18,7 @@ def describe_command(script: Path, layout: Layout) -> dict[str, Any]:
     return {"script": argv[0], "argv": argv, "command": shlex.join(["python", *argv])}
 
 
-def describe_config(config: CommonFlags, tag: str, layout: Layout) -> dict[str, Any]:
+def describe_config(config: RunFlags, tag: str, layout: Layout) -> dict[str, Any]:
     """Every flag with the value in force, and the seeds."""
     values = dataclasses.asdict(config) | {"tag": tag}
     for name, value in values.items():

@@ -2,18 +2,20 @@
 
 import traceback
 
-from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.signals import TERMINATED
 
 
 def outcome(error: BaseException | None) -> str:
-    """completed, interrupted or failed."""
+    """completed, interrupted, diverged or failed."""
     if error is None:
         return "completed"
     if isinstance(error, KeyboardInterrupt) or _is_sigterm(error):
         return "interrupted"
     if isinstance(error, SystemExit) and not error.code:
         return "completed"
+    if isinstance(error, DivergedError):
+        return "diverged"
     return "failed"
 
 
@@ -23,6 +25,8 @@ def reason(error: BaseException) -> str:
         return "stopped by Ctrl-C"
     if _is_sigterm(error):
         return "stopped by SIGTERM"
+    if isinstance(error, UserError):
+        return str(error)
     return " ".join("".join(traceback.format_exception_only(error)).split())
 
 

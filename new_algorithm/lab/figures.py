@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from new_algorithm.lab.cg_convergence import CONVERGENCE_FILE, draw_convergence
 from new_algorithm.lab.curves import (
     draw_curve,
     label_epochs,
@@ -40,6 +41,12 @@ def draw_run(tag: str, layout: Layout) -> list[Path]:
             label_epochs(axes)
             legend_beside(axes)
             paths.append(layout.figures(tag) / f"{name}.png")
+            save_figure(figure, paths[-1])
+    if (recorded := layout.record(tag) / CONVERGENCE_FILE).exists():
+        with matplotlib.rc_context(house_style()):
+            figure = Figure(figsize=(10.0, 4.2))
+            draw_convergence(figure, recorded)
+            paths.append(layout.figures(tag) / "cg_convergence.png")
             save_figure(figure, paths[-1])
     return paths
 
@@ -74,9 +81,6 @@ def _draw_layer_norms(axes: Axes, series: Series, record: Record) -> None:
 def _draw_cg_iterations(axes: Axes, series: Series, record: Record) -> None:
     _draw_layers(axes, series["epoch"], series["cg_iterations"])
     axes.set_ylabel("conjugate-gradient iterations")
-    if record.get("cg_iteration_cap") is not None:
-        cap = record["cg_iteration_cap"]
-        axes.axhline(cap, color="tab:gray", linewidth=0.8, label="cap", marker="", zorder=1)
     axes.margins(y=0.1)
     axes.set_ylim(bottom=0)
 

@@ -35,8 +35,24 @@ PositiveOrInfinite = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonFlags:
-    """The flags of every training script; a script's Config inherits them and sets defaults."""
+class RunFlags:
+    """The flags of every script that leaves a record; `class Config(…, RunFlags)` lists them."""
+
+    seed: NonNegativeInt = 0
+    """Seed of everything that is drawn at random."""
+    threads: PositiveInt = 1
+    """Threads for BLAS and OpenMP."""
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
+    ] = None
+    """Name of the run: its record, figures and log are filed under it."""
+    overwrite: bool = False
+    """Replace the record and figures of an earlier run with the same tag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags(RunFlags):
+    """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
     """mnist, synthetic, or a FILE.npz."""
@@ -62,17 +78,7 @@ class CommonFlags:
     epochs: PositiveInt
     """Passes over the training set."""
     batch_size: PositiveInt = 128
-    """Samples in a mini-batch."""
-    seed: NonNegativeInt = 0
-    """Seed of the initial weights and of the order of the samples."""
-    threads: PositiveInt = 1
-    """Threads for BLAS and OpenMP."""
-    tag: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
-    ] = None
-    """Name of the run: its record, figures and log are filed under it."""
-    overwrite: bool = False
-    """Replace the record and figures of an earlier run with the same tag."""
+    """Samples in a mini-batch; as many as there are to train on makes it full batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ import numpy as np
 from new_algorithm.lab.anomalies import (
     first_non_finite,
     largest_rise,
-    layers_at_cap,
     overfitting,
 )
 from new_algorithm.lab.history import Series, held_out_name
@@ -21,7 +20,6 @@ def next_steps(series: Series, record: dict[str, Any]) -> list[str]:
         *_about_the_end(record),
         *_about_stability(series, record),
         *_about_fit(series),
-        *_about_the_solver(series, record),
         *_about_the_evidence(series, record),
     ]
 
@@ -54,15 +52,6 @@ def _about_fit(series: Series) -> list[str]:
     if (drop := _last_drop(series["train_loss"])) > STILL_FALLING_SHARE:
         return [f"Train loss fell {drop:.0%} in the last epoch: try more epochs."]
     return []
-
-
-def _about_the_solver(series: Series, record: dict[str, Any]) -> list[str]:
-    if not layers_at_cap(series, record.get("cg_iteration_cap")):
-        return []
-    return [
-        "Conjugate gradients stopped at their cap: raise it, or raise the damping, which makes "
-        "the systems easier."
-    ]
 
 
 def _about_the_evidence(series: Series, record: dict[str, Any]) -> list[str]:

@@ -16,10 +16,11 @@ from new_algorithm.lab.circumstances import (
     describe_config,
     describe_environment,
 )
+from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import notice, tee_stdout
 from new_algorithm.lab.endings import log_entry, outcome, reason
 from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import CommonFlags
+from new_algorithm.lab.flags import RunFlags
 from new_algorithm.lab.history import History, Number, Row, plain_row, read_series
 from new_algorithm.lab.index import rebuild_index
 from new_algorithm.lab.layout import REPOSITORY, Layout
@@ -27,6 +28,9 @@ from new_algorithm.lab.notes import write_note
 from new_algorithm.lab.record_json import save_record
 from new_algorithm.lab.reservation import reserve
 from new_algorithm.lab.signals import sigterm_exits, uninterrupted
+from new_algorithm.lab.tables import format_table, save_csv
+
+LossAndAccuracy = tuple[float, float | None]
 
 
 class Run:
@@ -34,8 +38,7 @@ class Run:
 
     script: the file that runs; config: its flags; data: the provenance of the data set;
     root: repository below which everything is written; loss_unit: "nats", or None for a loss
-    without a unit; chance_accuracy: share of the largest class, cg_cap: the limit of
-    conjugate-gradient iterations, both to recognise anomalies.
+    without a unit; chance_accuracy: share of the largest class, to recognise an anomaly.
 
     UserError if the tag is taken or in use, or the record cannot be written. Leaving the block
     writes status, figures, note and index, and lets exceptions pass.
@@ -45,12 +48,11 @@ class Run:
         self,
         *,
         script: Path,
-        config: CommonFlags,
+        config: RunFlags,
         data: dict[str, Any],
         root: Path = REPOSITORY,
         loss_unit: str | None = "nats",
         chance_accuracy: float | None = None,
-        cg_cap: int | None = None,
     ) -> None:
         self.status = "running"
         self._script = script
@@ -59,7 +61,6 @@ class Run:
         self._layout = Layout(root)
         self._loss_unit = loss_unit
         self._chance_accuracy = chance_accuracy
-        self._cg_cap = cg_cap
         self._results: dict[str, Number] = {}
 
     def __enter__(self) -> "Run":
@@ -96,32 +97,31 @@ class Run:
         self,
         epoch: int,
         *,
-        train_loss: float,
-        test_loss: float,
-        train_accuracy: float | None = None,
-        test_accuracy: float | None = None,
+        train: LossAndAccuracy,
+        held_out: LossAndAccuracy,
         layer_norms: Sequence[float],
+        clock: TrainingClock,
         cg_iterations: Sequence[float] | None = None,
-        cpu_seconds: float,
-        wall_seconds: float,
         **extra_scalars: float,
     ) -> None:
-        """Save and print one epoch; seconds are training time since the start of the run.
+        """Save and print one epoch.
 
-        `test_` values are those of the held-out set: under --held-out validation they are
-        printed and saved under that name. ValueError if an epoch records other names or another
+        train, held_out: loss, and accuracy or None, on the training and the held-out set; the
+        latter goes by the name that the data give it, test or validation. clock: the training
+        time since the start of the run. ValueError if an epoch records other names or another
         number of layers than the first; UserError if the files cannot be written.
         """
-        held = self._config.held_out
-        row = {"epoch": epoch, "train_loss": train_loss, f"{held}_loss": test_loss}
-        if train_accuracy is not None:
-            row["train_accuracy"] = train_accuracy
-        if test_accuracy is not None:
-            row[f"{held}_accuracy"] = test_accuracy
+        held = self._data.get("held_out", "test")
+        row: dict[str, object] = {"epoch": epoch}
+        for part, (loss, accuracy) in (("train", train), (held, held_out)):
+            row[f"{part}_loss"] = loss
+            if accuracy is not None:
+                row[f"{part}_accuracy"] = accuracy
         row["layer_norms"] = layer_norms
         if cg_iterations is not None:
             row["cg_iterations"] = cg_iterations
-        row |= {"train_cpu_seconds": cpu_seconds, "train_wall_seconds": wall_seconds}
+        row["train_cpu_seconds"] = clock.cpu_seconds
+        row["train_wall_seconds"] = clock.wall_seconds
         row = plain_row(row | extra_scalars)
         with self._writing():
             self._history.append(row)
@@ -140,6 +140,12 @@ class Run:
         self._results |= plain_row(numbers)
         with self._writing():
             self._save()
+
+    def table(self, name: str, rows: Sequence[dict[str, Number]], title: str) -> None:
+        """Print `rows`, which share their keys, and write them to <name>.csv in full precision."""
+        print(f"\n{title}\n{format_table(rows)}", flush=True)
+        with self._writing():
+            save_csv(self.folder / f"{name}.csv", rows)
 
     def save_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Write weights.npz with layer_1, layer_2, ...; replaces the last ones atomically."""
@@ -162,7 +168,6 @@ class Run:
             "anomalies": [],
             "loss_unit": self._loss_unit,
             "chance_accuracy": self._chance_accuracy,
-            "cg_iteration_cap": self._cg_cap,
             **describe_environment(self._layout),
             "log": log,
         }
@@ -200,7 +205,7 @@ class Run:
 
     def _record_anomalies(self) -> None:
         self._record["anomalies"] += find_anomalies(
-            read_series(self.folder), chance_accuracy=self._chance_accuracy, cg_cap=self._cg_cap
+            read_series(self.folder), chance_accuracy=self._chance_accuracy
         )
         self._save()
 

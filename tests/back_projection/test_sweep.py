@@ -13,8 +13,8 @@ from new_algorithm.back_projection.network import append_ones, forward, initial_
 from new_algorithm.back_projection.relu_targets import mask, project
 from new_algorithm.back_projection.sweep import (
     CGSolver,
-    ExactSolver,
     EigenbasisSolver,
+    ExactSolver,
     LayerStep,
     NumericalError,
     cg_iterations,
@@ -144,7 +144,7 @@ def test_solves_are_counted_and_a_stalled_one_is_named():
     exact = ExactSolver(1e-12, np.inf)(inputs, layer, wanted)
     steps = [solved, capped, exact]
     assert stalled_layers(steps) == [2]
-    np.testing.assert_array_equal(cg_iterations(steps), [solved.cg.iterations, 2, np.nan])
+    assert cg_iterations(steps) == [solved.cg.iterations, 2, 0]
 
 
 def test_eigenbasis_step_reports_its_problem():

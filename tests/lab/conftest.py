@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from new_algorithm.lab import figures
+from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.flags import CommonFlags
 from new_algorithm.lab.run_record import Run
 
@@ -19,6 +20,7 @@ import sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.flags import CommonFlags, parse
 from new_algorithm.lab.run_record import Run
@@ -36,8 +38,8 @@ def main():
     root = Path(__file__).parent
     with Run(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
         for epoch in range(1, config.epochs + 1):
-            run.record_epoch(epoch, train_loss=1 / epoch, test_loss=2 / epoch, test_accuracy=0.5,
-                layer_norms=[1.0], cpu_seconds=epoch, wall_seconds=epoch)
+            run.record_epoch(epoch, train=(1 / epoch, 0.5), held_out=(2 / epoch, 0.5),
+                layer_norms=[1.0], clock=TrainingClock(epoch, epoch))
             time.sleep(config.pause)
 
 run_main(main)
@@ -84,7 +86,11 @@ def record_epochs():
                 "wall_seconds": 0.6 * epoch,
             }
             row |= {name: values[epoch - 1] for name, values in columns.items()}
-            run.record_epoch(epoch, **row)
+            clock = TrainingClock(row.pop("cpu_seconds"), row.pop("wall_seconds"))
+            train, held_out = (
+                (row.pop(f"{part}_loss"), row.pop(f"{part}_accuracy")) for part in ("train", "test")
+            )
+            run.record_epoch(epoch, train=train, held_out=held_out, clock=clock, **row)
 
     return record
 

@@ -18,7 +18,7 @@ def series(**arrays):
 
 def test_sound_numbers_have_no_anomaly():
     sound = series(cg_iterations=np.full((4, 2), 9))
-    assert find_anomalies(sound, chance_accuracy=0.1, cg_cap=10) == []
+    assert find_anomalies(sound, chance_accuracy=0.1) == []
     assert find_anomalies({}) == []
 
 
@@ -67,18 +67,10 @@ def test_a_layer_whose_norm_explodes():
     assert found == ["The weight norm of layer 2 grew 50-fold after the first epoch."]
 
 
-def test_conjugate_gradients_at_their_cap():
-    numbers = series(cg_iterations=[[3, 10], [3, 10], [3, 9]])
-    assert find_anomalies(numbers, cg_cap=10) == [
-        "Layer 2: conjugate gradients reached the cap of 10 iterations in 2 of 3 epochs."
-    ]
-    assert find_anomalies(numbers) == []
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e308])
 def test_no_number_breaks_the_search(value):
     losses = [value, 1e-300, value]
     norms = [[value, 1e-300], [1e-300, value], [value, value]]
     numbers = series(train_loss=losses, test_loss=losses, test_accuracy=losses, layer_norms=norms)
-    find_anomalies(numbers, chance_accuracy=0.1, cg_cap=3)
+    find_anomalies(numbers, chance_accuracy=0.1)

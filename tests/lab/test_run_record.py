@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from new_algorithm.lab import figures
-from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.history import History
 
 
@@ -98,7 +99,8 @@ def test_equal_numbers_give_equal_bytes_whatever_the_times(tmp_path, open_run, r
 
 @pytest.mark.usefixtures("without_figures")
 def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsys):
-    with open_run(held_out="validation") as run:
+    data = {"name": "toy", "held_out": "validation"}
+    with open_run(run_options={"data": data}) as run:
         record_epochs(run)
     assert "val_acc=0.9333, val_loss=0.3667" in capsys.readouterr().out
     assert not [path for path in run.folder.iterdir() if path.name.startswith("test")]
@@ -112,7 +114,7 @@ def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsy
 def test_regression_prints_and_draws_the_loss_alone(tmp_path, open_run, capsys):
     with open_run(run_options={"loss_unit": None}) as run:
         run.record_epoch(
-            1, train_loss=0.5, test_loss=0.25, layer_norms=[1], cpu_seconds=1, wall_seconds=1
+            1, train=(0.5, None), held_out=(0.25, None), layer_norms=[1], clock=TrainingClock(1, 1)
         )
     assert "Epoch 1: loss=0.5, test_loss=0.25" in capsys.readouterr().out
     assert not (tmp_path / "figures" / "t" / "accuracy.png").exists()
@@ -124,6 +126,7 @@ def test_regression_prints_and_draws_the_loss_alone(tmp_path, open_run, capsys):
     ("error", "status", "text"),
     [
         (RuntimeError("boom"), "failed", "RuntimeError: boom"),
+        (DivergedError("epoch 2, layer 1: NaN"), "diverged", "epoch 2, layer 1: NaN"),
         (KeyboardInterrupt(), "interrupted", "stopped by Ctrl-C"),
         (SystemExit(3), "failed", "SystemExit: 3"),
         (SystemExit(0), "completed", None),
@@ -165,12 +168,19 @@ def test_a_run_without_an_epoch_has_a_note_and_no_figure(tmp_path, open_run):
 
 @pytest.mark.usefixtures("without_figures")
 def test_divergence_keeps_its_status_and_the_last_good_weights(tmp_path, open_run, record_epochs):
-    with open_run() as run:
-        run.save_weights([np.eye(2)])
-        record_epochs(run, 2, train_loss=[1.0, np.nan])
-        run.anomaly("layer 1: not positive definite at iteration 3")
-        run.status = "diverged"
+    run = open_run()
+
+    def train():
+        with run:
+            run.save_weights([np.eye(2)])
+            record_epochs(run, 2, train_loss=[1.0, np.nan])
+            run.anomaly("layer 1: not positive definite at iteration 3")
+            raise DivergedError("epoch 3, iteration 7, layer 1: NaN; lower --step-size")
+
+    with pytest.raises(DivergedError):
+        train()
     record = read(tmp_path)
+    assert record["error"] == "epoch 3, iteration 7, layer 1: NaN; lower --step-size"
     assert record["status"] == "diverged"
     assert record["anomalies"][0] == "layer 1: not positive definite at iteration 3"
     assert any("`train_loss` is nan at epoch 2" in text for text in record["anomalies"])

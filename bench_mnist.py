@@ -1,0 +1,165 @@
+"""Gradient-descent baseline: a plain ReLU network trained by back-propagation in PyTorch.
+
+Back projection is measured against it, so it wastes nothing: the data are tensors in memory,
+batches are gathered by index, optimisers are fused, evaluation is outside the clock, threads are
+fixed. Data, loss, initial weights and record are those of the back-projection scripts.
+
+    python bench_mnist.py --epochs 5 --lr 1e-2 --tag smoke_test
+    python bench_mnist.py --epochs 2 --optimizer momentum --lr 0.1 --one-cycle
+    python bench_mnist.py --epochs 2 --optimizer adam --lr 4e-3 --one-cycle
+
+Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from datasets import Dataset, load_from_flags
+from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
+from new_algorithm.back_projection.network import initial_weights, weight_norms
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.flags import CommonFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+
+if TYPE_CHECKING:  # at run time torch is imported where it is used, once the flags are checked
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(CommonFlags):
+    epochs: PositiveInt = 5
+    """Passes over the training set."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    """Plain stochastic gradient descent, the same with momentum 0.9, or Adam."""
+    lr: PositiveFloat = 1e-2
+    """Learning rate; with --one-cycle its peak."""
+    one_cycle: bool = False
+    """Warm the learning rate up over 30% of the steps, then anneal it to nearly zero."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    check_tag(config.tag, config.overwrite)
+    fix_threads(config.threads)
+    data = load_from_flags(config)
+    loss, _ = loss_for(data.num_classes, data.y_train)
+    with Run(
+        script=Path(__file__),
+        config=config,
+        data=data.provenance(),
+        loss_unit=loss.unit,
+        chance_accuracy=data.largest_class_share,
+    ) as run:
+        train(config, data, run)
+
+
+def train(config: Config, data: Dataset, run: Run) -> None:
+    """Train and record. DivergedError, once the weights of the last good epoch are saved."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    loss, outputs = loss_for(data.num_classes, data.y_train)
+    widths = [data.x_train.shape[1], *[config.hidden_dim] * (config.num_layers - 1), outputs]
+    model = relu_network(initial_weights(np.random.default_rng(config.seed), widths))
+    objective = torch_objective(loss)
+    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    x_held_out = torch.from_numpy(data.x_test)
+
+    steps = len(x) // config.batch_size
+    optimizer = build_optimizer(config, model)
+    schedule = build_schedule(config, optimizer, steps * config.epochs)
+    clock = TrainingClock()
+    for epoch in range(1, config.epochs + 1):
+        last_good = folded_weights(model)
+        with clock:
+            batches = torch.randperm(len(x))[: steps * config.batch_size].view(steps, -1)
+            for batch in progress(batches, f"epoch {epoch}", steps):
+                optimizer.zero_grad()
+                objective(model(x[batch]), y[batch]).backward()
+                optimizer.step()
+                schedule.step()
+
+        with torch.no_grad():
+            train_metrics = loss.evaluate(model(x).numpy(), data.y_train)
+            held_out_metrics = loss.evaluate(model(x_held_out).numpy(), data.y_test)
+        if not np.isfinite(train_metrics[0]):
+            run.save_weights(last_good)
+            raise DivergedError(
+                f"epoch {epoch}: the training loss is {train_metrics[0]}; weights.npz holds those "
+                "before this epoch: lower --lr"
+            )
+        run.record_epoch(
+            epoch,
+            train=train_metrics,
+            held_out=held_out_metrics,
+            layer_norms=weight_norms(folded_weights(model)),
+            clock=clock,
+        )
+    run.save_weights(folded_weights(model))
+
+
+def relu_network(weights: Sequence[np.ndarray]) -> "torch.nn.Sequential":
+    """Build the torch network whose layers are W̃ (d_in + 1, d_out), the bias the last row."""
+    import torch
+
+    layers: list[torch.nn.Module] = []
+    for folded in weights:
+        linear = torch.nn.Linear(len(folded) - 1, folded.shape[1])
+        linear.weight.data = torch.from_numpy(np.ascontiguousarray(folded[:-1].T))
+        linear.bias.data = torch.from_numpy(folded[-1].copy())
+        layers += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def folded_weights(model: "torch.nn.Sequential") -> list[np.ndarray]:
+    """Return the layers of `relu_network` as W̃ again, in copies."""
+    parameters = [parameter.detach().numpy() for parameter in model.parameters()]
+    return [np.vstack([w.T, b]) for w, b in zip(parameters[::2], parameters[1::2], strict=True)]
+
+
+def torch_objective(loss: Loss) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:
+    """Return the torch loss (F, y) → scalar of the same value as `loss`."""
+    from torch.nn import functional
+
+    if loss is SOFTMAX:
+        return functional.cross_entropy
+    if loss is SQUARED:
+        return lambda output, targets: (targets - output).square().sum() / (2 * len(output))
+    return lambda output, labels: functional.binary_cross_entropy_with_logits(
+        output[:, 0], labels.to(output.dtype)
+    )
+
+
+def build_optimizer(config: Config, model: "torch.nn.Module") -> "torch.optim.Optimizer":
+    """Return the fused optimiser that the flags name."""
+    import torch
+
+    if config.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), config.lr, fused=True)
+    momentum = 0.9 if config.optimizer == "momentum" else 0.0
+    return torch.optim.SGD(model.parameters(), config.lr, momentum, fused=True)
+
+
+def build_schedule(
+    config: Config, optimizer: "torch.optim.Optimizer", steps: int
+) -> "torch.optim.lr_scheduler.LRScheduler":
+    """Return the learning-rate schedule, one step an iteration: constant, or one cycle."""
+    from torch.optim import lr_scheduler
+
+    if config.one_cycle:  # momentum itself is not cycled: one setting less to tune
+        return lr_scheduler.OneCycleLR(optimizer, config.lr, steps, cycle_momentum=False)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+if __name__ == "__main__":
+    run_main(main)

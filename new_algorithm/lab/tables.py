@@ -1,0 +1,29 @@
+"""Rows of named numbers, as columns for the eye and as a .csv for the record."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from new_algorithm.lab.atomic_files import save_text
+
+Row = dict[str, int | float]
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Right-aligned columns under their names, floats to four digits."""
+    cells = [[name.replace("_", " ") for name in rows[0]]]
+    cells += [[_show(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    )
+
+
+def save_csv(path: Path, rows: Sequence[Row]) -> None:
+    """One line a row, numbers with the shortest digits that read back the same; atomically."""
+    lines = [",".join(rows[0]), *(",".join(map(repr, row.values())) for row in rows)]
+    save_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _show(value: int | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,229 @@
+"""Two-layer back projection on a problem with a known answer.
+
+A random ReLU network, the teacher, makes noiseless targets. A wider student is trained on them
+by full-batch back projection: squared loss, both layers' problems solved by conjugate gradients.
+Two questions are answered in numbers:
+
+1. Does the student find the teacher? Its error on fresh data, and for each hidden unit of the
+   teacher the student's unit that points closest to it.
+2. Does conjugate gradients do what theory says? Every solve of some sweeps is compared with the
+   exact solution: its error in the A-norm, iteration by iteration, beside the Chebyshev bound.
+
+    python new_algorithm/two_layer_relu.py
+    python new_algorithm/two_layer_relu.py --lambda-h-layers inf
+    python new_algorithm/two_layer_relu.py --hidden-dim 5      # no wider than the teacher: harder
+
+Writes ploting_data/TAG/ (cg_solves.csv and cg_convergence.csv too), figures/TAG/ and _logs/.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from datasets.synthetic import teacher_network
+from new_algorithm.back_projection.losses import SQUARED
+from new_algorithm.back_projection.network import (
+    append_ones,
+    forward,
+    initial_weights,
+    predict,
+    weight_norms,
+)
+from new_algorithm.back_projection.observed_solve import ObservedSolve, observe
+from new_algorithm.back_projection.relu_targets import mask
+from new_algorithm.back_projection.sweep import (
+    CGSolver,
+    NumericalError,
+    cg_iterations,
+    sweep,
+)
+from new_algorithm.lab.cg_convergence import CONVERGENCE_FILE
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.flags import (
+    PenaltyFlags,
+    PositiveFloat,
+    PositiveInt,
+    RunFlags,
+    Share,
+    parse,
+    per_layer,
+)
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.tables import save_csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PenaltyFlags, RunFlags):
+    hidden_dim: PositiveInt = 40
+    """Hidden units of the student."""
+    num_layers: Literal[2] = 2
+    """Weight layers, the output layer included; this script is about two."""
+    teacher_widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (10, 5, 3)
+    """Inputs, hidden units and outputs of the teacher."""
+    rows: PositiveInt = 1000
+    """Samples to train on, and as many fresh ones to test on."""
+    epochs: PositiveInt = 300
+    """Sweeps over all samples."""
+    lambda_w_layers: tuple[float, ...] = (0.01,)
+    lambda_h_layers: tuple[float, ...] = (1.0,)
+    cg_tolerance: PositiveFloat = 1e-8
+    """Relative residual at which conjugate gradients stop."""
+    step_size: PositiveFloat = 1.0
+    """η of W ← W + η V, V ← μ V + δW."""
+    momentum: Share = 0.9
+    """The μ above."""
+    observe: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="SWEEP ...")] = (1, 10, 100)
+    """Sweeps of which every solve is compared with the exact solution."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    lambda_w = per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
+    _, lambda_h = per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    check_tag(config.tag, config.overwrite)
+    fix_threads(config.threads)
+    solvers = [
+        CGSolver(lambda_w[0], np.inf, config.cg_tolerance),  # the data cannot change
+        CGSolver(lambda_w[1], lambda_h, config.cg_tolerance),
+    ]
+    inputs, targets, teacher = teacher_network(
+        np.random.default_rng(config.seed), config.teacher_widths, 2 * config.rows
+    )
+    data = {
+        "name": "teacher",
+        "source": f"a random ReLU network, drawn with seed {config.seed}",
+        "scaling": "standard normal inputs, noiseless targets",
+        "held_out": "test",
+        "counts": {"train": config.rows, "test": config.rows},
+    }
+    with Run(script=Path(__file__), config=config, data=data, loss_unit=SQUARED.unit) as run:
+        student, solves = train(config, append_ones(inputs), targets, solvers, run)
+        run.save_weights(student)
+        run.table(
+            "teacher_units",
+            closest_units(teacher[0], student[0]),
+            "Hidden units of the teacher, and the direction of the student's closest:",
+        )
+        run.table(
+            "cg_solves",
+            [summary(solve) for solve in solves],
+            "Solves beside theory, errors relative to the exact solution:",
+        )
+        save_csv(run.folder / CONVERGENCE_FILE, convergence(solves))
+
+
+def train(
+    config: Config,
+    inputs: NDArray,
+    targets: NDArray,
+    solvers: Sequence[CGSolver],
+    run: Run,
+) -> tuple[list[NDArray], list[ObservedSolve]]:
+    """Train on the first half of the rows, test on the second; return W̃ and observed solves.
+
+    inputs: X̃ (2 rows, d + 1). DivergedError, once the weights of the last good sweep are saved.
+    """
+    x_train, x_test = np.split(inputs, 2)
+    y_train, y_test = np.split(targets, 2)
+    rng = np.random.default_rng([config.seed, 1])  # another stream than the teacher's
+    widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
+    weights = initial_weights(rng, widths, np.float64)
+    velocities = [np.zeros_like(layer) for layer in weights]
+    last_good = [layer.copy() for layer in weights]
+    solves: list[ObservedSolve] = []
+    clock = TrainingClock()
+    for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
+        try:
+            with clock:
+                activations, output = forward(weights, x_train)
+                residual = SQUARED.residual(output, y_train)
+                steps = sweep(weights, activations, residual, solvers, mask)
+        except NumericalError as error:
+            run.save_weights(last_good)
+            raise DivergedError(
+                f"sweep {epoch}, {error}; weights.npz holds those before the last sweep: "
+                "lower --step-size or raise --lambda-w-layers"
+            ) from error
+        for number, step in enumerate(steps, start=1):
+            if step.cg.status != "converged":
+                run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {step.cg.status}")
+        if epoch in config.observe:
+            problems = zip(solvers, activations, weights, steps, strict=True)
+            solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
+        last_good = [layer.copy() for layer in weights]
+        with clock:
+            for layer, velocity, step in zip(weights, velocities, steps, strict=True):
+                velocity *= config.momentum
+                velocity += step.weight_change
+                layer += config.step_size * velocity
+        run.record_epoch(
+            epoch,
+            train=SQUARED.evaluate(predict(weights, x_train), y_train),
+            held_out=SQUARED.evaluate(predict(weights, x_test), y_test),
+            layer_norms=weight_norms(weights),
+            cg_iterations=cg_iterations(steps),
+            clock=clock,
+        )
+    return weights, solves
+
+
+def closest_units(teacher: NDArray, student: NDArray) -> list[dict[str, float]]:
+    """Return each teacher unit's largest cosine to a student unit: (d + 1, h) and (d + 1, h').
+
+    Columns are compared, bias included. Their length is free: max(c z, 0) = c max(z, 0) for
+    c > 0, which the next layer can undo.
+    """
+    directions = [layer / np.linalg.norm(layer, axis=0) for layer in (teacher, student)]
+    cosines = (directions[0].T @ directions[1]).max(axis=1)
+    return [
+        {"teacher_unit": unit, "largest_cosine": float(cosine)}
+        for unit, cosine in enumerate(cosines, start=1)
+    ]
+
+
+def summary(solve: ObservedSolve) -> dict[str, float]:
+    """Return one line of the table of solves."""
+    return {
+        "sweep": solve.sweep,
+        "layer": solve.layer,
+        "unknowns": solve.eigenvalues.size,
+        "distinct_eigenvalues": solve.distinct_eigenvalues,
+        "condition": solve.condition,
+        "iterations": len(solve.errors) - 1,
+        "error_a_norm": float(solve.errors[-1]),
+        "chebyshev_bound": float(solve.bounds[-1]),
+        "error_frobenius": solve.solution_error,
+    }
+
+
+def convergence(solves: Sequence[ObservedSolve]) -> list[dict[str, float]]:
+    """Return a row for every iteration of every solve, what its figure is drawn from."""
+    return [
+        {
+            "sweep": solve.sweep,
+            "layer": solve.layer,
+            "iteration": iteration,
+            "error_a_norm": float(error),
+            "chebyshev_bound": float(bound),
+        }
+        for solve in solves
+        for iteration, (error, bound) in enumerate(zip(solve.errors, solve.bounds, strict=True))
+    ]
+
+
+if __name__ == "__main__":
+    run_main(main)

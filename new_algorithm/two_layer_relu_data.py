@@ -1,0 +1,182 @@
+"""Two-layer back projection on a data set.
+
+Trains a d-512-k ReLU network without back-propagation. Each iteration takes a batch, computes the
+residual at the output, and solves one damped least-squares problem a layer: the output layer's by
+conjugate gradients, which decides how much the weights and how much the hidden units shall
+change; the input layer's exactly, in the leading eigenvectors of the data's Gram matrix.
+
+    python new_algorithm/two_layer_relu_data.py                               # MNIST
+    python new_algorithm/two_layer_relu_data.py --dataset synthetic --epochs 20
+    python new_algorithm/two_layer_relu_data.py --dataset FILE.npz --lambda-w-layers 10 1
+
+Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets import Dataset, load_from_flags
+from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
+from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.network import forward, initial_weights, predict, weight_norms
+from new_algorithm.back_projection.relu_targets import RELU_TARGETS
+from new_algorithm.back_projection.schedule import minibatches, warm_up_and_decay
+from new_algorithm.back_projection.sweep import (
+    CGSolver,
+    EigenbasisSolver,
+    ExactSolver,
+    LayerSolver,
+    NumericalError,
+    cg_iterations,
+    stalled_layers,
+    sweep,
+)
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.flags import (
+    CommonFlags,
+    PenaltyFlags,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    parse,
+    per_layer,
+)
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PenaltyFlags, CommonFlags):
+    num_layers: Literal[2] = 2
+    """Weight layers, the output layer included; this script is about two."""
+    epochs: PositiveInt = 3
+    """Passes over the training set."""
+    lambda_w_layers: tuple[float, ...] = (10.0,)
+    lambda_h_layers: tuple[float, ...] = (10.0,)
+    input_rank: PositiveInt = 60
+    """Leading eigenvectors of the input's Gram matrix in which layer 1 is solved."""
+    solver: Literal["cg", "exact"] = "cg"
+    """How the output layer's problem is solved."""
+    cg_iterations: PositiveInt = 3
+    """Cap on the iterations of one solve; a few are enough for a step on one batch."""
+    cg_tolerance: PositiveFloat = 1e-3
+    """Relative residual at which a solve ends before the cap."""
+    target: Literal["mask", "project"] = "mask"
+    """What the ReLU makes of a wanted change: linearised where active, or projected onto h ≥ 0."""
+    step_size: PositiveFloat = 2.0
+    """Peak η of W ← W + η V, V ← μ V + δW."""
+    momentum: Share = 0.9
+    """The μ above."""
+    warm_up: Share = 0.3
+    """Share of the iterations in which η rises from 0, before it falls to 0 again."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    lambda_w = per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
+    _, lambda_h = per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    check_tag(config.tag, config.overwrite)
+    fix_threads(config.threads)
+    data = load_from_flags(config)
+    output_solver: LayerSolver = ExactSolver(lambda_w[1], lambda_h)
+    if config.solver == "cg":
+        output_solver = CGSolver(lambda_w[1], lambda_h, config.cg_tolerance, config.cg_iterations)
+    loss, _ = loss_for(data.num_classes, data.y_train)
+    with Run(
+        script=Path(__file__),
+        config=config,
+        data=data.provenance(),
+        loss_unit=loss.unit,
+        chance_accuracy=data.largest_class_share,
+    ) as run:
+        train(config, data, lambda_w[0], output_solver, run)
+
+
+def train(
+    config: Config, data: Dataset, input_lambda_w: float, output_solver: LayerSolver, run: Run
+) -> None:
+    """Train and record. DivergedError, once the weights of the last good epoch are saved."""
+    rng = np.random.default_rng(config.seed)
+    rows, features = data.x_train.shape
+    loss, outputs = loss_for(data.num_classes, data.y_train)
+    relu_target = RELU_TARGETS[config.target]
+    iterations_an_epoch = rows // config.batch_size
+    iterations = config.epochs * iterations_an_epoch
+
+    clock = TrainingClock()
+    with clock:  # finding the eigenvectors and projecting the data are part of the cost
+        basis = leading_eigenbasis(data.x_train, config.input_rank)
+        inputs = basis.project(data.x_train)  # X̃ Q (rows, rank)
+        weights = initial_weights(rng, (features, config.hidden_dim, outputs))
+        weights[0] = basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
+        velocities = [np.zeros_like(layer) for layer in weights]
+    solvers = [EigenbasisSolver(basis, input_lambda_w), output_solver]
+    held_out_inputs = basis.project(data.x_test)
+
+    iteration = 0
+    for epoch in range(1, config.epochs + 1):
+        last_good = [layer.copy() for layer in weights]
+        iterations_of_cg, stalls = [], []
+        try:
+            with clock:
+                batches = minibatches(rng, rows, config.batch_size)
+                for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
+                    activations, output = forward(weights, inputs[batch])
+                    residual = loss.residual(output, data.y_train[batch])
+                    steps = sweep(weights, activations, residual, solvers, relu_target)
+
+                    warm = warm_up_and_decay(iteration, iterations, config.warm_up)
+                    for layer, velocity, step in zip(weights, velocities, steps, strict=True):
+                        velocity *= config.momentum
+                        velocity += step.weight_change
+                        layer += (warm * config.step_size) * velocity
+
+                    iterations_of_cg.append(cg_iterations(steps))
+                    stalls += [(layer, iteration) for layer in stalled_layers(steps)]
+                    iteration += 1
+            train_metrics = loss.evaluate(predict(weights, inputs), data.y_train)
+            held_out_metrics = loss.evaluate(predict(weights, held_out_inputs), data.y_test)
+            if not np.isfinite(train_metrics[0]):
+                raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
+        except NumericalError as error:
+            run.save_weights(on_pixels(last_good, basis))
+            raise DivergedError(
+                f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
+                "this epoch: lower --step-size or raise --lambda-w-layers"
+            ) from error
+        if stalls:
+            run.anomaly(
+                f"epoch {epoch}: conjugate gradients stalled in {len(stalls)} of "
+                f"{len(iterations_of_cg)} iterations, in layer {stalls[0][0]} at iteration "
+                f"{stalls[0][1]} for the first time"
+            )
+        run.record_epoch(
+            epoch,
+            train=train_metrics,
+            held_out=held_out_metrics,
+            layer_norms=weight_norms(weights),
+            cg_iterations=np.mean(iterations_of_cg, axis=0),
+            clock=clock,
+        )
+    run.save_weights(on_pixels(weights, basis))
+
+
+def on_pixels(weights: list[NDArray], basis: Eigenbasis) -> list[NDArray]:
+    """Return W̃_1 = Q A and W̃_2: the same network, on the data as they are."""
+    return [basis.vectors @ weights[0], weights[1]]
+
+
+if __name__ == "__main__":
+    run_main(main)
