@@ -62,7 +62,7 @@ def read_folder(folder: Path, expected: Expected = MNIST) -> tuple[str, Arrays] 
     try:
         npz = folder / "mnist.npz"
         if npz.is_file():
-            return str(npz), _verified(npz, _read_npz(npz, expected), expected)
+            return shown(npz), _verified(npz, _read_npz(npz, expected), expected)
         idx = {key: path for key in IDX_STEMS if (path := _find_idx(folder, key))}
         if not idx:
             return None
@@ -71,7 +71,13 @@ def read_folder(folder: Path, expected: Expected = MNIST) -> tuple[str, Arrays] 
         raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
     if missing := [f"{stem}-{kind}" for key, (stem, kind) in IDX_STEMS.items() if key not in idx]:
         raise UserError(f"{folder}: of MNIST's four files {', '.join(missing)} is missing; add it")
-    return f"the four IDX files in {folder}", _verified(folder, arrays, expected)
+    return f"the four IDX files in {shown(folder)}", _verified(folder, arrays, expected)
+
+
+def shown(path: Path) -> str:
+    """`path` as seen from the root of the repository, or unchanged where it lies outside."""
+    root = Path(__file__).resolve().parents[1]
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def verify(arrays: Arrays, expected: Expected = MNIST) -> str | None:

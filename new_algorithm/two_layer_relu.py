@@ -126,6 +126,7 @@ def main() -> None:
         save_csv(run.folder / CONVERGENCE_FILE, convergence(solves))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
     config: Config,
     inputs: NDArray,

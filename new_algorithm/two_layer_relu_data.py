@@ -104,6 +104,7 @@ def main() -> None:
         train(config, data, lambda_w[0], output_solver, run)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
     config: Config, data: Dataset, input_lambda_w: float, output_solver: LayerSolver, run: Run
 ) -> None:

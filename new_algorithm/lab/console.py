@@ -45,13 +45,18 @@ class Forgiving:
 
 
 class Tee:
-    """Stands for sys.stdout and writes to the log as well."""
+    """Stands for sys.stdout and writes to the log as well.
+
+    written: all text so far, for a log that is opened later.
+    """
 
     def __init__(self, original: TextIO | None, log: Forgiving) -> None:
+        self.written: list[str] = []
         self._original = original
         self._streams = (Forgiving(original, "stdout"), log)
 
     def write(self, text: str) -> int:
+        self.written.append(text)
         for stream in self._streams:
             stream.write(text)
         return len(text)
@@ -73,9 +78,14 @@ class _StdoutHandler(logging.Handler):
 
 @contextmanager
 def tee_stdout(log_path: Path | None = None) -> Iterator[Forgiving]:
-    """Inside, stdout goes to `log_path` too; yields the log. stdout is restored in any case."""
+    """Inside, stdout goes to `log_path` too; yields the log. stdout is restored in any case.
+
+    Inside another tee, the log begins with what that one has written.
+    """
     original = sys.stdout
     log = Forgiving(_open_log(log_path), log_path.name if log_path else "")
+    if isinstance(original, Tee):
+        log.write("".join(original.written))
     tee = Tee(original, log)
     sys.stdout = tee
     try:

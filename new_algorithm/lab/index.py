@@ -45,7 +45,7 @@ def _row(folder: Path, record: dict[str, Any] | None, layout: Layout) -> list[st
         tag,
         show(record.get("start"))[:16].replace("T", " "),
         show(record.get("script")),
-        show(_dict(record.get("config")).get("dataset")),
+        show(_dict(record.get("data")).get("name")),
         _metric(metrics, LOSSES[:1]),
         _metric(metrics, ACCURACIES[1:]),
         show(metrics.get("train_cpu_seconds")),

@@ -4,13 +4,13 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datasets import load_dataset, training_rows
+from datasets.mnist_files import shown
 from datasets.mnist_sources import OWN_FOLDER, find_mnist
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,12 +67,6 @@ def test_validation_is_the_last_10000_training_images(dataset):
     assert len(part.x_train) == training_rows("mnist", held_out="validation")
 
 
-def test_loading_takes_seconds_at_most():
-    start = time.process_time()
-    load_dataset("mnist", data_dir=FOLDER)
-    assert time.process_time() - start < 5
-
-
 def test_the_command_says_where_it_is():
     finished = subprocess.run(
         [sys.executable, "-m", "datasets", "mnist"],
@@ -82,4 +76,4 @@ def test_the_command_says_where_it_is():
         text=True,
     )
     assert finished.returncode == 0
-    assert finished.stdout == f"MNIST: verified, from {FOLDER / 'mnist.npz'}\n"
+    assert finished.stdout == f"MNIST: verified, from {shown(FOLDER / 'mnist.npz')}\n"

@@ -39,6 +39,14 @@ def test_each_line_is_in_the_log_at_once(tmp_path):
         assert (tmp_path / "x.log").read_text() == "one\n"
 
 
+def test_a_log_inside_a_tee_begins_with_what_was_written_before(tmp_path):
+    with tee_stdout():
+        print("data loaded")
+        with tee_stdout(tmp_path / "inner.log"):
+            print("epoch 1")
+    assert (tmp_path / "inner.log").read_text() == "data loaded\nepoch 1\n"
+
+
 @pytest.mark.parametrize("stream", [Broken(), None])
 def test_a_closed_stdout_is_given_up_and_the_log_goes_on(tmp_path, monkeypatch, capsys, stream):
     monkeypatch.setattr(sys, "stdout", stream)

@@ -36,7 +36,7 @@ def test_a_row_shows_the_run(layout):
         layout,
         "t",
         script="new_algorithm/x.py",
-        config={"dataset": "mnist"},
+        data={"name": "mnist"},
         final_metrics=metrics | {"train_cpu_seconds": 12.5},
     )
     layout.figures("t").mkdir(parents=True)

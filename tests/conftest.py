@@ -1,0 +1,41 @@
+"""Test runs write into a copy of the scripts and the code that they import."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def work_tree(tmp_path_factory):
+    """A copy of the code, with no data and no outputs: the scripts in it write into it."""
+    copy = tmp_path_factory.mktemp("work_tree")
+    shutil.copy(REPOSITORY / "bench_mnist.py", copy)
+    for folder, kept in (("new_algorithm", "**/*.py"), ("datasets", "*.py")):
+        for file in (REPOSITORY / folder).glob(kept):
+            target = copy / file.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def run_script(work_tree):
+    """run_script("bench_mnist.py", "--epochs", "1") -> CompletedProcess, output captured."""
+
+    def run(script, *arguments, cwd=None):
+        return subprocess.run(
+            [sys.executable, str(work_tree / script), *map(str, arguments)],
+            cwd=cwd or work_tree,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    return run

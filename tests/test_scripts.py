@@ -1,0 +1,241 @@
+"""Every script as a user runs it: what it leaves behind, the same bits, and what it refuses."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from new_algorithm.back_projection.network import append_ones, predict
+
+BENCH = "bench_mnist.py"
+DATA = "new_algorithm/two_layer_relu_data.py"
+TEACHER = "new_algorithm/two_layer_relu.py"
+TRAINING = [BENCH, DATA]
+SMALL = ("--dataset", "synthetic", "--train-limit", "600", "--hidden-dim", "32", "--epochs", "2")
+
+MNIST_FOLDER = Path(
+    os.environ.get("BACK_PROJECTION_DATASETS", Path(__file__).parents[1] / "datasets")
+)
+needs_mnist = pytest.mark.skipif(
+    not (MNIST_FOLDER / "mnist.npz").is_file(), reason="no mnist.npz at hand"
+)
+
+
+def record(work_tree, tag):
+    return json.loads((work_tree / "ploting_data" / tag / "run.json").read_text())
+
+
+def assert_one_clear_line(finished, *words):
+    assert finished.returncode not in (0, 1), finished.stdout + finished.stderr
+    text = finished.stderr.strip()
+    assert "Traceback" not in text
+    assert text.startswith("error: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("script", TRAINING)
+def test_a_training_run_leaves_the_whole_record(script, work_tree, run_script):
+    tag = f"whole_{Path(script).stem}"
+    finished = run_script(script, *SMALL, "--tag", tag)
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / tag
+    run = record(work_tree, tag)
+    assert run["status"] == "completed"
+
+    with (folder / "metrics_log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
+        unit = "nats" if name.endswith("loss") else "fraction"
+        column = [float(row[f"{name}_{unit}"]) for row in rows]
+        np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), column)
+    assert np.load(folder / "layer_norms.npy").shape == (2, 2)
+    assert (folder / "cg_iterations.npy").exists() == (script == DATA)
+
+    lines = [line for line in finished.stdout.splitlines() if line.startswith("Epoch")]
+    for line, row in zip(lines, rows, strict=True):
+        loss, accuracy = float(row["train_loss_nats"]), float(row["test_accuracy_fraction"])
+        assert line.startswith(f"Epoch {row['epoch']}: loss={loss:.4g}, test_acc={accuracy:.4f}")
+    (log,) = (work_tree / "_logs").glob(f"*_{tag}.log")
+    assert log.read_text() == finished.stdout
+    assert (work_tree / "figures" / tag / "loss.png").stat().st_size > 5000
+    assert "synthetic" in (work_tree / "figures" / tag / "README.md").read_text()
+    assert f"[{tag}]({tag}/README.md)" in (work_tree / "figures" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("script", TRAINING)
+def test_recorded_weights_give_the_recorded_accuracy(script, work_tree, run_script):
+    tag = f"weights_{Path(script).stem}"
+    assert run_script(script, *SMALL, "--tag", tag, "--seed", 3).returncode == 0
+    from datasets import load_dataset
+
+    data = load_dataset("synthetic", seed=3)
+    with np.load(work_tree / "ploting_data" / tag / "weights.npz") as archive:
+        weights = [archive["layer_1"], archive["layer_2"]]
+    output = predict(weights, append_ones(data.x_test))
+    accuracy = (output.argmax(axis=1) == data.y_test).mean()
+    recorded = record(work_tree, tag)["final_metrics"]["test_accuracy_fraction"]
+    assert accuracy == pytest.approx(recorded, abs=1.5 / len(data.y_test))
+
+
+@pytest.mark.parametrize("script", TRAINING)
+def test_same_command_and_seed_give_the_same_bytes(script, work_tree, run_script):
+    folders = []
+    for name in ("first", "second"):
+        tag = f"{name}_{Path(script).stem}"
+        assert run_script(script, *SMALL, "--tag", tag, "--seed", 7).returncode == 0
+        folders.append(work_tree / "ploting_data" / tag)
+    names = [p.name for p in folders[0].glob("*") if "seconds" not in p.name and p.suffix == ".npy"]
+    assert "cg_iterations.npy" in names or script == BENCH
+    for name in ["metrics_log.csv", *names]:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("script", TRAINING)
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_data_of_your_own(script, task, work_tree, run_script, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 4, 3))
+    y = np.abs(x[:, 0, :2]) if task == "regression" else (x[:, 0, 0] * x[:, 1, 1] > 0).astype(int)
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
+    tag = f"{task}_{Path(script).stem}"
+    finished = run_script(
+        script, "--dataset", path, "--batch-size", 50, "--epochs", 5, "--tag", tag, cwd=tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / tag
+    losses = np.load(folder / "train_loss.npy")
+    assert losses[-1] < losses[0]
+    assert (folder / "test_accuracy.npy").exists() == (task == "binary")
+
+
+def test_options_of_the_two_layer_script(work_tree, run_script):
+    final = {}
+    for name, flags in {
+        "cg": ["--cg-iterations", 200, "--cg-tolerance", 1e-7],
+        "exact": ["--solver", "exact"],
+        "project": ["--target", "project", "--step-size", 0.2],
+        "full_batch": ["--batch-size", 600, "--epochs", 30],
+        "validation": ["--held-out", "validation"],
+    }.items():
+        tag = f"option_{name}"
+        finished = run_script(DATA, *SMALL, *flags, "--tag", tag)
+        assert finished.returncode == 0, finished.stderr
+        final[name] = record(work_tree, tag)["final_metrics"]
+    assert final["cg"]["train_loss_nats"] == pytest.approx(
+        final["exact"]["train_loss_nats"], rel=0.01
+    )
+    assert final["full_batch"]["train_loss_nats"] < 1.0
+    assert "validation_accuracy_fraction" in final["validation"]
+    assert not any(name.startswith("test") for name in final["validation"])
+
+
+def test_teacher_is_recovered(work_tree, run_script):
+    finished = run_script(TEACHER, "--epochs", 200, "--tag", "teacher")
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / "teacher"
+    assert np.load(folder / "test_loss.npy")[-1] < 1e-6
+    units = np.genfromtxt(folder / "teacher_units.csv", delimiter=",", names=True)
+    assert units["largest_cosine"].min() > 0.9999
+    solves = np.genfromtxt(folder / "cg_solves.csv", delimiter=",", names=True)
+    assert (solves["iterations"] <= solves["distinct_eigenvalues"] + 1).all()
+    assert (solves["error_frobenius"] < 1e-5).all()
+    rows = np.genfromtxt(folder / "cg_convergence.csv", delimiter=",", names=True)
+    assert (rows["error_a_norm"] <= rows["chebyshev_bound"] * (1 + 1e-6)).all()
+    assert (work_tree / "figures" / "teacher" / "cg_convergence.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        (BENCH, ["--lr", "nan"], ["--lr", "nan"]),
+        (BENCH, ["--epochs", "0"], ["--epochs 0"]),
+        (BENCH, ["--hidden-dim", "0"], ["--hidden-dim 0"]),
+        (BENCH, ["--batch-size", "60001"], ["--batch-size 60001", "60000"]),
+        (BENCH, ["--dataset", "cifar"], ["cifar", "mnist"]),
+        (BENCH, ["--tag", "../../x"], ["--tag", "../../x"]),
+        (DATA, ["--lambda-w-layers", "-1"], ["--lambda-w-layers", "-1"]),
+        (DATA, ["--lambda-h-layers", "0"], ["--lambda-h-layers", "0"]),
+        (DATA, ["--lambda-w-layers", "1", "2", "3"], ["--lambda-w-layers", "3", "2"]),
+        (DATA, ["--batch-size", "11", "--train-limit", "10"], ["--batch-size 11", "10"]),
+        (DATA, ["--dataset", "absent.npz"], ["absent.npz"]),
+        (DATA, ["--momentum", "1"], ["--momentum 1"]),
+        (DATA, ["--input-rank", "0"], ["--input-rank 0"]),
+        (TEACHER, ["--rows", "0"], ["--rows 0"]),
+        (TEACHER, ["--teacher-widths", "3", "0", "1"], ["--teacher-widths 0"]),
+    ],
+)
+def test_bad_values_are_refused_before_anything_happens(
+    script, flags, words, work_tree, run_script, tmp_path
+):
+    before = sorted(work_tree.glob("ploting_data/*"))
+    # --data-dir is an empty folder: had data been looked for first, that would be the complaint
+    nowhere = [] if script == TEACHER else ["--data-dir", tmp_path]
+    assert_one_clear_line(run_script(script, *nowhere, *flags), *words)
+    assert sorted(work_tree.glob("ploting_data/*")) == before
+
+
+def test_a_taken_tag_is_refused_and_its_record_untouched(work_tree, run_script):
+    assert run_script(TEACHER, "--epochs", 2, "--tag", "taken").returncode == 0
+    path = work_tree / "ploting_data" / "taken" / "metrics_log.csv"
+    before = path.read_bytes()
+    assert_one_clear_line(
+        run_script(TEACHER, "--epochs", 3, "--tag", "taken"), "taken", "overwrite"
+    )
+    assert path.read_bytes() == before
+    assert run_script(TEACHER, "--epochs", 3, "--tag", "taken", "--overwrite").returncode == 0
+    assert path.read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        (DATA, ["--step-size", "1e12"], ["epoch 1", "iteration", "layer", "--step-size"]),
+        (DATA, ["--step-size", "1e12", "--solver", "exact"], ["epoch 1", "iteration", "layer"]),
+        (BENCH, ["--lr", "1e12"], ["epoch 1", "--lr"]),
+        (TEACHER, ["--step-size", "1e60"], ["sweep", "layer", "--step-size"]),
+    ],
+)
+def test_divergence_is_named_and_the_last_good_weights_are_kept(
+    script, flags, words, work_tree, run_script
+):
+    tag = f"diverged_{Path(script).stem}_{len(flags)}"
+    small = ["--epochs", "20"] if script == TEACHER else SMALL
+    assert_one_clear_line(run_script(script, *small, *flags, "--tag", tag), *words)
+    run = record(work_tree, tag)
+    assert run["status"] == "diverged"
+    assert all(word in run["error"] for word in words)
+    with np.load(work_tree / "ploting_data" / tag / "weights.npz") as weights:
+        assert all(np.isfinite(weights[name]).all() for name in weights)
+
+
+@pytest.mark.parametrize("script", [BENCH, DATA, TEACHER, "new_algorithm/plot_runs.py"])
+def test_help_teaches_and_imports_no_torch(script, run_script, tmp_path):
+    finished = run_script(script, "--help", cwd=tmp_path)  # from any folder
+    assert finished.returncode == 0
+    assert "python " + script in finished.stdout
+
+
+def test_runs_are_drawn_again_and_overlaid(work_tree, run_script):
+    for tag in ("overlay_a", "overlay_b"):
+        assert run_script(TEACHER, "--epochs", 3, "--tag", tag).returncode == 0
+    (work_tree / "figures" / "overlay_a" / "loss.png").unlink()
+    plot = "new_algorithm/plot_runs.py"
+    assert run_script(plot, "overlay_a").returncode == 0
+    assert (work_tree / "figures" / "overlay_a" / "loss.png").exists()
+    assert run_script(plot, "overlay_a", "overlay_b").returncode == 0
+    assert (work_tree / "figures" / "overlay_a-overlay_b" / "comparison.png").exists()
+    assert_one_clear_line(run_script(plot, "overlay_x"), "overlay_x", "overlay_a")
+
+
+@needs_mnist
+def test_two_layers_learn_mnist(work_tree, run_script):
+    finished = run_script(DATA, "--data-dir", MNIST_FOLDER, "--epochs", 1, "--tag", "mnist")
+    assert finished.returncode == 0, finished.stderr
+    assert record(work_tree, "mnist")["final_metrics"]["test_accuracy_fraction"] > 0.97
