@@ -63,7 +63,7 @@ class Config(PenaltyFlags, CommonFlags):
     """Weight layers, the output layer included; this script is about two."""
     epochs: PositiveInt = 3
     """Passes over the training set."""
-    lambda_w_layers: tuple[float, ...] = (10.0,)
+    lambda_w_layers: tuple[float, ...] = (10.0, 30.0)
     lambda_h_layers: tuple[float, ...] = (10.0,)
     input_rank: PositiveInt = 60
     """Leading eigenvectors of the input's Gram matrix in which layer 1 is solved."""
@@ -75,7 +75,7 @@ class Config(PenaltyFlags, CommonFlags):
     """Relative residual at which a solve ends before the cap."""
     target: Literal["mask", "project"] = "mask"
     """What the ReLU makes of a wanted change: linearised where active, or projected onto h ≥ 0."""
-    step_size: PositiveFloat = 2.0
+    step_size: PositiveFloat = 3.0
     """Peak η of W ← W + η V, V ← μ V + δW."""
     momentum: Share = 0.9
     """The μ above."""

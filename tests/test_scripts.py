@@ -159,6 +159,7 @@ def test_teacher_is_recovered(work_tree, run_script):
         (BENCH, ["--hidden-dim", "0"], ["--hidden-dim 0"]),
         (BENCH, ["--batch-size", "60001"], ["--batch-size 60001", "60000"]),
         (BENCH, ["--dataset", "cifar"], ["cifar", "mnist"]),
+        (BENCH, ["--threads", "100000"], ["--threads 100000"]),
         (BENCH, ["--tag", "../../x"], ["--tag", "../../x"]),
         (DATA, ["--lambda-w-layers", "-1"], ["--lambda-w-layers", "-1"]),
         (DATA, ["--lambda-h-layers", "0"], ["--lambda-h-layers", "0"]),

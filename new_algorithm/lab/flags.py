@@ -1,6 +1,7 @@
 """Command-line flags as frozen dataclasses, checked before any data is loaded."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,13 @@ PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: 
 NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
+Threads = Annotated[
+    int,
+    Rule(
+        f"1 to {os.cpu_count()}, the cores of this machine",
+        lambda value: 1 <= value <= (os.cpu_count() or 1),
+    ),
+]
 NonNegativeFloat = Annotated[
     float, Rule("finite numbers of at least 0", lambda value: 0 <= value < math.inf)
 ]
@@ -40,7 +48,7 @@ class RunFlags:
 
     seed: NonNegativeInt = 0
     """Seed of everything that is drawn at random."""
-    threads: PositiveInt = 1
+    threads: Threads = 1
     """Threads for BLAS and OpenMP."""
     tag: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
@@ -58,9 +66,9 @@ class CommonFlags(RunFlags):
     """mnist, synthetic, or a FILE.npz."""
     data_dir: Annotated[
         Path | None,
-        tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: the datasets folder)"),
+        tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
     ] = None
-    """Folder that holds the data files."""
+    """Where MNIST lies; else $BACK_PROJECTION_DATASETS, then datasets/, then a download."""
     train_limit: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
     ] = None
@@ -89,9 +97,9 @@ class PenaltyFlags:
     """
 
     lambda_w_layers: tuple[NonNegativeFloat, ...]
-    """Damping of each layer's weights, in units of the mean eigenvalue of its input's Gram."""
+    """Penalty on weight changes, one a layer or one for all, per mean eigenvalue of H̃ᵀH̃/n."""
     lambda_h_layers: tuple[PositiveOrInfinite, ...]
-    """Damping of each layer's input, in units of the mean eigenvalue of its weights' Gram."""
+    """Penalty on input changes, per mean eigenvalue of WᵀW; may be inf. Layer 1 ignores its own."""
 
 
 def parse(config_type: type[ConfigT], description: str, args: list[str] | None = None) -> ConfigT:
