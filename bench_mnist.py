@@ -51,14 +51,7 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_from_flags(config)
-    loss, _ = loss_for(data.num_classes, data.y_train)
-    with Run(
-        script=Path(__file__),
-        config=config,
-        data=data.provenance(),
-        loss_unit=loss.unit,
-        chance_accuracy=data.largest_class_share,
-    ) as run:
+    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, run)
 
 

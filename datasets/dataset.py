@@ -32,15 +32,14 @@ class Dataset:
     scaling: str
     sha256: dict[str, str]
 
-    @property
-    def largest_class_share(self) -> float | None:
-        """The accuracy of always naming the held-out rows' largest class; None for regression."""
-        if self.num_classes is None:
-            return None
-        return float(np.bincount(self.y_test).max() / len(self.y_test))
-
     def provenance(self) -> dict:
-        """What a record of a run says about its data, ready for JSON."""
+        """What a record of a run says about its data, ready for JSON.
+
+        chance_accuracy: of always naming the held-out rows' largest class; None for regression.
+        """
+        chance = None
+        if self.num_classes is not None:
+            chance = float(np.bincount(self.y_test).max() / len(self.y_test))
         return {
             "name": self.name,
             "source": self.source,
@@ -50,6 +49,7 @@ class Dataset:
             "counts": {"train": len(self.x_train), self.held_out: len(self.x_test)},
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
+            "chance_accuracy": chance,
         }
 
 

@@ -110,7 +110,7 @@ def main() -> None:
         "held_out": "test",
         "counts": {"train": config.rows, "test": config.rows},
     }
-    with Run(script=Path(__file__), config=config, data=data, loss_unit=SQUARED.unit) as run:
+    with Run(script=Path(__file__), config=config, data=data) as run:
         student, solves = train(config, append_ones(inputs), targets, solvers, run)
         run.save_weights(student)
         run.table(

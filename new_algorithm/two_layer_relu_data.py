@@ -93,14 +93,7 @@ def main() -> None:
     output_solver: LayerSolver = ExactSolver(lambda_w[1], lambda_h)
     if config.solver == "cg":
         output_solver = CGSolver(lambda_w[1], lambda_h, config.cg_tolerance, config.cg_iterations)
-    loss, _ = loss_for(data.num_classes, data.y_train)
-    with Run(
-        script=Path(__file__),
-        config=config,
-        data=data.provenance(),
-        loss_unit=loss.unit,
-        chance_accuracy=data.largest_class_share,
-    ) as run:
+    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, lambda_w[0], output_solver, run)
 
 

@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Loss:
-    """value(F, y) → float; residual(F, y) → R like F; accuracy(F, y) → share in [0, 1] or None.
+    """value(F, y) → float, in nats or squared target units; residual(F, y) → R like F;
+    accuracy(F, y) → share in [0, 1], None for regression."""
 
-    unit: what the value is measured in; None where that is the square of the targets' own unit.
-    """
-
-    name: str
-    unit: str | None
     value: Callable[[NDArray, NDArray], float]
     residual: Callable[[NDArray, NDArray], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
@@ -82,11 +78,9 @@ def _logistic_accuracy(output: NDArray, labels: NDArray) -> float:
     return float(((output[:, 0] > 0) == (labels == 1)).mean())
 
 
-SQUARED = Loss("squared", None, _squared_value, _squared_residual, None)
-SOFTMAX = Loss(
-    "softmax cross-entropy", "nats", _softmax_value, _softmax_residual, _softmax_accuracy
-)
-LOGISTIC = Loss("logistic", "nats", _logistic_value, _logistic_residual, _logistic_accuracy)
+SQUARED = Loss(_squared_value, _squared_residual, None)
+SOFTMAX = Loss(_softmax_value, _softmax_residual, _softmax_accuracy)
+LOGISTIC = Loss(_logistic_value, _logistic_residual, _logistic_accuracy)
 
 
 def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:

@@ -36,9 +36,9 @@ LossAndAccuracy = tuple[float, float | None]
 class Run:
     """Records one run under its tag; use as `with Run(...) as run:`.
 
-    script: the file that runs; config: its flags; data: the provenance of the data set;
-    root: repository below which everything is written; loss_unit: "nats", or None for a loss
-    without a unit; chance_accuracy: share of the largest class, to recognise an anomaly.
+    script: the file that runs; config: its flags; root: repository below which everything is
+    written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
+    `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
 
     UserError if the tag is taken or in use, or the record cannot be written. Leaving the block
     writes status, figures, note and index, and lets exceptions pass.
@@ -51,16 +51,13 @@ class Run:
         config: RunFlags,
         data: dict[str, Any],
         root: Path = REPOSITORY,
-        loss_unit: str | None = "nats",
-        chance_accuracy: float | None = None,
     ) -> None:
         self.status = "running"
         self._script = script
         self._config = config
         self._data = data
         self._layout = Layout(root)
-        self._loss_unit = loss_unit
-        self._chance_accuracy = chance_accuracy
+        self._loss_unit = "nats" if data.get("num_classes") else None
         self._results: dict[str, Number] = {}
 
     def __enter__(self) -> "Run":
@@ -167,7 +164,6 @@ class Run:
             "final_metrics": {},
             "anomalies": [],
             "loss_unit": self._loss_unit,
-            "chance_accuracy": self._chance_accuracy,
             **describe_environment(self._layout),
             "log": log,
         }
@@ -205,7 +201,7 @@ class Run:
 
     def _record_anomalies(self) -> None:
         self._record["anomalies"] += find_anomalies(
-            read_series(self.folder), chance_accuracy=self._chance_accuracy
+            read_series(self.folder), chance_accuracy=self._data.get("chance_accuracy")
         )
         self._save()
 

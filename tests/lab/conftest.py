@@ -58,7 +58,7 @@ def open_run(tmp_path):
     def make(tag="t", run_options=None, **flags):
         script = tmp_path / "new_algorithm" / "toy.py"
         script.parent.mkdir(exist_ok=True)
-        settings = {"script": script, "data": {"name": "toy"}, "root": tmp_path}
+        settings = {"script": script, "data": {"name": "toy", "num_classes": 2}, "root": tmp_path}
         return Run(config=Config(tag=tag, **flags), **settings | (run_options or {}))
 
     return make

@@ -9,7 +9,8 @@ from new_algorithm.lab.notes import write_note
 
 @pytest.mark.usefixtures("without_figures")
 def test_the_note_says_what_ran_what_came_out_and_what_to_do(tmp_path, open_run, record_epochs):
-    with open_run(seed=5, run_options={"data": {"source": "IDX | files", "rows": 7}}) as run:
+    data = {"source": "IDX | files", "num_classes": 10}
+    with open_run(seed=5, run_options={"data": data}) as run:
         record_epochs(run, 3, test_loss=[0.5, 0.4, 0.6])
         run.anomaly("layer 1: stalled")
     note = (tmp_path / "figures" / "t" / "README.md").read_text()

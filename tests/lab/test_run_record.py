@@ -99,7 +99,7 @@ def test_equal_numbers_give_equal_bytes_whatever_the_times(tmp_path, open_run, r
 
 @pytest.mark.usefixtures("without_figures")
 def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsys):
-    data = {"name": "toy", "held_out": "validation"}
+    data = {"name": "toy", "num_classes": 2, "held_out": "validation"}
     with open_run(run_options={"data": data}) as run:
         record_epochs(run)
     assert "val_acc=0.9333, val_loss=0.3667" in capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsy
 
 
 def test_regression_prints_and_draws_the_loss_alone(tmp_path, open_run, capsys):
-    with open_run(run_options={"loss_unit": None}) as run:
+    with open_run(run_options={"data": {"name": "toy"}}) as run:
         run.record_epoch(
             1, train=(0.5, None), held_out=(0.25, None), layer_norms=[1], clock=TrainingClock(1, 1)
         )
