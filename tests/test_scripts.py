@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, predict
 
 BENCH = "bench_mnist.py"
@@ -38,11 +39,21 @@ def assert_one_clear_line(finished, *words):
         assert word in text
 
 
-@pytest.mark.parametrize("script", TRAINING)
-def test_a_training_run_leaves_the_whole_record(script, work_tree, run_script):
-    tag = f"whole_{Path(script).stem}"
-    finished = run_script(script, *SMALL, "--tag", tag)
-    assert finished.returncode == 0, finished.stderr
+@pytest.fixture(scope="module", params=TRAINING)
+def twice(request, work_tree, run_script):
+    """(script, tag, output) of a small run, and the tag of the same run once more."""
+    script = request.param
+    tags = [f"{Path(script).stem}_{name}" for name in ("first", "second")]
+    outputs = []
+    for tag in tags:
+        finished = run_script(script, *SMALL, "--seed", 3, "--tag", tag)
+        assert finished.returncode == 0, finished.stderr
+        outputs.append(finished.stdout)
+    return script, tags, outputs[0]
+
+
+def test_a_training_run_leaves_the_whole_record(twice, work_tree):
+    script, (tag, _), output = twice
     folder = work_tree / "ploting_data" / tag
     run = record(work_tree, tag)
     assert run["status"] == "completed"
@@ -57,23 +68,19 @@ def test_a_training_run_leaves_the_whole_record(script, work_tree, run_script):
     assert np.load(folder / "layer_norms.npy").shape == (2, 2)
     assert (folder / "cg_iterations.npy").exists() == (script == DATA)
 
-    lines = [line for line in finished.stdout.splitlines() if line.startswith("Epoch")]
+    lines = [line for line in output.splitlines() if line.startswith("Epoch")]
     for line, row in zip(lines, rows, strict=True):
         loss, accuracy = float(row["train_loss_nats"]), float(row["test_accuracy_fraction"])
         assert line.startswith(f"Epoch {row['epoch']}: loss={loss:.4g}, test_acc={accuracy:.4f}")
     (log,) = (work_tree / "_logs").glob(f"*_{tag}.log")
-    assert log.read_text() == finished.stdout
+    assert log.read_text() == output
     assert (work_tree / "figures" / tag / "loss.png").stat().st_size > 5000
     assert "synthetic" in (work_tree / "figures" / tag / "README.md").read_text()
     assert f"[{tag}]({tag}/README.md)" in (work_tree / "figures" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("script", TRAINING)
-def test_recorded_weights_give_the_recorded_accuracy(script, work_tree, run_script):
-    tag = f"weights_{Path(script).stem}"
-    assert run_script(script, *SMALL, "--tag", tag, "--seed", 3).returncode == 0
-    from datasets import load_dataset
-
+def test_recorded_weights_give_the_recorded_accuracy(twice, work_tree):
+    _, (tag, _), _ = twice
     data = load_dataset("synthetic", seed=3)
     with np.load(work_tree / "ploting_data" / tag / "weights.npz") as archive:
         weights = [archive["layer_1"], archive["layer_2"]]
@@ -83,17 +90,13 @@ def test_recorded_weights_give_the_recorded_accuracy(script, work_tree, run_scri
     assert accuracy == pytest.approx(recorded, abs=1.5 / len(data.y_test))
 
 
-@pytest.mark.parametrize("script", TRAINING)
-def test_same_command_and_seed_give_the_same_bytes(script, work_tree, run_script):
-    folders = []
-    for name in ("first", "second"):
-        tag = f"{name}_{Path(script).stem}"
-        assert run_script(script, *SMALL, "--tag", tag, "--seed", 7).returncode == 0
-        folders.append(work_tree / "ploting_data" / tag)
-    names = [p.name for p in folders[0].glob("*") if "seconds" not in p.name and p.suffix == ".npy"]
-    assert "cg_iterations.npy" in names or script == BENCH
+def test_same_command_and_seed_give_the_same_bytes(twice, work_tree):
+    script, tags, _ = twice
+    first, second = (work_tree / "ploting_data" / tag for tag in tags)
+    names = [path.name for path in first.glob("*.npy") if "seconds" not in path.name]
+    assert len(names) == (7 if script == DATA else 6)
     for name in ["metrics_log.csv", *names]:
-        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("script", TRAINING)
@@ -223,16 +226,16 @@ def test_help_teaches_and_imports_no_torch(script, run_script, tmp_path):
     assert "python " + script in finished.stdout
 
 
-def test_runs_are_drawn_again_and_overlaid(work_tree, run_script):
-    for tag in ("overlay_a", "overlay_b"):
-        assert run_script(TEACHER, "--epochs", 3, "--tag", tag).returncode == 0
-    (work_tree / "figures" / "overlay_a" / "loss.png").unlink()
-    plot = "new_algorithm/plot_runs.py"
-    assert run_script(plot, "overlay_a").returncode == 0
-    assert (work_tree / "figures" / "overlay_a" / "loss.png").exists()
-    assert run_script(plot, "overlay_a", "overlay_b").returncode == 0
-    assert (work_tree / "figures" / "overlay_a-overlay_b" / "comparison.png").exists()
-    assert_one_clear_line(run_script(plot, "overlay_x"), "overlay_x", "overlay_a")
+def test_runs_are_drawn_again_and_overlaid(twice, work_tree, run_script):
+    _, (first, second), _ = twice
+    plot, figures = "new_algorithm/plot_runs.py", work_tree / "figures"
+    (figures / first / "loss.png").unlink()
+    assert run_script(plot, first).returncode == 0
+    assert (figures / first / "loss.png").exists()
+    name = f"overlay_{first}"
+    assert run_script(plot, first, second, "--output-name", name).returncode == 0
+    assert (figures / name / "comparison.png").exists()
+    assert_one_clear_line(run_script(plot, f"{first}_x"), f"{first}_x", first)
 
 
 @needs_mnist
