@@ -24,15 +24,17 @@ class CGResult:
     iterations: steps taken, 0 where the start already satisfied the tolerance.
     residual_norms: (iterations + 1,) float64, ‖b − A x_k‖_F for k = 0 … iterations. The last is
         recomputed from the solution; those before it come from the recurrence.
-    status: `converged`; `max_iterations`; `nonpositive_curvature` (the operator or the
-        preconditioner is not positive definite); `not_finite` (NaN or infinity in the
-        right-hand side, the start, the operator or the preconditioner).
+    stalled: whether it ended before `max_iterations` because rounding allows no smaller residual.
+    status: `converged`; `max_iterations` (the tolerance was not reached); `nonpositive_curvature`
+        (the operator or the preconditioner is not positive definite); `not_finite` (NaN or
+        infinity in the right-hand side, the start, the operator or the preconditioner).
     """
 
     solution: NDArray
     iterations: int
     residual_norms: NDArray[np.float64]
     status: Status
+    stalled: bool = False
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the status reports it
@@ -42,7 +44,7 @@ def conjugate_gradients(
     *,
     start: ArrayLike | None = None,
     preconditioner: Operator | None = None,
-    rtol: float = 1e-8,
+    rtol: float | None = None,
     atol: float = 0.0,
     max_iterations: int | None = None,
     callback: Callable[[NDArray], None] | None = None,
@@ -50,11 +52,13 @@ def conjugate_gradients(
     """Solve A x = b, where `operator` maps an array of b's shape to A x.
 
     Converged means ‖b − A x‖_F ≤ max(rtol · ‖b‖_F, atol), with the residual recomputed from x:
-    where rounding has let the recurrence drift, the iteration restarts from the true residual.
+    where rounding has let the recurrence drift, the iteration restarts from the true residual,
+    and ends once that no longer helps. `rtol` defaults to √ε of the type, 1.5e-8 or 3.5e-4.
     `rhs` and `start` are never modified; float32 and float64 are kept, other types are widened.
+    Norms are taken in float64: 1e-150 < ‖b‖ < 1e150 is assumed.
     `preconditioner` applies an approximate inverse of A, symmetric positive definite.
-    `max_iterations` defaults to 10 · b.size. `callback(x_k)` sees every iterate, k ≥ 1, in a
-    buffer that changes afterwards: copy it to keep it.
+    `max_iterations` defaults to 10 · b.size. `callback(x_k)` sees every iterate, k ≥ 1.
+    ValueError for tolerances that are negative or NaN.
     """
     rhs = np.asarray(rhs)
     rhs = rhs.astype(np.result_type(rhs, np.float32), copy=False)
@@ -67,6 +71,10 @@ def conjugate_gradients(
         residual = rhs - operator(x)
     if max_iterations is None:
         max_iterations = 10 * rhs.size
+    if rtol is None:
+        rtol = float(np.sqrt(np.finfo(rhs.dtype).eps))
+    if not (rtol >= 0 and atol >= 0):
+        raise ValueError(f"tolerances must be at least 0: rtol is {rtol}, atol {atol}")
 
     rhs_norm = _norm(rhs)
     if rhs_norm == 0:  # A x = 0 has one solution; no relative tolerance could recognise it
@@ -77,17 +85,20 @@ def conjugate_gradients(
         return CGResult(x, 0, np.array(norms), "not_finite")
 
     direction, rz = None, 0.0
-    residual_is_true = True
+    residual_is_true, stalled = True, False
+    true_norm = norms[0]  # at the last restart
     status: Status = "max_iterations"
     while True:
         if norms[-1] <= tolerance and not residual_is_true:
             residual = rhs - operator(x)
             norms[-1] = _norm(residual)
             residual_is_true, direction = True, None
+            stalled = norms[-1] > max(tolerance, 0.5 * true_norm)
+            true_norm = norms[-1]
         if norms[-1] <= tolerance:
             status = "converged"
             break
-        if len(norms) > max_iterations:
+        if stalled or len(norms) > max_iterations:
             break
 
         z = residual if preconditioner is None else preconditioner(residual)
@@ -103,12 +114,13 @@ def conjugate_gradients(
             status = "nonpositive_curvature"
             break
         step = rz / curvature  # minimises the A-norm of the error along the direction
+        next_x = x + step * direction
         residual = residual - step * image
         residual_norm = _norm(residual)
-        if not np.isfinite(residual_norm):
+        if not (np.isfinite(residual_norm) and np.isfinite(next_x).all()):
             status = "not_finite"
             break
-        x += step * direction
+        x = next_x
         norms.append(residual_norm)
         residual_is_true = False
         if callback is not None:
@@ -116,7 +128,7 @@ def conjugate_gradients(
 
     if not residual_is_true:
         norms[-1] = _norm(rhs - operator(x))
-    return CGResult(x, len(norms) - 1, np.array(norms), status)
+    return CGResult(x, len(norms) - 1, np.array(norms), status, stalled)
 
 
 def error_bound(condition: float, iterations: ArrayLike) -> NDArray[np.float64]:

@@ -47,7 +47,8 @@ def leading_eigenbasis(x: NDArray, rank: int, sample_rows: int = 10_000) -> Eige
     _, subspace = eigh(sample.T @ sample, subset_by_index=[d + 1 - rank, d])
     p = x @ subspace[:-1] + subspace[-1]
     values, rotation = np.linalg.eigh(p.T @ p / n)
-    total = float(np.einsum("ij,ij->", x, x, dtype=np.float64)) / n + 1
+    # trace(G), summed in float64 over blocks: one long float32 sum would round
+    total = 1 + sum(float(np.vdot(block, block)) for block in np.array_split(x, 100)) / n
     return Eigenbasis(
         vectors=np.ascontiguousarray((subspace @ rotation)[:, ::-1]),
         values=np.maximum(values[::-1], 0),

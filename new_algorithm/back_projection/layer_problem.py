@@ -143,7 +143,11 @@ def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     """Return δH of (1) from what the weights left over, Δ − H̃ δW̃: (n, d_out) → (n, d_in)."""
     if np.isinf(lambda_h):
         return np.zeros((len(left), len(layer) - 1), left.dtype)
-    return left @ _damped_inverse_times_transpose(layer[:-1], lambda_h)
+    w = layer[:-1]
+    k, u = _spectrum(w.T @ w)
+    # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse of W
+    inverse = _inverse_above(k + lambda_h, len(k) * np.finfo(k.dtype).eps * k.max())
+    return left @ ((u * inverse) @ (u.T @ w.T))
 
 
 def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
@@ -154,19 +158,11 @@ def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     """
     if np.isinf(lambda_h):
         return left @ layer[:-1].T
-    scale = _mean_eigenvalue_of_k(layer) + lambda_h
-    return left @ (scale * _damped_inverse_times_transpose(layer[:-1], lambda_h))
+    return (_mean_eigenvalue_of_k(layer) + lambda_h) * hidden_change(left, layer, lambda_h)
 
 
 def _mean_eigenvalue_of_k(layer: NDArray) -> float:
     return float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1]
-
-
-def _damped_inverse_times_transpose(w: NDArray, lambda_h: float) -> NDArray:
-    # (WᵀW + λ_h I)⁻¹ Wᵀ, (d_out, d_in), on the range of WᵀW: a λ_h below rounding gives W⁺
-    k, u = _spectrum(w.T @ w)
-    inverse = _inverse_above(k + lambda_h, len(k) * np.finfo(k.dtype).eps * k.max())
-    return (u * inverse) @ (u.T @ w.T)
 
 
 def _spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:

@@ -29,20 +29,23 @@ def test_agrees_with_a_dense_solve(shape):
     log_condition=st.floats(0, 6),
     columns=st.integers(1, 4),
     rtol=st.sampled_from([1e-2, 1e-6, 1e-9]),
+    atol=st.sampled_from([0.0, 1e-2, 1e-1]),
     dtype=st.sampled_from([np.float32, np.float64]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_reported_residual_is_the_recomputed_one(size, log_condition, columns, rtol, dtype, seed):
+def test_reported_residual_is_the_recomputed_one(
+    size, log_condition, columns, rtol, atol, dtype, seed
+):
     rng = np.random.default_rng(seed)
     a = spd(rng, np.logspace(0, log_condition, size), dtype)
     b = rng.standard_normal((size, columns)).astype(dtype)
-    result = conjugate_gradients(lambda x: a @ x, b, rtol=rtol)
+    result = conjugate_gradients(lambda x: a @ x, b, rtol=rtol, atol=atol)
     true_norm = np.linalg.norm((b - a @ result.solution).astype(np.float64))
     assert result.residual_norms[-1] == pytest.approx(true_norm, rel=1e-6, abs=1e-30)
     assert len(result.residual_norms) == result.iterations + 1
     assert result.solution.dtype == dtype
     if result.status == "converged":
-        assert true_norm <= rtol * np.linalg.norm(b) * (1 + 1e-6)
+        assert true_norm <= max(rtol * np.linalg.norm(b), atol) * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3, 5, 8])
@@ -101,8 +104,10 @@ def test_unreachable_tolerance_is_not_called_converged():
     rng = np.random.default_rng(4)
     a = spd(rng, np.logspace(0, 5, 20), np.float32)
     b = rng.standard_normal(20).astype(np.float32)
-    result = conjugate_gradients(lambda x: a @ x, b, rtol=1e-14, max_iterations=400)
+    result = conjugate_gradients(lambda x: a @ x, b, rtol=1e-14, max_iterations=10_000)
     assert result.status == "max_iterations"
+    assert result.stalled
+    assert result.iterations < 1000, "it ends where rounding lets nothing more be gained"
     assert np.isfinite(result.solution).all()
 
 
@@ -201,6 +206,27 @@ def test_consistent_singular_system_is_solved():
 def test_integer_right_hand_side_is_widened():
     result = conjugate_gradients(lambda x: 4.0 * x, np.array([4, 8]))
     np.testing.assert_allclose(result.solution, [1.0, 2.0])
+
+
+def test_default_tolerance_can_be_reached_in_float32():
+    rng = np.random.default_rng(12)
+    a = spd(rng, np.linspace(1, 100, 60), np.float32)
+    result = conjugate_gradients(lambda x: a @ x, rng.standard_normal(60).astype(np.float32))
+    assert result.status == "converged"
+    assert not result.stalled
+
+
+def test_solution_beyond_float32_keeps_the_last_finite_iterate():
+    b = np.full(3, 1e10, np.float32)
+    result = conjugate_gradients(lambda x: np.float32(1e-30) * x, b)
+    assert result.status == "not_finite"
+    assert np.isfinite(result.solution).all()
+
+
+@pytest.mark.parametrize("tolerances", [{"rtol": np.nan}, {"rtol": -1.0}, {"atol": np.nan}])
+def test_tolerances_that_mean_nothing_are_refused(tolerances):
+    with pytest.raises(ValueError, match="tolerances"):
+        conjugate_gradients(lambda x: x, np.ones(3), **tolerances)
 
 
 def test_start_of_another_shape_is_refused():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from new_algorithm.back_projection import layer_problem
 from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
 from new_algorithm.back_projection.layer_problem import (
     absolute_penalties,
@@ -121,6 +122,15 @@ def test_matrix_free_and_formed_gram_are_one_operator():
     np.testing.assert_allclose(formed(layer), gram(inputs) @ layer, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("iterations", "formed"), [(1, False), (1000, True)])
+def test_gram_is_formed_only_where_that_is_cheaper(monkeypatch, iterations, formed):
+    calls = []
+    monkeypatch.setattr(layer_problem, "gram", lambda inputs: calls.append(1) or gram(inputs))
+    inputs, _, _ = problem("tall")
+    gram_operator(inputs, columns=1, iterations=iterations)
+    assert bool(calls) == formed
+
+
 @pytest.mark.parametrize("lambda_h", [0.5, np.inf])
 def test_cg_needs_no_more_iterations_than_distinct_eigenvalues(lambda_h):
     # Orthonormal columns, repeated spectrum: G has 3 distinct eigenvalues, K has 2, (2) has ≤ 6.
@@ -168,6 +178,24 @@ def test_large_lambda_h_passes_down_the_back_propagated_residual():
     np.testing.assert_array_equal(passed_down(left, layer, np.inf), back_propagated)
     assert relative_error(passed_down(left, layer, 1e8), back_propagated) < 1e-6
     np.testing.assert_array_equal(hidden_change(left, layer, np.inf), 0)
+
+
+@pytest.mark.parametrize("lambda_h", [1e-3, 0.3, 7.0])
+def test_passed_down_is_the_rescaled_hidden_change(lambda_h):
+    _, layer, left = problem("tall")
+    w = layer[:-1]
+    k = w.T @ w
+    oracle = left @ np.linalg.solve(k + lambda_h * np.eye(len(k)), w.T)
+    np.testing.assert_allclose(hidden_change(left, layer, lambda_h), oracle, rtol=1e-9)
+    scale = np.linalg.eigvalsh(k).mean() + lambda_h
+    np.testing.assert_allclose(passed_down(left, layer, lambda_h), scale * oracle, rtol=1e-9)
+
+
+def test_small_lambda_h_passes_down_the_scaled_least_norm_target():
+    _, layer, left = problem("tall")
+    k = layer[:-1].T @ layer[:-1]
+    target = np.linalg.eigvalsh(k).mean() * left @ np.linalg.pinv(layer[:-1])
+    assert relative_error(passed_down(left, layer, 1e-9), target) < 1e-6
 
 
 def test_small_lambda_h_leaves_the_weights_and_moves_the_input():

@@ -133,18 +133,58 @@ def test_non_finite_change_is_named_with_its_layer():
         one_sweep(weights, inputs, labels, [CGSolver(0.1, 1.0), broken])
 
 
-def test_solves_are_counted_and_a_stalled_one_is_named():
-    # G = diag(1 … 10⁴) and H̃ᵀΔ/n = 1: the residual rises during the first iterations
-    spectrum = np.logspace(0, 4, 20)
-    inputs = np.sqrt(20 * spectrum) * np.eye(20)
-    wanted = inputs @ (1 / spectrum)[:, None]
-    layer = np.zeros((20, 1))
-    capped = CGSolver(1e-12, np.inf, max_iterations=2)(inputs, layer, wanted)
-    solved = CGSolver(1e-12, np.inf)(inputs, layer, wanted)
-    exact = ExactSolver(1e-12, np.inf)(inputs, layer, wanted)
-    steps = [solved, capped, exact]
-    assert stalled_layers(steps) == [2]
-    assert cg_iterations(steps) == [solved.cg.iterations, 2, 0]
+def test_solves_are_counted_and_one_that_rounding_stops_is_named():
+    weights, inputs, labels = classification()
+    steps = one_sweep(
+        weights, inputs, labels, [CGSolver(0.1, 1.0, rtol=1e-30), ExactSolver(0.1, 1.0)]
+    )
+    assert stalled_layers(steps) == [1]
+    assert cg_iterations(steps) == [steps[0].cg.iterations, 0]
+    capped = one_sweep(weights, inputs, labels, [CGSolver(0.1, 1.0, max_iterations=1)] * 2)
+    assert stalled_layers(capped) == [], "ending at a cap is what was asked for"
+
+
+@pytest.mark.parametrize("relu_target", [mask, project])
+@pytest.mark.parametrize("lambda_h", [0.3, 1.0])
+def test_sweep_is_equations_1_and_2_written_out(lambda_h, relu_target):
+    """Oracle: both layers by dense solves, in the Kronecker form of (2)."""
+    weights, inputs, labels = classification()
+    relative_w, n = 0.5, len(inputs)
+    activations, output = forward(weights, inputs)
+    hidden, w2 = activations[1], weights[1][:-1]
+    residual = SOFTMAX.residual(output, labels)
+
+    g, k = hidden.T @ hidden / n, w2.T @ w2
+    lambda_w = relative_w * np.linalg.eigvalsh(g).mean()
+    mean_k = np.linalg.eigvalsh(k).mean()
+    absolute_h = lambda_h * mean_k
+    penalty = lambda_w * (np.eye(len(k)) + k / absolute_h)
+    dense = np.kron(g, np.eye(len(k))) + np.kron(np.eye(len(g)), penalty)  # row-major vec
+    change_2 = np.linalg.solve(dense, (hidden.T @ residual / n).ravel()).reshape(len(g), -1)
+    left = residual - hidden @ change_2
+    below = left @ np.linalg.inv(k + absolute_h * np.eye(len(k))) @ w2.T
+    wanted = (mean_k + absolute_h) * below
+    z = hidden[:, :-1]
+    wanted = wanted * (z > 0) if relu_target is mask else np.maximum(z + wanted, 0) - z
+    g1 = inputs.T @ inputs / n
+    ridge = g1 + relative_w * np.linalg.eigvalsh(g1).mean() * np.eye(len(g1))
+    change_1 = np.linalg.solve(ridge, inputs.T @ wanted / n)
+
+    solvers = [ExactSolver(relative_w, np.inf), CGSolver(relative_w, lambda_h, rtol=1e-13)]
+    steps = one_sweep(weights, inputs, labels, solvers, relu_target)
+    np.testing.assert_allclose(steps[1].weight_change, change_2, atol=1e-10)
+    np.testing.assert_allclose(steps[0].wanted, wanted, atol=1e-9)
+    np.testing.assert_allclose(steps[0].weight_change, change_1, atol=1e-9)
+
+
+def test_huge_but_finite_numbers_are_not_called_otherwise():
+    weights, inputs, _ = classification()
+    activations, output = forward(weights, inputs)
+    inputs32 = [a.astype(np.float32) for a in activations]
+    weights32 = [w.astype(np.float32) for w in weights]
+    residual = np.full(output.shape, 1e25, np.float32)  # its squares overflow in float32
+    steps = sweep(weights32, inputs32, residual, [CGSolver(1.0, np.inf)] * 2, mask)
+    assert all(np.isfinite(step.weight_change).all() for step in steps)
 
 
 def test_eigenbasis_step_reports_its_problem():
