@@ -11,6 +11,7 @@ fixed. Data, loss, initial weights and record are those of the back-projection s
 Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validation.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +57,15 @@ def main() -> None:
 
 
 def train(config: Config, data: Dataset, run: Run) -> None:
-    """Train and record. DivergedError, once the weights of the last good epoch are saved."""
+    """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     import torch
 
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     loss, outputs = loss_for(data.num_classes, data.y_train)
     widths = [data.x_train.shape[1], *[config.hidden_dim] * (config.num_layers - 1), outputs]
-    model = relu_network(initial_weights(np.random.default_rng(config.seed), widths))
+    rng = np.random.default_rng([config.seed, 1])  # the initial weights of the other scripts
+    model = relu_network(initial_weights(rng, widths))
     objective = torch_objective(loss)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     x_held_out = torch.from_numpy(data.x_test)
@@ -71,26 +73,26 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     steps = len(x) // config.batch_size
     optimizer = build_optimizer(config, model)
     schedule = build_schedule(config, optimizer, steps * config.epochs)
+    run.save_weights(folded_weights(model))
     clock = TrainingClock()
     for epoch in range(1, config.epochs + 1):
-        last_good = folded_weights(model)
         with clock:
             batches = torch.randperm(len(x))[: steps * config.batch_size].view(steps, -1)
-            for batch in progress(batches, f"epoch {epoch}", steps):
+            for step, batch in enumerate(progress(batches, f"epoch {epoch}", steps)):
+                batch_loss = objective(model(x.index_select(0, batch)), y.index_select(0, batch))
+                if not math.isfinite(batch_loss.item()):
+                    raise diverged(epoch, step, batch_loss.item())
                 optimizer.zero_grad()
-                objective(model(x[batch]), y[batch]).backward()
+                batch_loss.backward()
                 optimizer.step()
                 schedule.step()
 
         with torch.no_grad():
             train_metrics = loss.evaluate(model(x).numpy(), data.y_train)
             held_out_metrics = loss.evaluate(model(x_held_out).numpy(), data.y_test)
-        if not np.isfinite(train_metrics[0]):
-            run.save_weights(last_good)
-            raise DivergedError(
-                f"epoch {epoch}: the training loss is {train_metrics[0]}; weights.npz holds those "
-                "before this epoch: lower --lr"
-            )
+        if not math.isfinite(train_metrics[0]):
+            raise diverged(epoch, steps, train_metrics[0])
+        run.save_weights(folded_weights(model))
         run.record_epoch(
             epoch,
             train=train_metrics,
@@ -98,7 +100,14 @@ def train(config: Config, data: Dataset, run: Run) -> None:
             layer_norms=weight_norms(folded_weights(model)),
             clock=clock,
         )
-    run.save_weights(folded_weights(model))
+
+
+def diverged(epoch: int, iteration: int, loss: float) -> DivergedError:
+    """Return the error that ends a run whose loss is no longer finite."""
+    return DivergedError(
+        f"epoch {epoch}, iteration {iteration}: the loss is {loss}; weights.npz holds those before "
+        "this epoch: lower --lr"
+    )
 
 
 def relu_network(weights: Sequence[np.ndarray]) -> "torch.nn.Sequential":

@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from datasets.standardise import Standardiser
+
 HeldOut = Literal["test", "validation"]
 
 
@@ -15,9 +17,10 @@ class Dataset:
     """Training rows, held-out rows, and where both came from.
 
     x_train, x_test: float32 (n, d), C-contiguous, scaled as `scaling` says.
-    y_train, y_test: int64 (n,) labels 0 .. num_classes - 1, or float32 (n, m) regression targets.
+    y_train, y_test: int64 (n,) labels 0 .. num_classes - 1, or standardised float32 (n, m) targets.
     num_classes: None for regression.
     held_out: what x_test and y_test really are.
+    target_scale: of regression targets: y = mean + sd · standardised y.
     sha256: array name -> hash of the bytes read, before hold-out, limits and scaling.
     """
 
@@ -31,6 +34,7 @@ class Dataset:
     source: str
     scaling: str
     sha256: dict[str, str]
+    target_scale: Standardiser | None = None
 
     def provenance(self) -> dict:
         """What a record of a run says about its data, ready for JSON.
@@ -50,7 +54,14 @@ class Dataset:
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
             "chance_accuracy": chance,
+            **self._target_units(),
         }
+
+    def _target_units(self) -> dict:
+        if self.target_scale is None:
+            return {}
+        mean, sd = self.target_scale.mean, self.target_scale.sd
+        return {"target_mean": mean.tolist(), "target_sd": sd.tolist()}
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

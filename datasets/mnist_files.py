@@ -55,14 +55,14 @@ IDX_UNSIGNED_BYTE = 0x08
 
 
 def read_folder(folder: Path, expected: Expected = MNIST) -> tuple[str, Arrays] | None:
-    """Where in `folder` MNIST was found, in words, and its uint8 arrays; None if it holds none.
+    """What in `folder` holds MNIST, in words, and its uint8 arrays; None if nothing does.
 
     UserError if the files are there but damaged, incomplete or altered.
     """
     try:
         npz = folder / "mnist.npz"
         if npz.is_file():
-            return shown(npz), _verified(npz, _read_npz(npz, expected), expected)
+            return npz.name, _verified(npz, _read_npz(npz, expected), expected)
         idx = {key: path for key in IDX_STEMS if (path := _find_idx(folder, key))}
         if not idx:
             return None
@@ -71,13 +71,7 @@ def read_folder(folder: Path, expected: Expected = MNIST) -> tuple[str, Arrays] 
         raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
     if missing := [f"{stem}-{kind}" for key, (stem, kind) in IDX_STEMS.items() if key not in idx]:
         raise UserError(f"{folder}: of MNIST's four files {', '.join(missing)} is missing; add it")
-    return f"the four IDX files in {shown(folder)}", _verified(folder, arrays, expected)
-
-
-def shown(path: Path) -> str:
-    """`path` as seen from the root of the repository, or unchanged where it lies outside."""
-    root = Path(__file__).resolve().parents[1]
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return "the four IDX files", _verified(folder, arrays, expected)
 
 
 def verify(arrays: Arrays, expected: Expected = MNIST) -> str | None:

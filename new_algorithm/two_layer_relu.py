@@ -50,7 +50,7 @@ from new_algorithm.lab.cg_convergence import CONVERGENCE_FILE
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.flags import (
     PenaltyFlags,
     PositiveFloat,
@@ -94,6 +94,8 @@ def main() -> None:
     config = parse(Config, __doc__)
     lambda_w = per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
     _, lambda_h = per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    if not any(epoch <= config.epochs for epoch in config.observe):
+        raise UserError(f"--observe names no sweep of the {config.epochs}: give one, such as 1")
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     solvers = [
@@ -121,7 +123,8 @@ def main() -> None:
         run.table(
             "cg_solves",
             [summary(solve) for solve in solves],
-            "Solves beside theory, errors relative to the exact solution:",
+            "Solves beside theory, errors relative to the exact solution. In exact arithmetic "
+            "iterations never outnumber distinct eigenvalues; rounding can add some:",
         )
         save_csv(run.folder / CONVERGENCE_FILE, convergence(solves))
 
@@ -136,7 +139,7 @@ def train(
 ) -> tuple[list[NDArray], list[ObservedSolve]]:
     """Train on the first half of the rows, test on the second; return W̃ and observed solves.
 
-    inputs: X̃ (2 rows, d + 1). DivergedError, once the weights of the last good sweep are saved.
+    inputs: X̃ (2 rows, d + 1). DivergedError leaves the weights of the last good sweep saved.
     """
     x_train, x_test = np.split(inputs, 2)
     y_train, y_test = np.split(targets, 2)
@@ -144,7 +147,6 @@ def train(
     widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
     weights = initial_weights(rng, widths, np.float64)
     velocities = [np.zeros_like(layer) for layer in weights]
-    last_good = [layer.copy() for layer in weights]
     solves: list[ObservedSolve] = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
@@ -154,18 +156,17 @@ def train(
                 residual = SQUARED.residual(output, y_train)
                 steps = sweep(weights, activations, residual, solvers, mask)
         except NumericalError as error:
-            run.save_weights(last_good)
             raise DivergedError(
-                f"sweep {epoch}, {error}; weights.npz holds those before the last sweep: "
-                "lower --step-size or raise --lambda-w-layers"
+                f"sweep {epoch}, {error}; weights.npz holds the last good ones: "
+                "lower --step-size or change the penalties"
             ) from error
+        run.save_weights(weights)  # they have just proved good
         for number, step in enumerate(steps, start=1):
             if step.cg.status != "converged":
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {step.cg.status}")
         if epoch in config.observe:
             problems = zip(solvers, activations, weights, steps, strict=True)
             solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
-        last_good = [layer.copy() for layer in weights]
         with clock:
             for layer, velocity, step in zip(weights, velocities, steps, strict=True):
                 velocity *= config.momentum

@@ -74,7 +74,7 @@ class Config(PenaltyFlags, CommonFlags):
     cg_tolerance: PositiveFloat = 1e-3
     """Relative residual at which a solve ends before the cap."""
     target: Literal["mask", "project"] = "mask"
-    """What the ReLU makes of a wanted change: linearised where active, or projected onto h ≥ 0."""
+    """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0 (far worse)."""
     step_size: PositiveFloat = 3.0
     """Peak η of W ← W + η V, V ← μ V + δW."""
     momentum: Share = 0.9
@@ -101,8 +101,8 @@ def main() -> None:
 def train(
     config: Config, data: Dataset, input_lambda_w: float, output_solver: LayerSolver, run: Run
 ) -> None:
-    """Train and record. DivergedError, once the weights of the last good epoch are saved."""
-    rng = np.random.default_rng(config.seed)
+    """Train and record; DivergedError leaves the weights of the last good epoch saved."""
+    rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
     rows, features = data.x_train.shape
     loss, outputs = loss_for(data.num_classes, data.y_train)
     relu_target = RELU_TARGETS[config.target]
@@ -118,10 +118,11 @@ def train(
         velocities = [np.zeros_like(layer) for layer in weights]
     solvers = [EigenbasisSolver(basis, input_lambda_w), output_solver]
     held_out_inputs = basis.project(data.x_test)
+    run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
+    run.save_weights(on_pixels(weights, basis))
 
     iteration = 0
     for epoch in range(1, config.epochs + 1):
-        last_good = [layer.copy() for layer in weights]
         iterations_of_cg, stalls = [], []
         try:
             with clock:
@@ -145,11 +146,11 @@ def train(
             if not np.isfinite(train_metrics[0]):
                 raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
         except NumericalError as error:
-            run.save_weights(on_pixels(last_good, basis))
             raise DivergedError(
                 f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
-                "this epoch: lower --step-size or raise --lambda-w-layers"
+                "this epoch: lower --step-size or change the penalties"
             ) from error
+        run.save_weights(on_pixels(weights, basis))
         if stalls:
             run.anomaly(
                 f"epoch {epoch}: conjugate gradients stalled in {len(stalls)} of "
@@ -163,8 +164,8 @@ def train(
             layer_norms=weight_norms(weights),
             cg_iterations=np.mean(iterations_of_cg, axis=0),
             clock=clock,
+            stalled_solves=len(stalls),
         )
-    run.save_weights(on_pixels(weights, basis))
 
 
 def on_pixels(weights: list[NDArray], basis: Eigenbasis) -> list[NDArray]:

@@ -94,7 +94,7 @@ def test_same_command_and_seed_give_the_same_bytes(twice, work_tree):
     script, tags, _ = twice
     first, second = (work_tree / "ploting_data" / tag for tag in tags)
     names = [path.name for path in first.glob("*.npy") if "seconds" not in path.name]
-    assert len(names) == (7 if script == DATA else 6)
+    assert len(names) == (8 if script == DATA else 6)
     for name in ["metrics_log.csv", *names]:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
@@ -121,6 +121,12 @@ def test_data_of_your_own(script, task, work_tree, run_script, tmp_path):
 def test_options_of_the_two_layer_script(work_tree, run_script):
     final = {}
     for name, flags in {
+        "default": [],
+        "no_momentum": ["--momentum", 0],
+        "lambda_w_1": ["--lambda-w-layers", 1, 30],
+        "lambda_w_2": ["--lambda-w-layers", 10, 3],
+        "lambda_h": ["--lambda-h-layers", 0.1],
+        "no_warm_up": ["--warm-up", 0],
         "cg": ["--cg-iterations", 200, "--cg-tolerance", 1e-7],
         "exact": ["--solver", "exact"],
         "project": ["--target", "project", "--step-size", 0.2],
@@ -135,6 +141,8 @@ def test_options_of_the_two_layer_script(work_tree, run_script):
         final["exact"]["train_loss_nats"], rel=0.01
     )
     assert final["full_batch"]["train_loss_nats"] < 1.0
+    losses = [final[name]["train_loss_nats"] for name in final if name != "validation"]
+    assert len(set(losses)) == len(losses), "every option changes the result"
     assert "validation_accuracy_fraction" in final["validation"]
     assert not any(name.startswith("test") for name in final["validation"])
 

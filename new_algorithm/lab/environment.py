@@ -12,11 +12,12 @@ PACKAGES = (
     "numpy",
     "scipy",
     "matplotlib",
+    "torch",
+    "torchvision",
     "tyro",
     "tqdm",
+    "pooch",
     "threadpoolctl",
-    "pyarrow",
-    "torch",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

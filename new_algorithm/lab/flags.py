@@ -24,7 +24,7 @@ class Rule:
 
 
 PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
-NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
+Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
 Threads = Annotated[
@@ -46,7 +46,7 @@ PositiveOrInfinite = Annotated[
 class RunFlags:
     """The flags of every script that leaves a record; `class Config(…, RunFlags)` lists them."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of everything that is drawn at random."""
     threads: Threads = 1
     """Threads for BLAS and OpenMP."""

@@ -25,41 +25,63 @@ class History:
     """Rows of named numbers, kept in `folder` as one .npy a name and two .csv files.
 
     Times go to a .csv of their own, so that the other repeats byte for byte under one seed.
+    Each row is appended to the .csv files as it comes; the arrays are written anew each time
+    the rows have grown by a tenth, so that all writing stays linear in the rows, and at the end.
     """
 
     folder: Path
     loss_unit: str | None
     rows: list[Row] = field(default_factory=list)
+    _rows_in_arrays: int = 0
 
     def append(self, row: Row) -> None:
-        """Add one epoch and write all files. ValueError if its names or layers differ."""
+        """Add one epoch and write it. ValueError if its names or layers differ."""
         if self.rows and _shape(row) != _shape(self.rows[0]):
             raise ValueError(
                 f"this epoch records {_shape(row)}, the first one {_shape(self.rows[0])}"
             )
         self.rows.append(row)
-        self.save(durable=False)
+        for name, lines in self._csv_files(self.rows[-1:]).items():
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(lines)
+        if len(self.rows) >= 1.1 * self._rows_in_arrays:
+            self._save_arrays(durable=False)
 
-    def save(self, durable: bool = True) -> None:
-        """Write every file anew, each atomically; `durable` against a power cut, too."""
+    def save(self) -> None:
+        """Write every file anew, each atomically and safe from a power cut."""
         if not self.rows:
             return
+        self._save_arrays(durable=True)
+        for name, lines in self._csv_files(self.rows).items():
+            save_text(self.folder / name, lines)
+
+    def _save_arrays(self, durable: bool) -> None:
         for name in self.rows[0]:
             array = np.array([row[name] for row in self.rows])
             save_npy(self.folder / f"{name}.npy", array, durable)
-        metrics = [_without(row, TIMES) for row in self.rows]
-        times = [{name: row[name] for name in ("epoch", *TIMES)} for row in self.rows]
-        save_text(self.folder / METRICS_FILE, self._csv(metrics), durable)
-        save_text(self.folder / TIMING_FILE, self._csv(times), durable)
+        self._rows_in_arrays = len(self.rows)
 
     def last(self) -> dict[str, Number]:
         """The columns of the last epoch, times included."""
         return columns(self.rows[-1], self.loss_unit) if self.rows else {}
 
-    def _csv(self, rows: list[Row]) -> str:
-        header = ",".join(columns(rows[0], self.loss_unit))
-        lines = (map(repr, columns(row, self.loss_unit).values()) for row in rows)
-        return "".join(f"{line}\n" for line in (header, *map(",".join, lines)))
+    def _csv_files(self, rows: list[Row]) -> dict[str, str]:
+        """The lines of each .csv file for `rows`, with the header if they begin with the first."""
+        return {
+            METRICS_FILE: self._csv(
+                [_without(row, TIMES) for row in rows], rows[0] is self.rows[0]
+            ),
+            TIMING_FILE: self._csv(
+                [{name: row[name] for name in ("epoch", *TIMES)} for row in rows],
+                rows[0] is self.rows[0],
+            ),
+        }
+
+    def _csv(self, rows: list[Row], header: bool) -> str:
+        lines = [map(repr, columns(row, self.loss_unit).values()) for row in rows]
+        if header:
+            lines.insert(0, columns(rows[0], self.loss_unit))
+        return "".join(f"{','.join(line)}\n" for line in lines)
 
 
 def columns(row: Row, loss_unit: str | None) -> dict[str, Number]:

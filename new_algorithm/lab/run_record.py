@@ -19,6 +19,7 @@ from new_algorithm.lab.circumstances import (
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import notice, tee_stdout
 from new_algorithm.lab.endings import log_entry, outcome, reason
+from new_algorithm.lab.environment import thread_pools
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import RunFlags
 from new_algorithm.lab.history import History, Number, Row, plain_row, read_series
@@ -177,6 +178,7 @@ class Run:
         """Write how the run ended; whether that could be written."""
         if self.status == "running":
             self.status = outcome(error)
+        self._record["thread_pools"] = thread_pools()  # torch's own are loaded by now
         self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
         if self.status != "completed" and error is not None:
             self._record["error"] = reason(error)

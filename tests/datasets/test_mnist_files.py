@@ -23,7 +23,7 @@ def test_mnist_npz_is_read(tmp_path, tiny, expected):
     np.savez_compressed(tmp_path / "mnist.npz", **tiny)
     found = read_folder(tmp_path, expected)
     assert_is(tiny, found)
-    assert found[0] == str(tmp_path / "mnist.npz")
+    assert found[0] == "mnist.npz"
 
 
 REPACKED = {
@@ -107,7 +107,7 @@ def test_the_four_idx_files_are_read(
     save_files(tmp_path, renamed)
     found = read_folder(tmp_path, expected)
     assert_is(tiny, found)
-    assert found[0] == f"the four IDX files in {tmp_path}"
+    assert found[0] == "the four IDX files"
 
 
 def test_missing_idx_files_are_named(tmp_path, expected, idx_files, save_files):

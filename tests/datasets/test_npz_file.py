@@ -70,20 +70,30 @@ def test_the_hashes_are_of_the_file_whatever_the_split(load, classification):
 
 
 @pytest.mark.parametrize("shape", [(30,), (30, 1)])
-def test_float_targets_make_a_regression_in_their_own_units(load, classification, shape):
+def test_float_targets_make_a_regression_whose_units_are_recorded(load, classification, shape):
     y = np.random.default_rng(1).normal(100, 20, shape)
     dataset = load(classification | {"y_train": y, "y_test": y[:9]})
     assert dataset.num_classes is None
     assert dataset.y_train.dtype == np.float32
     assert dataset.y_train.shape == (30, 1)
-    np.testing.assert_allclose(dataset.y_train, y.reshape(30, 1), rtol=1e-6)
-    assert "own units" in dataset.scaling
+    np.testing.assert_allclose(dataset.y_train.mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(dataset.y_train.std(), 1, rtol=1e-6)
+    units = dataset.provenance()
+    own = units["target_mean"] + dataset.y_test * units["target_sd"]
+    np.testing.assert_allclose(own, y[:9].reshape(9, 1), rtol=1e-5)
+
+
+def test_constant_targets_are_centred_alone(load, classification):
+    dataset = load(classification | {"y_train": np.full(30, 7.0), "y_test": np.arange(9.0)})
+    np.testing.assert_array_equal(dataset.y_train, 0)
+    np.testing.assert_array_equal(dataset.y_test[:, 0], np.arange(9) - 7)
 
 
 def test_several_regression_targets_keep_their_columns(load, classification):
     y = np.asfortranarray(np.random.default_rng(1).normal(size=(30, 5)))
     dataset = load(classification | {"y_train": y, "y_test": y[:9]})
-    np.testing.assert_allclose(dataset.y_train, y, rtol=1e-6)
+    expected = (y - y.mean(axis=0)) / y.std(axis=0)
+    np.testing.assert_allclose(dataset.y_train, expected, rtol=1e-5, atol=1e-6)
     assert dataset.y_train.flags.c_contiguous
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset, training_rows
-from datasets.mnist_files import shown
 from datasets.mnist_sources import OWN_FOLDER, find_mnist
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,4 +75,4 @@ def test_the_command_says_where_it_is():
         text=True,
     )
     assert finished.returncode == 0
-    assert finished.stdout == f"MNIST: verified, from {shown(FOLDER / 'mnist.npz')}\n"
+    assert finished.stdout.startswith("MNIST: verified, from mnist.npz in ")

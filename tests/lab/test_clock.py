@@ -1,3 +1,4 @@
+import threading
 import time
 
 import pytest
@@ -44,3 +45,17 @@ def test_time_before_an_exception_counts():
     with pytest.raises(ValueError, match="x"):
         train()
     assert clock.cpu_seconds >= 0.02
+
+
+def test_cpu_seconds_are_those_of_all_threads():
+    def spin(seconds=0.2):
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    clock = TrainingClock()
+    with clock:
+        thread = threading.Thread(target=spin)
+        thread.start()
+        thread.join()
+    assert clock.cpu_seconds >= 0.2

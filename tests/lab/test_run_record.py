@@ -254,7 +254,8 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_last_epoch(
     assert "\n" not in str(caught.value)
     assert capsys.readouterr().err == ""  # the error itself is the one line
     lines = (tmp_path / "ploting_data" / "t" / "metrics_log.csv").read_text().splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3, "a row goes to the .csv before anything is replaced"
+    assert np.load(tmp_path / "ploting_data" / "t" / "train_loss.npy").tolist() == [1.0]
     assert not list((tmp_path / "ploting_data" / "t").glob(".*.npy*"))
 
 
@@ -265,10 +266,9 @@ def test_a_signal_during_the_last_save_does_not_spoil_it(
 ):
     save = History.save
 
-    def interrupted_save(history, durable=True):
-        if durable:
-            os.kill(os.getpid(), number)
-        save(history, durable)
+    def interrupted_save(history):
+        os.kill(os.getpid(), number)
+        save(history)
 
     monkeypatch.setattr(History, "save", interrupted_save)
     with open_run() as run:
