@@ -33,7 +33,6 @@ from new_algorithm.back_projection.sweep import (
     CGSolver,
     EigenbasisSolver,
     ExactSolver,
-    LayerSolver,
     NumericalError,
     cg_iterations,
     stalled_layers,
@@ -85,21 +84,22 @@ class Config(PenaltyFlags, CommonFlags):
 
 def main() -> None:
     config = parse(Config, __doc__)
-    lambda_w = per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
-    _, lambda_h = per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    lambda_w = per_layer(config.lambda_w_layers, config.num_layers, "--lambda-w-layers")
+    lambda_h = per_layer(config.lambda_h_layers, config.num_layers, "--lambda-h-layers")
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_from_flags(config)
-    output_solver: LayerSolver = ExactSolver(lambda_w[1], lambda_h)
-    if config.solver == "cg":
-        output_solver = CGSolver(lambda_w[1], lambda_h, config.cg_tolerance, config.cg_iterations)
     with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
-        train(config, data, lambda_w[0], output_solver, run)
+        train(config, data, lambda_w, lambda_h, run)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
-    config: Config, data: Dataset, input_lambda_w: float, output_solver: LayerSolver, run: Run
+    config: Config,
+    data: Dataset,
+    lambda_w: tuple[float, ...],
+    lambda_h: tuple[float, ...],
+    run: Run,
 ) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
@@ -116,7 +116,12 @@ def train(
         weights = initial_weights(rng, (features, config.hidden_dim, outputs))
         weights[0] = basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
         velocities = [np.zeros_like(layer) for layer in weights]
-    solvers = [EigenbasisSolver(basis, input_lambda_w), output_solver]
+    solvers = [
+        EigenbasisSolver(basis, lambda_w[0]),
+        CGSolver(lambda_w[1], lambda_h[1], config.cg_tolerance, config.cg_iterations)
+        if config.solver == "cg"
+        else ExactSolver(lambda_w[1], lambda_h[1]),
+    ]
     held_out_inputs = basis.project(data.x_test)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
     run.save_weights(on_pixels(weights, basis))
