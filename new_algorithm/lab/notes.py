@@ -11,7 +11,7 @@ from new_algorithm.lab.markdown import bullets, show, table
 from new_algorithm.lab.next_steps import next_steps
 from new_algorithm.lab.record_json import RECORD_FILE, read_record
 
-RECORD_FILES = (RECORD_FILE, METRICS_FILE, TIMING_FILE, "weights.npz")
+RECORD_FILES = (RECORD_FILE, METRICS_FILE, TIMING_FILE)
 
 
 def write_note(tag: str, layout: Layout) -> None:
@@ -79,9 +79,12 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
     figures = sorted(folder.glob("[!.]*.png"))
     pictures = "\n".join(f"![{path.stem}]({path.name})" for path in figures)
     files = [layout.record(tag) / name for name in RECORD_FILES]
-    if record.get("log"):
-        files.append(layout.root / record["log"])
-    links = (f"[{path.name}]({_relative(path, folder)})" for path in files if path.exists())
+    links = [f"[{path.name}]({_relative(path, folder)})" for path in files if path.exists()]
+    local = [
+        layout.relative(layout.record(tag) / "weights.npz"),
+        record.get("log"),
+    ]  # not published
+    links += [f"`{path}`" for path in local if path and (layout.root / path).exists()]
     return (
         f"\n## Figures\n\n{pictures or 'None: no epoch was recorded.'}\n"
         f"\n## Record\n\n{bullets(links)}"

@@ -28,7 +28,7 @@ def test_every_link_leads_to_a_file(tmp_path, open_run, record_epochs):
         record_epochs(run)
     folder = tmp_path / "figures" / "t"
     links = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text())
-    assert len(links) == 7  # three figures, three files, the log
+    assert len(links) == 6  # three figures, three files
     for link in links:
         assert not link.startswith("/")
         assert (folder / link).exists()
