@@ -135,7 +135,7 @@ def weight_change_exact(
     g, q = _spectrum(gram(inputs))
     k, u = _spectrum(layer[:-1].T @ layer[:-1])
     eigenvalues = g[:, None] + lambda_w * (1 + k / lambda_h)
-    inverse = _inverse_above(eigenvalues, len(g) * np.finfo(g.dtype).eps * g.max())
+    inverse = inverse_above_rounding(eigenvalues, g)
     return q @ (inverse * (q.T @ cross_moment(inputs, wanted) @ u)) @ u.T
 
 
@@ -146,7 +146,7 @@ def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     w = layer[:-1]
     k, u = _spectrum(w.T @ w)
     # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse of W
-    inverse = _inverse_above(k + lambda_h, len(k) * np.finfo(k.dtype).eps * k.max())
+    inverse = inverse_above_rounding(k + lambda_h, k)
     return left @ ((u * inverse) @ (u.T @ w.T))
 
 
@@ -170,5 +170,11 @@ def _spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:
     return np.maximum(values, 0), vectors  # positive semidefinite up to rounding
 
 
-def _inverse_above(values: NDArray, floor: float) -> NDArray:
+def inverse_above_rounding(values: NDArray, spectrum: NDArray) -> NDArray:
+    """Return 1/values, but 0 where a value is rounding, at most d ε times the largest eigenvalue.
+
+    spectrum: the d eigenvalues ≥ 0 from which `values` were made. What such a direction would
+    need is decided by rounding alone; 0 leaves it alone, the least-norm choice.
+    """
+    floor = len(spectrum) * np.finfo(spectrum.dtype).eps * spectrum.max()
     return np.divide(1, values, where=values > floor, out=np.zeros_like(values))

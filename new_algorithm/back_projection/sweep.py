@@ -16,6 +16,7 @@ from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.layer_problem import (
     absolute_penalties,
     cross_moment,
+    inverse_above_rounding,
     passed_down,
     weight_change_by_cg,
     weight_change_exact,
@@ -86,7 +87,8 @@ class EigenbasisSolver:
 
     def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
         damped = self.basis.values + self.lambda_w * self.basis.mean_eigenvalue
-        return LayerStep(wanted, cross_moment(inputs, wanted) / damped[:, None], np.inf)
+        inverse = inverse_above_rounding(damped, self.basis.values)
+        return LayerStep(wanted, inverse[:, None] * cross_moment(inputs, wanted), np.inf)
 
 
 def sweep(

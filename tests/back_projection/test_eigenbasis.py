@@ -61,6 +61,16 @@ def test_truncated_solve_is_the_exact_form_restricted_to_the_basis():
     np.testing.assert_allclose(basis.vectors @ step.weight_change, projector @ expected, atol=1e-9)
 
 
+def test_no_penalty_on_rank_deficient_data_is_least_squares():
+    rng = np.random.default_rng(5)
+    x = np.repeat(rng.standard_normal((40, 3)), 2, axis=1)  # every feature twice
+    wanted = rng.standard_normal((40, 2))
+    basis = leading_eigenbasis(x, rank=7)
+    step = EigenbasisSolver(basis, 0.0)(basis.project(x), np.zeros((7, 2)), wanted)
+    least_norm = np.linalg.pinv(append_ones(x)) @ wanted
+    np.testing.assert_allclose(basis.vectors @ step.weight_change, least_norm, atol=1e-8)
+
+
 def test_network_in_the_basis_is_the_network_on_the_data():
     rng = np.random.default_rng(4)
     x = correlated(rng)
