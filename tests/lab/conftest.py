@@ -1,6 +1,7 @@
 """A run with invented numbers, in this process and in another one."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ def record_epochs():
     return record
 
 
+def heed_ctrl_c():
+    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start_script(tmp_path):
     """start_script("--tag", "t") -> a Popen of a training script that writes into tmp_path."""
@@ -107,6 +113,7 @@ def start_script(tmp_path):
         process = subprocess.Popen(
             [sys.executable, str(script), *arguments],
             env=environment,
+            preexec_fn=heed_ctrl_c,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options,
         )
         processes.append(process)
