@@ -135,8 +135,8 @@ def weight_change_exact(
     g, q = _spectrum(gram(inputs))
     k, u = _spectrum(layer[:-1].T @ layer[:-1])
     eigenvalues = g[:, None] + lambda_w * (1 + k / lambda_h)
-    inverse = inverse_above_rounding(eigenvalues, g)
-    return q @ (inverse * (q.T @ cross_moment(inputs, wanted) @ u)) @ u.T
+    rotated = q.T @ cross_moment(inputs, wanted) @ u
+    return q @ divide_above_rounding(rotated, eigenvalues, g) @ u.T
 
 
 def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
@@ -146,8 +146,7 @@ def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     w = layer[:-1]
     k, u = _spectrum(w.T @ w)
     # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse of W
-    inverse = inverse_above_rounding(k + lambda_h, k)
-    return left @ ((u * inverse) @ (u.T @ w.T))
+    return left @ (u @ divide_above_rounding(u.T @ w.T, (k + lambda_h)[:, None], k))
 
 
 def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
@@ -170,11 +169,12 @@ def _spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:
     return np.maximum(values, 0), vectors  # positive semidefinite up to rounding
 
 
-def inverse_above_rounding(values: NDArray, spectrum: NDArray) -> NDArray:
-    """Return 1/values, but 0 where a value is rounding, at most d ε times the largest eigenvalue.
+def divide_above_rounding(numerator: NDArray, values: NDArray, spectrum: NDArray) -> NDArray:
+    """Return numerator/values, but 0 where a value is rounding: d ε times the largest eigenvalue.
 
-    spectrum: the d eigenvalues ≥ 0 from which `values` were made. What such a direction would
-    need is decided by rounding alone; 0 leaves it alone, the least-norm choice.
+    spectrum: the d eigenvalues ≥ 0 from which `values`, broadcast to the numerator, were made.
+    What such a direction would need is decided by rounding alone; 0 is the least-norm choice.
     """
     floor = len(spectrum) * np.finfo(spectrum.dtype).eps * spectrum.max()
-    return np.divide(1, values, where=values > floor, out=np.zeros_like(values))
+    values = np.broadcast_to(values, numerator.shape)
+    return np.divide(numerator, values, where=values > floor, out=np.zeros_like(numerator))

@@ -16,7 +16,7 @@ from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.layer_problem import (
     absolute_penalties,
     cross_moment,
-    inverse_above_rounding,
+    divide_above_rounding,
     passed_down,
     weight_change_by_cg,
     weight_change_exact,
@@ -87,8 +87,9 @@ class EigenbasisSolver:
 
     def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
         damped = self.basis.values + self.lambda_w * self.basis.mean_eigenvalue
-        inverse = inverse_above_rounding(damped, self.basis.values)
-        return LayerStep(wanted, inverse[:, None] * cross_moment(inputs, wanted), np.inf)
+        moment = cross_moment(inputs, wanted)
+        change = divide_above_rounding(moment, damped[:, None], self.basis.values)
+        return LayerStep(wanted, change, np.inf)
 
 
 def sweep(
