@@ -23,7 +23,7 @@ def test_agrees_with_a_dense_solve(shape):
     np.testing.assert_allclose(result.solution, np.linalg.solve(a, b), rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.integers(1, 30),
     log_condition=st.floats(0, 6),

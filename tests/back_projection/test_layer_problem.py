@@ -77,7 +77,7 @@ def test_exact_form_is_the_joint_least_squares_solution(shape, rank_deficient, l
     np.testing.assert_allclose(below.ravel(), oracle[d * m :], atol=1e-10)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 8), st.integers(1, 6)),
     log_w=st.floats(-4, 2),

@@ -55,9 +55,7 @@ def assert_refused_before_allocating(path, match):
         tracemalloc.stop()
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0)))
 def test_numbers_come_back_as_numpy_saved_them_and_nothing_else_does(path, array):
     np.savez(path, x=array)
@@ -156,7 +154,7 @@ def test_a_flipped_bit_is_refused(path, save):
         read_arrays(path, ["x"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([np.savez, np.savez_compressed]), st.floats(0, 0.999), st.integers(0, 255))
 def test_any_spoilt_byte_is_refused_or_harmless(path, save, place, value):
     array = np.arange(35.0).reshape(7, 5)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.splits import Split
@@ -18,7 +18,6 @@ def numbered_rows(train, test):
     }
 
 
-@settings(deadline=None)
 @given(st.integers(6, 80), st.integers(1, 30), st.sampled_from(["test", "validation"]), limits)
 def test_training_rows_foretells_what_is_trained_on(train, test, held_out, limit):
     split = Split(held_out, limit)

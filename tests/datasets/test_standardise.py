@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,7 +14,6 @@ matrices = hnp.arrays(
 )
 
 
-@settings(deadline=None)
 @given(matrices)
 def test_each_feature_has_mean_0_and_sd_1_or_is_zero(x):
     scaled = Standardiser.fit(x)(x).astype(np.float64)
@@ -25,7 +24,6 @@ def test_each_feature_has_mean_0_and_sd_1_or_is_zero(x):
     np.testing.assert_allclose(scaled[:, varying].std(axis=0), 1, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(matrices)
 def test_the_result_is_finite_float32_in_c_order(x):
     scaled = Standardiser.fit(x)(x)

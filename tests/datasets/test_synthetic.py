@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_teacher():
         np.testing.assert_array_equal(first, second)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 30),
     features=st.integers(1, 12),
