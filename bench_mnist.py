@@ -92,12 +92,13 @@ def train(config: Config, data: Dataset, run: Run) -> None:
             held_out_metrics = loss.evaluate(model(x_held_out).numpy(), data.y_test)
         if not math.isfinite(train_metrics[0]):
             raise diverged(epoch, steps, train_metrics[0])
-        run.save_weights(folded_weights(model))
+        weights = folded_weights(model)
+        run.save_weights(weights)
         run.record_epoch(
             epoch,
             train=train_metrics,
             held_out=held_out_metrics,
-            layer_norms=weight_norms(folded_weights(model)),
+            layer_norms=weight_norms(weights),
             clock=clock,
         )
 

@@ -92,15 +92,15 @@ class Config(PenaltyFlags, RunFlags):
 
 def main() -> None:
     config = parse(Config, __doc__)
-    lambda_w = per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
-    _, lambda_h = per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    lambda_w = per_layer(config.lambda_w_layers, config.num_layers, "--lambda-w-layers")
+    lambda_h = per_layer(config.lambda_h_layers, config.num_layers, "--lambda-h-layers")
     if not any(epoch <= config.epochs for epoch in config.observe):
         raise UserError(f"--observe names no sweep of the {config.epochs}: give one, such as 1")
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     solvers = [
         CGSolver(lambda_w[0], np.inf, config.cg_tolerance),  # the data cannot change
-        CGSolver(lambda_w[1], lambda_h, config.cg_tolerance),
+        CGSolver(lambda_w[1], lambda_h[1], config.cg_tolerance),
     ]
     inputs, targets, teacher = teacher_network(
         np.random.default_rng(config.seed), config.teacher_widths, 2 * config.rows

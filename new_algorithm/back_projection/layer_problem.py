@@ -112,9 +112,8 @@ def weight_change_by_cg(
     **options: Any,
 ) -> CGResult:
     """Solve (2) for δW̃ by conjugate gradients; `options` go to `conjugate_gradients`."""
-    if max_iterations is None:  # one a distinct eigenvalue would do in exact arithmetic
-        max_iterations = 10 * layer.size
-    expected = min(max_iterations, layer.size)
+    # one a distinct eigenvalue would do in exact arithmetic
+    expected = layer.size if max_iterations is None else min(max_iterations, layer.size)
     apply_gram = gram_operator(inputs, layer.shape[1], expected)
     return conjugate_gradients(
         weight_operator(apply_gram, layer, lambda_w, lambda_h),

@@ -124,11 +124,10 @@ def check_values(config: Any) -> None:
         for name, hint in get_type_hints(kind, include_extras=True).items():
             for rule in _rules(hint):
                 _check_value(name, getattr(config, name), rule)
-    if isinstance(config, CommonFlags):
-        if config.tag is not None:
-            validate_tag(config.tag)
-        if config.train_limit is not None:
-            check_batch_size(config.batch_size, config.train_limit)
+    if isinstance(config, RunFlags) and config.tag is not None:
+        validate_tag(config.tag)
+    if isinstance(config, CommonFlags) and config.train_limit is not None:
+        check_batch_size(config.batch_size, config.train_limit)
 
 
 def check_batch_size(batch_size: int, rows: int) -> None:

@@ -176,8 +176,7 @@ class Run:
 
     def _finish(self, error: BaseException | None) -> bool:
         """Write how the run ended; whether that could be written."""
-        if self.status == "running":
-            self.status = outcome(error)
+        self.status = outcome(error)
         self._record["thread_pools"] = thread_pools()  # torch's own are loaded by now
         self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
         if self.status != "completed" and error is not None:
