@@ -114,7 +114,6 @@ def main() -> None:
     }
     with Run(script=Path(__file__), config=config, data=data) as run:
         student, solves = train(config, append_ones(inputs), targets, solvers, run)
-        run.save_weights(student)
         run.table(
             "teacher_units",
             closest_units(teacher[0], student[0]),
@@ -147,6 +146,7 @@ def train(
     widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
     weights = initial_weights(rng, widths, np.float64)
     velocities = [np.zeros_like(layer) for layer in weights]
+    run.save_weights(weights)
     solves: list[ObservedSolve] = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
@@ -155,26 +155,29 @@ def train(
                 activations, output = forward(weights, x_train)
                 residual = SQUARED.residual(output, y_train)
                 steps = sweep(weights, activations, residual, solvers, mask)
+            if epoch in config.observe:
+                problems = zip(solvers, activations, weights, steps, strict=True)
+                solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
+            with clock:
+                for layer, velocity, step in zip(weights, velocities, steps, strict=True):
+                    velocity *= config.momentum
+                    velocity += step.weight_change
+                    layer += config.step_size * velocity
+            train_metrics = SQUARED.evaluate(predict(weights, x_train), y_train)
+            if not np.isfinite(train_metrics[0]):
+                raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
         except NumericalError as error:
             raise DivergedError(
-                f"sweep {epoch}, {error}; weights.npz holds the last good ones: "
+                f"sweep {epoch}, {error}; weights.npz holds those before this sweep: "
                 "lower --step-size or change the penalties"
             ) from error
-        run.save_weights(weights)  # they have just proved good
+        run.save_weights(weights)
         for number, step in enumerate(steps, start=1):
             if step.cg.status != "converged":
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {step.cg.status}")
-        if epoch in config.observe:
-            problems = zip(solvers, activations, weights, steps, strict=True)
-            solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
-        with clock:
-            for layer, velocity, step in zip(weights, velocities, steps, strict=True):
-                velocity *= config.momentum
-                velocity += step.weight_change
-                layer += config.step_size * velocity
         run.record_epoch(
             epoch,
-            train=SQUARED.evaluate(predict(weights, x_train), y_train),
+            train=train_metrics,
             held_out=SQUARED.evaluate(predict(weights, x_test), y_test),
             layer_norms=weight_norms(weights),
             cg_iterations=cg_iterations(steps),

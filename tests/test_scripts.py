@@ -179,6 +179,7 @@ def test_a_taken_tag_is_refused_and_its_record_untouched(twice, work_tree, run_s
         (DATA, ["--step-size", "1e12"], ["epoch 1", "iteration", "layer", "--step-size"]),
         (DATA, ["--step-size", "1e12", "--solver", "exact"], ["epoch 1", "iteration", "layer"]),
         (TEACHER, ["--step-size", "1e60"], ["sweep", "layer", "--step-size"]),
+        (TEACHER, ["--step-size", "1e90", "--epochs", "1"], ["sweep 1", "layer", "--step-size"]),
     ],
 )
 def test_divergence_is_named_and_the_last_good_weights_are_kept(
