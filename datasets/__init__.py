@@ -2,6 +2,14 @@
 
 from datasets.dataset import Dataset
 from datasets.from_flags import load_from_flags
+from datasets.higgs_sources import find_higgs
 from datasets.load import check_name, load_dataset, training_rows
 
-__all__ = ["Dataset", "check_name", "load_dataset", "load_from_flags", "training_rows"]
+__all__ = [
+    "Dataset",
+    "check_name",
+    "find_higgs",
+    "load_dataset",
+    "load_from_flags",
+    "training_rows",
+]

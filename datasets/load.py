@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from datasets.dataset import Dataset, HeldOut
+from datasets.higgs import count_training_rows as count_higgs_training_rows
+from datasets.higgs import load_higgs
 from datasets.mnist import TRAINING_ROWS as MNIST_TRAINING_ROWS
 from datasets.mnist import load_mnist
-from datasets.npz_file import count_training_rows, load_npz_file
+from datasets.npz_file import count_training_rows as count_npz_training_rows
+from datasets.npz_file import load_npz_file
 from datasets.splits import Split
 from datasets.synthetic import TRAINING_ROWS as SYNTHETIC_TRAINING_ROWS
 from datasets.synthetic import load_synthetic
@@ -21,18 +24,20 @@ def load_dataset(
     held_out: HeldOut = "test",
     seed: int = 0,
 ) -> Dataset:
-    """Load "mnist", "synthetic" or the .npz file at the path `name`.
+    """Load "mnist", "higgs", "synthetic" or the .npz file at the path `name`.
 
-    data_dir: the folder that holds MNIST; without it BACK_PROJECTION_DATASETS, then `datasets/`,
-    then a download. train_limit, test_limit: keep the first rows only. held_out: "validation"
-    puts the last sixth of the training rows in the place of the test set, before the limits.
-    seed: of the synthetic data. UserError for whatever the user can put right.
+    data_dir: the folder that holds MNIST or HIGGS; without it BACK_PROJECTION_DATASETS, then
+    `datasets/`, then, for MNIST, a download. train_limit, test_limit: keep the first rows only.
+    held_out: "validation" puts the last sixth of the training rows in the place of the test set,
+    before the limits. seed: of the synthetic data. UserError for whatever the user can put right.
     """
     check_name(name)
-    _check_folder(data_dir)
+    folder = _folder(data_dir)
     split = Split(held_out, train_limit, test_limit)
     if name == "mnist":
-        return load_mnist(None if data_dir is None else Path(data_dir), split)
+        return load_mnist(folder, split)
+    if name == "higgs":
+        return load_higgs(folder, split)
     if name == "synthetic":
         return load_synthetic(split, seed)
     return load_npz_file(Path(name), split)
@@ -45,27 +50,41 @@ def training_rows(
     train_limit: int | None = None,
     held_out: HeldOut = "test",
 ) -> int:
-    """How many training rows `load_dataset` would give; no data are loaded."""
+    """How many training rows `load_dataset` would give; no data are loaded.
+
+    HIGGS is read through once, to count its lines.
+    """
     check_name(name)
-    _check_folder(data_dir)
-    rows = {"mnist": MNIST_TRAINING_ROWS, "synthetic": SYNTHETIC_TRAINING_ROWS}.get(name)
-    if rows is None:
-        rows = count_training_rows(Path(name))
-    return Split(held_out, train_limit).training_rows(rows)
+    folder = _folder(data_dir)
+    split = Split(held_out, train_limit)
+    return split.training_rows(_all_training_rows(name, folder))
 
 
 def check_name(name: str) -> None:
     """UserError for an unknown data set, or for an .npz file that is not there."""
-    if name in ("mnist", "synthetic"):
+    if name in ("mnist", "higgs", "synthetic"):
         return
     if not name.endswith(".npz"):
         raise UserError(
-            f"unknown data set {name!r}: choose mnist, synthetic or the path of an .npz file"
+            f"unknown data set {name!r}: choose mnist, higgs, synthetic or the path of an .npz file"
         )
     if not Path(name).is_file():
         raise UserError(f"{name}: no such file; check the path")
 
 
-def _check_folder(data_dir: Path | str | None) -> None:
-    if data_dir is not None and not Path(data_dir).is_dir():
+def _all_training_rows(name: str, folder: Path | None) -> int:
+    if name == "mnist":
+        return MNIST_TRAINING_ROWS
+    if name == "higgs":
+        return count_higgs_training_rows(folder)
+    if name == "synthetic":
+        return SYNTHETIC_TRAINING_ROWS
+    return count_npz_training_rows(Path(name))
+
+
+def _folder(data_dir: Path | str | None) -> Path | None:
+    if data_dir is None:
+        return None
+    if not Path(data_dir).is_dir():
         raise UserError(f"{data_dir}: no such folder; name the one that holds the data")
+    return Path(data_dir)

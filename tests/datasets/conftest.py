@@ -1,4 +1,4 @@
-"""A tiny stand-in for MNIST: the code under test is told its shapes and hashes."""
+"""Tiny stand-ins: for MNIST, of which the code is told shapes and hashes, and for HIGGS."""
 
 import gzip
 import struct
@@ -63,3 +63,22 @@ def save_files():
         return folder
 
     return save
+
+
+@pytest.fixture
+def higgs_rows():
+    """higgs_rows(n) -> (n, 29) as a HIGGS file holds them, the labels 0 and 1 in turn."""
+
+    def rows(count, seed=0):
+        features = np.random.default_rng(seed).normal(1, 3, (count, 28)).astype(np.float32)
+        return np.column_stack([np.arange(count) % 2, features])
+
+    return rows
+
+
+@pytest.fixture
+def higgs_csv():
+    """higgs_csv(rows) -> the bytes of a HIGGS file."""
+    return lambda rows: b"".join(
+        ",".join(f"{value:.18e}" for value in row).encode() + b"\n" for row in rows
+    )

@@ -1,0 +1,183 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets import load_dataset, training_rows
+from datasets.dataset import hash_arrays
+from datasets.higgs import count_test_rows
+from new_algorithm.lab.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def load(tmp_path, higgs_csv):
+    """load(rows, **options) -> the Dataset of a file that holds these rows."""
+
+    def from_rows(rows, **options):
+        (tmp_path / "HIGGS_sample.csv").write_bytes(higgs_csv(rows))
+        return load_dataset("higgs", data_dir=tmp_path, **options)
+
+    return from_rows
+
+
+def test_the_form_is_the_common_one(load, higgs_rows):
+    rows = higgs_rows(61)
+    dataset = load(rows)
+    assert dataset.x_train.shape == (49, 28)
+    assert dataset.x_test.shape == (12, 28)
+    assert dataset.x_train.dtype == dataset.x_test.dtype == np.float32
+    assert dataset.y_train.dtype == dataset.y_test.dtype == np.int64
+    assert dataset.x_train.flags.c_contiguous
+    assert dataset.num_classes == 2
+    features = rows[:, 1:]
+    expected = (features - features[:49].mean(axis=0)) / features[:49].std(axis=0)
+    np.testing.assert_allclose(dataset.x_train, expected[:49], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(dataset.x_test, expected[49:], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(np.r_[dataset.y_train, dataset.y_test], rows[:, 0])
+
+
+def test_provenance_says_what_was_read_and_no_folder(load, higgs_rows, tmp_path):
+    rows = higgs_rows(30)
+    provenance = load(rows, held_out="validation", train_limit=5).provenance()
+    assert provenance["name"] == "higgs"
+    assert provenance["counts"] == {"train": 5, "validation": 4}
+    assert "HIGGS_sample.csv in the folder named by --data-dir" in provenance["source"]
+    assert "5:4308" in provenance["source"]
+    assert "the last 6 of 30 rows" in provenance["source"]
+    assert str(tmp_path) not in str(provenance)
+    features, labels = rows[:, 1:].astype(np.float32), rows[:, 0].astype(np.int64)
+    assert provenance["sha256"] == hash_arrays(
+        {
+            "x_train": features[:24],
+            "y_train": labels[:24],
+            "x_test": features[24:],
+            "y_test": labels[24:],
+        }
+    )
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation"])
+def test_rows_that_are_not_trained_on_never_influence_the_scaling(load, higgs_rows, held_out):
+    rows = higgs_rows(60)
+    before = load(rows, held_out=held_out)
+    rows[len(before.x_train) :, 1:] *= 1000
+    after = load(rows, held_out=held_out)
+    np.testing.assert_array_equal(after.x_train, before.x_train)
+    assert not np.array_equal(after.x_test, before.x_test)
+
+
+def test_training_rows_influence_the_scaling_beyond_a_limit(load, higgs_rows):
+    rows = higgs_rows(60)
+    limited = load(rows, train_limit=10, test_limit=3)
+    whole = load(rows)
+    np.testing.assert_array_equal(limited.x_train, whole.x_train[:10])
+    np.testing.assert_array_equal(limited.y_test, whole.y_test[:3])
+
+
+def test_validation_is_the_last_sixth_of_the_training_rows(load, higgs_rows):
+    rows = higgs_rows(60)
+    part = load(rows, held_out="validation")
+    np.testing.assert_array_equal(part.y_train, rows[:40, 0])
+    np.testing.assert_array_equal(part.y_test, rows[40:48, 0])
+    features = rows[:, 1:]
+    expected = (features[40:48] - features[:40].mean(axis=0)) / features[:40].std(axis=0)
+    np.testing.assert_allclose(part.x_test, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation"])
+@pytest.mark.parametrize("limit", [None, 7, 1000])
+def test_training_rows_foretells_what_is_trained_on(load, higgs_rows, tmp_path, held_out, limit):
+    options = {"held_out": held_out, "train_limit": limit}
+    dataset = load(higgs_rows(53), **options)
+    assert training_rows("higgs", data_dir=tmp_path, **options) == len(dataset.x_train)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (5, 1),
+        (10_984, 2_196),
+        (2_599_999, 519_999),
+        (2_600_000, 500_000),
+        (11_000_000, 500_000),
+    ],
+)
+def test_the_test_set_is_ucis_or_the_last_fifth_of_a_smaller_file(rows, expected):
+    assert count_test_rows(Path("HIGGS.csv"), rows) == expected
+
+
+@pytest.mark.parametrize("function", [load_dataset, training_rows])
+def test_too_few_rows_are_refused(function, tmp_path, higgs_rows, higgs_csv):
+    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(4)))
+    with pytest.raises(UserError, match=r"HIGGS\.csv: 4 rows are too few"):
+        function("higgs", data_dir=tmp_path)
+
+
+def test_a_single_class_is_refused(load, higgs_rows):
+    rows = higgs_rows(20)
+    rows[:16, 0] = 1
+    with pytest.raises(UserError, match="one class only, 1"):
+        load(rows)
+
+
+def test_a_constant_feature_is_zero(load, higgs_rows):
+    rows = higgs_rows(20)
+    rows[:, 7] = 0.1
+    dataset = load(rows)
+    assert np.all(dataset.x_train[:, 6] == 0)
+    assert np.all(dataset.x_test[:, 6] == 0)
+
+
+def test_outliers_beyond_float32_once_standardised_are_refused(load, higgs_rows):
+    rows = higgs_rows(20)
+    rows[:16, 7] *= 1e-20
+    rows[16:, 7] = 1e30
+    with pytest.raises(UserError, match=r"HIGGS_sample\.csv: x_test leaves the range of float32"):
+        load(rows)
+
+
+@pytest.mark.parametrize("function", [load_dataset, training_rows])
+def test_a_data_dir_without_higgs_is_refused(function, tmp_path):
+    with pytest.raises(UserError, match=f"no HIGGS in {tmp_path}: put HIGGS"):
+        function("higgs", data_dir=tmp_path)
+
+
+def test_a_limit_below_one_is_refused_before_the_file_is_read(tmp_path):
+    (tmp_path / "HIGGS.csv").write_bytes(b"bad")
+    with pytest.raises(UserError, match="train_limit 0"):
+        training_rows("higgs", data_dir=tmp_path, train_limit=0)
+
+
+@pytest.fixture
+def command(tmp_path):
+    def run():
+        return subprocess.run(
+            [sys.executable, "-m", "datasets", "higgs"],
+            cwd=ROOT,
+            env={"BACK_PROJECTION_DATASETS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_the_command_checks_every_row(command, tmp_path, higgs_rows, higgs_csv):
+    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(6)))
+    finished = command()
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("HIGGS: 6 rows are sound, from HIGGS.csv in ")
+
+
+def test_the_command_reports_a_fault_in_one_line(command, tmp_path, higgs_rows, higgs_csv):
+    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(6)) + b"1,2\n")
+    finished = command()
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "HIGGS.csv: row 7, column 3: missing" in line
