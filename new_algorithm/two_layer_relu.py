@@ -30,22 +30,19 @@ import tyro
 from numpy.typing import NDArray
 
 from datasets.synthetic import teacher_network
+from new_algorithm.back_projection.layer_solvers import CGSolver, Penalties
+from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import SQUARED
 from new_algorithm.back_projection.network import (
     append_ones,
-    forward,
     initial_weights,
     predict,
     weight_norms,
 )
 from new_algorithm.back_projection.observed_solve import ObservedSolve, observe
 from new_algorithm.back_projection.relu_targets import mask
-from new_algorithm.back_projection.sweep import (
-    CGSolver,
-    NumericalError,
-    cg_iterations,
-    sweep,
-)
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
+from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.lab.cg_convergence import CONVERGENCE_FILE
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
@@ -99,8 +96,8 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     solvers = [
-        CGSolver(lambda_w[0], np.inf, config.cg_tolerance),  # the data cannot change
-        CGSolver(lambda_w[1], lambda_h[1], config.cg_tolerance),
+        CGSolver(Penalties(lambda_w[0]), rtol=config.cg_tolerance),  # the data cannot change
+        CGSolver(Penalties(lambda_w[1], lambda_h[1]), rtol=config.cg_tolerance),
     ]
     inputs, targets, teacher = teacher_network(
         np.random.default_rng(config.seed), config.teacher_widths, 2 * config.rows
@@ -144,26 +141,30 @@ def train(
     y_train, y_test = np.split(targets, 2)
     rng = np.random.default_rng([config.seed, 1])  # another stream than the teacher's
     widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
-    weights = initial_weights(rng, widths, np.float64)
-    velocities = [np.zeros_like(layer) for layer in weights]
-    run.save_weights(weights)
+    weights = LayerStack.of(initial_weights(rng, widths, np.float64))
+    velocity = weights.zeros_like()
+    workspace = Workspace(config.rows, weights.layers)
+    workspace.inputs = x_train
+    sweep = Sweep(weights, solvers, mask, pass_left=True)
+    run.save_weights(weights.layers)
     solves: list[ObservedSolve] = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
         try:
             with clock:
-                activations, output = forward(weights, x_train)
+                output = workspace.forward(weights.layers)
                 residual = SQUARED.residual(output, y_train)
-                steps = sweep(weights, activations, residual, solvers, mask)
+                sweep.observe(weights.layers, workspace)
+                sweep(weights.layers, workspace, residual)
             if epoch in config.observe:
-                problems = zip(solvers, activations, weights, steps, strict=True)
+                wanted = [*(len(residual) * delta for delta in workspace.wanted), residual]
+                problems = zip(solvers, workspace.activations, weights.layers, wanted, strict=True)
                 solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
             with clock:
-                for layer, velocity, step in zip(weights, velocities, steps, strict=True):
-                    velocity *= config.momentum
-                    velocity += step.weight_change
-                    layer += config.step_size * velocity
-            train_metrics = SQUARED.evaluate(predict(weights, x_train), y_train)
+                velocity.scale(config.momentum)
+                velocity.add(1.0, sweep.changes)
+                weights.add(config.step_size, velocity)
+            train_metrics = SQUARED.evaluate(predict(weights.layers, x_train), y_train)
             if not np.isfinite(train_metrics[0]):
                 raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
         except NumericalError as error:
@@ -171,19 +172,19 @@ def train(
                 f"sweep {epoch}, {error}; weights.npz holds those before this sweep: "
                 "lower --step-size or change the penalties"
             ) from error
-        run.save_weights(weights)
-        for number, step in enumerate(steps, start=1):
-            if step.cg.status != "converged":
-                run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {step.cg.status}")
+        run.save_weights(weights.layers)
+        for number, solve in enumerate(sweep.solves, start=1):
+            if solve.status != "converged":
+                run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {solve.status}")
         run.record_epoch(
             epoch,
             train=train_metrics,
-            held_out=SQUARED.evaluate(predict(weights, x_test), y_test),
-            layer_norms=weight_norms(weights),
-            cg_iterations=cg_iterations(steps),
+            held_out=SQUARED.evaluate(predict(weights.layers, x_test), y_test),
+            layer_norms=weight_norms(weights.layers),
+            cg_iterations=sweep.iterations(),
             clock=clock,
         )
-    return weights, solves
+    return weights.layers, solves
 
 
 def closest_units(teacher: NDArray, student: NDArray) -> list[dict[str, float]]:

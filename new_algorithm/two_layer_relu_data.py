@@ -25,19 +25,20 @@ from numpy.typing import NDArray
 
 from datasets import Dataset, load_from_flags
 from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
-from new_algorithm.back_projection.losses import loss_for
-from new_algorithm.back_projection.network import forward, initial_weights, predict, weight_norms
-from new_algorithm.back_projection.relu_targets import RELU_TARGETS
-from new_algorithm.back_projection.schedule import minibatches, warm_up_and_decay
-from new_algorithm.back_projection.sweep import (
+from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
-    ExactSolver,
-    NumericalError,
-    cg_iterations,
-    stalled_layers,
-    sweep,
+    FactoredSolver,
+    Penalties,
 )
+from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.moving_gram import MovingGram
+from new_algorithm.back_projection.network import initial_weights, predict, weight_norms
+from new_algorithm.back_projection.relu_targets import RELU_TARGETS
+from new_algorithm.back_projection.schedule import minibatches, warm_up_and_decay
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
+from new_algorithm.back_projection.workspace import Workspace, take_rows
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
@@ -105,26 +106,28 @@ def train(
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
     rows, features = data.x_train.shape
     loss, outputs = loss_for(data.num_classes, data.y_train)
-    relu_target = RELU_TARGETS[config.target]
     iterations_an_epoch = rows // config.batch_size
     iterations = config.epochs * iterations_an_epoch
 
     clock = TrainingClock()
     with clock:  # finding the eigenvectors and projecting the data are part of the cost
-        basis = leading_eigenbasis(data.x_train, config.input_rank)
-        inputs = basis.project(data.x_train)  # X̃ Q (rows, rank)
-        weights = initial_weights(rng, (features, config.hidden_dim, outputs))
-        weights[0] = basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
-        velocities = [np.zeros_like(layer) for layer in weights]
+        basis, inputs = leading_eigenbasis(data.x_train, config.input_rank)  # X̃ Q (rows, rank)
+        layers = initial_weights(rng, (features, config.hidden_dim, outputs))
+        layers[0] = basis.vectors.T @ layers[0]  # A of W̃_1 = Q A
+        weights = LayerStack.of(layers)
+        velocity = weights.zeros_like()
+        workspace = Workspace(config.batch_size, weights.layers)
+    penalties = [Penalties(w, h) for w, h in zip(lambda_w, lambda_h, strict=True)]
     solvers = [
-        EigenbasisSolver(basis, lambda_w[0]),
-        CGSolver(lambda_w[1], lambda_h[1], config.cg_tolerance, config.cg_iterations)
+        EigenbasisSolver(basis, penalties[0]),
+        CGSolver(penalties[1], rtol=config.cg_tolerance, max_iterations=config.cg_iterations)
         if config.solver == "cg"
-        else ExactSolver(lambda_w[1], lambda_h[1]),
+        else FactoredSolver(penalties[1], MovingGram(decay=0.0), gram_every=1, factor_every=1),
     ]
+    sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=True)
     held_out_inputs = basis.project(data.x_test)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
-    run.save_weights(on_pixels(weights, basis))
+    run.save_weights(on_pixels(weights.layers, basis))
 
     iteration = 0
     for epoch in range(1, config.epochs + 1):
@@ -133,21 +136,22 @@ def train(
             with clock:
                 batches = minibatches(rng, rows, config.batch_size)
                 for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
-                    activations, output = forward(weights, inputs[batch])
+                    take_rows(inputs, batch, workspace)
+                    output = workspace.forward(weights.layers)
                     residual = loss.residual(output, data.y_train[batch])
-                    steps = sweep(weights, activations, residual, solvers, relu_target)
+                    sweep.observe(weights.layers, workspace)
+                    sweep(weights.layers, workspace, residual)
 
                     warm = warm_up_and_decay(iteration, iterations, config.warm_up)
-                    for layer, velocity, step in zip(weights, velocities, steps, strict=True):
-                        velocity *= config.momentum
-                        velocity += step.weight_change
-                        layer += (warm * config.step_size) * velocity
+                    velocity.scale(config.momentum)
+                    velocity.add(1.0, sweep.changes)
+                    weights.add(warm * config.step_size, velocity)
 
-                    iterations_of_cg.append(cg_iterations(steps))
-                    stalls += [(layer, iteration) for layer in stalled_layers(steps)]
+                    iterations_of_cg.append(sweep.iterations())
+                    stalls += [(layer, iteration) for layer in sweep.stalled()]
                     iteration += 1
-            train_metrics = loss.evaluate(predict(weights, inputs), data.y_train)
-            held_out_metrics = loss.evaluate(predict(weights, held_out_inputs), data.y_test)
+            train_metrics = loss.evaluate(predict(weights.layers, inputs), data.y_train)
+            held_out_metrics = loss.evaluate(predict(weights.layers, held_out_inputs), data.y_test)
             if not np.isfinite(train_metrics[0]):
                 raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
         except NumericalError as error:
@@ -155,7 +159,7 @@ def train(
                 f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
                 "this epoch: lower --step-size or change the penalties"
             ) from error
-        run.save_weights(on_pixels(weights, basis))
+        run.save_weights(on_pixels(weights.layers, basis))
         if stalls:
             run.anomaly(
                 f"epoch {epoch}: conjugate gradients stalled in {len(stalls)} of "
@@ -166,7 +170,7 @@ def train(
             epoch,
             train=train_metrics,
             held_out=held_out_metrics,
-            layer_norms=weight_norms(weights),
+            layer_norms=weight_norms(weights.layers),
             cg_iterations=np.mean(iterations_of_cg, axis=0),
             clock=clock,
             stalled_solves=len(stalls),

@@ -51,18 +51,22 @@ def objective(
 
 
 def absolute_penalties(
-    inputs: NDArray, layer: NDArray, relative_w: float, relative_h: float
+    mean_of_g: float, layer: NDArray, relative_w: float, relative_h: float
 ) -> tuple[float, float]:
     """Return (λ_w, λ_h) from multiples of the mean eigenvalues of G and of K.
 
-    The mean eigenvalue is trace over order: ‖H̃‖²/(n (d_in + 1)) and ‖W‖²/d_out. In these units
-    one setting serves layers and data sets of any scale. λ_h of a layer whose weights are all
-    zero is kept above zero; such a layer passes nothing down whatever its λ_h.
+    The mean eigenvalue is trace over order: `mean_eigenvalue_of_gram`, and ‖W‖²/d_out. In these
+    units one setting serves layers and data sets of any scale. λ_h of a layer whose weights are
+    all zero is kept above zero; such a layer passes nothing down whatever its λ_h.
     """
-    mean_g = float(np.vdot(inputs, inputs)) / inputs.size
     tiny = float(np.finfo(layer.dtype).tiny)
-    mean_k = max(_mean_eigenvalue_of_k(layer), tiny)  # ∞ times it stays ∞
-    return relative_w * mean_g, max(relative_h * mean_k, tiny)
+    mean_of_k = max(_mean_eigenvalue_of_k(layer), tiny)  # ∞ times it stays ∞
+    return relative_w * float(mean_of_g), max(relative_h * mean_of_k, tiny)
+
+
+def mean_eigenvalue_of_gram(inputs: NDArray) -> float:
+    """Return trace(G)/(d_in + 1) = ‖H̃‖²/(n (d_in + 1)), without forming G."""
+    return float(np.vdot(inputs, inputs)) / inputs.size
 
 
 def gram(inputs: NDArray) -> NDArray:
@@ -131,11 +135,21 @@ def weight_change_exact(
     With λ_w = 0 the least-norm solution is returned: directions in which G has no weight,
     g_i ≤ d ε max g, are left alone.
     """
-    g, q = _spectrum(gram(inputs))
-    k, u = _spectrum(layer[:-1].T @ layer[:-1])
+    of_g, of_k = spectrum(gram(inputs)), spectrum(layer[:-1].T @ layer[:-1])
+    return exact_solution(cross_moment(inputs, wanted), of_g, of_k, lambda_w, lambda_h)
+
+
+def exact_solution(
+    moment: NDArray,
+    of_g: tuple[NDArray, NDArray],
+    of_k: tuple[NDArray, NDArray],
+    lambda_w: float,
+    lambda_h: float,
+) -> NDArray:
+    """Return (3) from M = H̃ᵀΔ/n (d_in + 1, d_out) and the spectra (g, Q) of G and (k, U) of K."""
+    (g, q), (k, u) = of_g, of_k
     eigenvalues = g[:, None] + lambda_w * (1 + k / lambda_h)
-    rotated = q.T @ cross_moment(inputs, wanted) @ u
-    return q @ divide_above_rounding(rotated, eigenvalues, g) @ u.T
+    return q @ divide_above_rounding(q.T @ moment @ u, eigenvalues, g) @ u.T
 
 
 def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
@@ -143,9 +157,7 @@ def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     if np.isinf(lambda_h):
         return np.zeros((len(left), len(layer) - 1), left.dtype)
     w = layer[:-1]
-    k, u = _spectrum(w.T @ w)
-    # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse of W
-    return left @ (u @ divide_above_rounding(u.T @ w.T, (k + lambda_h)[:, None], k))
+    return left @ _inverse_on_range(spectrum(w.T @ w), lambda_h) @ w.T
 
 
 def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
@@ -154,26 +166,39 @@ def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
     δH itself vanishes like 1/λ_h. In this scale it tends to (Δ − H̃ δW̃) Wᵀ, the back-propagated
     residual, as λ_h → ∞, and to k̄ times the Gauss–Newton target as λ_h → 0.
     """
+    w = layer[:-1]
     if np.isinf(lambda_h):
-        return left @ layer[:-1].T
-    return (_mean_eigenvalue_of_k(layer) + lambda_h) * hidden_change(left, layer, lambda_h)
+        return left @ w.T
+    return left @ pass_down_matrix(spectrum(w.T @ w), lambda_h) @ w.T
+
+
+def pass_down_matrix(of_k: tuple[NDArray, NDArray], lambda_h: float) -> NDArray:
+    """Return (k̄ + λ_h)(K + λ_h I)⁻¹ (d_out, d_out) from the spectrum (k, U) of K."""
+    return (of_k[0].mean() + lambda_h) * _inverse_on_range(of_k, lambda_h)
+
+
+def _inverse_on_range(of_k: tuple[NDArray, NDArray], lambda_h: float) -> NDArray:
+    # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse
+    k, u = of_k
+    return u @ divide_above_rounding(u.T, (k + lambda_h)[:, None], k)
 
 
 def _mean_eigenvalue_of_k(layer: NDArray) -> float:
     return float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1]
 
 
-def _spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:
+def spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:
+    """Return eigenvalues ≥ 0, ascending, and eigenvectors of a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(symmetric)
-    return np.maximum(values, 0), vectors  # positive semidefinite up to rounding
+    return np.maximum(values, 0), vectors  # rounding makes some negative
 
 
-def divide_above_rounding(numerator: NDArray, values: NDArray, spectrum: NDArray) -> NDArray:
+def divide_above_rounding(numerator: NDArray, values: NDArray, eigenvalues: NDArray) -> NDArray:
     """Return numerator/values, but 0 where a value is rounding: d ε times the largest eigenvalue.
 
-    spectrum: the d eigenvalues ≥ 0 from which `values`, broadcast to the numerator, were made.
+    eigenvalues: the d of them, ≥ 0, from which `values`, broadcast to the numerator, were made.
     What such a direction would need is decided by rounding alone; 0 is the least-norm choice.
     """
-    floor = len(spectrum) * np.finfo(spectrum.dtype).eps * spectrum.max()
+    floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * eigenvalues.max()
     values = np.broadcast_to(values, numerator.shape)
     return np.divide(numerator, values, where=values > floor, out=np.zeros_like(numerator))

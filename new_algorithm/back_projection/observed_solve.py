@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import error_bound
 from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
     gram,
     weight_change_by_cg,
     weight_change_exact,
     weight_operator,
 )
-from new_algorithm.back_projection.sweep import CGSolver, LayerStep
+from new_algorithm.back_projection.layer_solvers import CGSolver
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,11 @@ def observe(
     solver: CGSolver,
     inputs: NDArray,
     layer: NDArray,
-    step: LayerStep,
+    wanted: NDArray,
 ) -> ObservedSolve:
-    """Repeat the solve that gave `step`, and compare every iterate with the exact form."""
-    penalties = absolute_penalties(inputs, layer, solver.lambda_w, solver.lambda_h)
-    lambda_w, lambda_h = penalties
-    exact = weight_change_exact(inputs, layer, step.wanted, *penalties)
+    """Repeat a cold solve of Δ (n, d_out), and compare every iterate with the exact form."""
+    penalties = lambda_w, lambda_h = solver.lambda_w, solver.lambda_h
+    exact = weight_change_exact(inputs, layer, wanted, *penalties)
     g, k = gram(inputs), layer[:-1].T @ layer[:-1]
     apply = weight_operator(lambda v: g @ v, layer, *penalties)
 
@@ -70,7 +68,7 @@ def observe(
     cg = weight_change_by_cg(
         inputs,
         layer,
-        step.wanted,
+        wanted,
         *penalties,
         rtol=solver.rtol,
         max_iterations=solver.max_iterations,

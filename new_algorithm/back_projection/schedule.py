@@ -32,3 +32,11 @@ def warm_up_and_decay(iteration: int, iterations: int, warm_up: float) -> float:
     if progress < warm_up:
         return progress / warm_up
     return (1 - progress) / (1 - warm_up)
+
+
+def constant(iteration: int, iterations: int) -> float:
+    """Return 1 for every iteration."""
+    return 1.0
+
+
+SCHEDULES = {"warm-up-decay": lambda i, n: warm_up_and_decay(i, n, 0.3), "constant": constant}

@@ -2,25 +2,25 @@
 
     Δ_L = R;   for l = L … 1: solve (P) at layer l, then Δ_{l−1} = relu_target(passed-down δH)
 
-Each layer is solved with the weights as they were before the sweep (simultaneous order).
+The arrays hold Δ/n, so that M = H̃ᵀΔ/n is one product.
+
+What is passed down is (1) of what the weights leave over. Solved to the end they leave
+Δ − H̃ δW̃; but where only a small step along δW̃ is made, nearly all of Δ remains, and the layers
+below are asked for it whole.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import CGResult
-from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
-    cross_moment,
-    divide_above_rounding,
-    passed_down,
-    weight_change_by_cg,
-    weight_change_exact,
-)
+from new_algorithm.back_projection.layer_solvers import LayerSolver
+from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.back_projection.workspace import Workspace
+
+TINY = float(np.finfo(np.float32).tiny)
+ReluTarget = Callable[[NDArray, NDArray], None]  # (passed down δH/n, H̃), in place
 
 
 class NumericalError(ArithmeticError):
@@ -31,110 +31,107 @@ class NumericalError(ArithmeticError):
         self.layer = layer
 
 
-@dataclass(frozen=True)
-class LayerStep:
-    """How one layer took part in a sweep.
+class Sweep:
+    """Sweeps over batches, with arrays for what they find.
 
-    wanted: Δ (n, d_out), what was asked of Z. weight_change: δW̃ like W̃. lambda_h: the absolute
-    λ_h in force. cg: the conjugate-gradient solve, if there was one.
+    moments: M_l = H̃ᵀΔ/n, minus the gradient of the loss where Δ is the back-propagated residual.
+    changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which the loss should fall along the
+    changes. solves: of each layer, what conjugate gradients came to, or None.
+    pass_left: whether Δ − H̃ δW̃ is passed down, or Δ.
     """
 
-    wanted: NDArray
-    weight_change: NDArray
-    lambda_h: float
-    cg: CGResult | None = None
+    def __init__(
+        self,
+        weights: LayerStack,
+        solvers: Sequence[LayerSolver],
+        relu_target: ReluTarget,
+        *,
+        pass_left: bool,
+    ) -> None:
+        self.moments, self.changes = weights.zeros_like(), weights.zeros_like()
+        self.slope = 0.0
+        self.solves: list[CGResult | None] = [None] * len(solvers)
+        self._solvers, self._relu_target, self._pass_left = solvers, relu_target, pass_left
+
+    def observe(
+        self, layers: Sequence[NDArray], workspace: Workspace, damping: float = 1.0
+    ) -> None:
+        """Show every solver its layer and the batch; damping ≥ 1 multiplies λ_w.
+
+        Raises NumericalError where a Gram matrix cannot be factored.
+        """
+        for index, solver in enumerate(self._solvers):
+            try:
+                solver.observe(workspace.activations[index], layers[index], damping)
+            except (np.linalg.LinAlgError, ValueError) as error:
+                raise NumericalError(index + 1, f"its Gram matrix: {error}") from error
+
+    def __call__(
+        self,
+        layers: Sequence[NDArray],
+        workspace: Workspace,
+        residual: NDArray,
+        after_layer: Callable[[int], None] | None = None,
+    ) -> None:
+        """Fill `moments`, `changes` and `solves` from the workspace's batch and R (n, d_L).
+
+        after_layer(index) is called as soon as a layer's change is known; where it changes the
+        layer, that is what the residual is projected back through (sequential order).
+        Raises NumericalError where a solve fails or a change is not finite.
+        """
+        activations, wanted = workspace.activations, residual / len(residual)
+        for index in reversed(range(len(layers))):
+            inputs, layer, solver = activations[index], layers[index], self._solvers[index]
+            moment, change = self.moments.layers[index], self.changes.layers[index]
+            np.matmul(inputs.T, wanted, out=moment)
+            solve = self.solves[index] = solver.solve(inputs, layer, moment, change)
+            if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
+                raise NumericalError(index + 1, f"conjugate gradients ended with {solve.status}")
+            if after_layer is not None:
+                _require_finite(change, index)
+                after_layer(index)
+            if index == 0:
+                break
+            left = wanted - inputs @ change / len(wanted) if self._pass_left else wanted
+            wanted = workspace.wanted[index - 1]
+            solver.pass_down(left, layer, wanted)
+            self._relu_target(wanted, inputs)
+        self.slope = self.changes.inner(self.moments)
+        if not np.isfinite(self.slope):
+            self._name_what_is_not_finite(workspace, residual)
+
+    def iterations(self) -> list[int]:
+        """Return the conjugate-gradient iterations of each layer, 0 where there were none."""
+        return [0 if solve is None else solve.iterations for solve in self.solves]
+
+    def stalled(self) -> list[int]:
+        """Return the layers, from 1, whose solve rounding stopped short of its tolerance."""
+        return [layer for layer, solve in enumerate(self.solves, 1) if solve and solve.stalled]
+
+    def relative_residuals(self) -> list[float]:
+        """Return ‖b − A x‖/‖b‖ at the end of each layer's solve, 0 where there was none."""
+        return [
+            0.0 if solve is None else float(solve.residual_norms[-1]) / max(_norm(moment), TINY)
+            for solve, moment in zip(self.solves, self.moments.layers, strict=True)
+        ]
+
+    def conditions(self, workspace: Workspace) -> list[float]:
+        """Return each layer's condition number of G + λ_w I."""
+        pairs = zip(self._solvers, workspace.activations, strict=True)
+        return [solver.condition(inputs) for solver, inputs in pairs]
+
+    def _name_what_is_not_finite(self, workspace: Workspace, residual: NDArray) -> None:
+        for index, array in enumerate([*workspace.hidden, residual]):
+            if not np.isfinite(array).all():
+                raise NumericalError(index + 1, "its output is not finite")
+        for index in reversed(range(len(self.changes.layers))):
+            _require_finite(self.changes.layers[index], index)
 
 
-LayerSolver = Callable[[NDArray, NDArray, NDArray], LayerStep]  # (H̃, W̃, Δ) → step
-ReluTarget = Callable[[NDArray, NDArray], NDArray]  # (passed down, H̃) → wanted change of Z
+def _norm(array: NDArray) -> float:
+    return float(np.linalg.norm(array))
 
 
-@dataclass(frozen=True)
-class CGSolver:
-    """Solve (P) by conjugate gradients on (2), with penalties relative to the layer's own Grams."""
-
-    lambda_w: float
-    lambda_h: float
-    rtol: float | None = None
-    max_iterations: int | None = None
-
-    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
-        lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
-        options = {"rtol": self.rtol, "max_iterations": self.max_iterations}
-        cg = weight_change_by_cg(inputs, layer, wanted, lambda_w, lambda_h, **options)
-        return LayerStep(wanted, cg.solution, lambda_h, cg)
-
-
-@dataclass(frozen=True)
-class ExactSolver:
-    """Solve (P) by the exact form (3), with penalties relative to the layer's own Grams."""
-
-    lambda_w: float
-    lambda_h: float
-
-    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
-        lambda_w, lambda_h = absolute_penalties(inputs, layer, self.lambda_w, self.lambda_h)
-        change = weight_change_exact(inputs, layer, wanted, lambda_w, lambda_h)
-        return LayerStep(wanted, change, lambda_h)
-
-
-@dataclass(frozen=True)
-class EigenbasisSolver:
-    """Solve the input layer, given in the coordinates of an eigenbasis, with its whole Gram."""
-
-    basis: Eigenbasis
-    lambda_w: float
-
-    def __call__(self, inputs: NDArray, layer: NDArray, wanted: NDArray) -> LayerStep:
-        damped = self.basis.values + self.lambda_w * self.basis.mean_eigenvalue
-        moment = cross_moment(inputs, wanted)
-        change = divide_above_rounding(moment, damped[:, None], self.basis.values)
-        return LayerStep(wanted, change, np.inf)
-
-
-def sweep(
-    weights: Sequence[NDArray],
-    activations: Sequence[NDArray],
-    residual: NDArray,
-    solvers: Sequence[LayerSolver],
-    relu_target: ReluTarget,
-) -> list[LayerStep]:
-    """Return the steps of layers 1 … L; the weights are left as they are.
-
-    activations: H̃_0 … H̃_{L−1} from `network.forward`; residual: R (n, d_L). With a batch in
-    place of all rows this is the minibatch sweep.
-    Raises NumericalError where a solve fails or a change is not finite.
-    """
-    for index, array in enumerate([*activations[1:], residual]):
-        _require_finite(array, index + 1, "its output is not finite")
-    steps: list[LayerStep] = []
-    wanted = residual
-    for index in reversed(range(len(weights))):
-        inputs, layer = activations[index], weights[index]
-        step = solvers[index](inputs, layer, wanted)
-        if step.cg is not None and step.cg.status in ("nonpositive_curvature", "not_finite"):
-            raise NumericalError(index + 1, f"conjugate gradients ended with {step.cg.status}")
-        _require_finite(step.weight_change, index + 1, "its weight change is not finite")
-        steps.insert(0, step)
-        if index > 0:
-            left = wanted - inputs @ step.weight_change
-            wanted = relu_target(passed_down(left, layer, step.lambda_h), inputs)
-    return steps
-
-
-def cg_iterations(steps: Sequence[LayerStep]) -> list[int]:
-    """Return the iterations of each layer's solve, 0 where it was solved in another way."""
-    return [0 if step.cg is None else step.cg.iterations for step in steps]
-
-
-def stalled_layers(steps: Sequence[LayerStep]) -> list[int]:
-    """Return the layers, from 1, whose solve rounding stopped short of its tolerance."""
-    return [layer for layer, step in enumerate(steps, start=1) if step.cg and step.cg.stalled]
-
-
-@np.errstate(over="ignore")
-def _require_finite(array: NDArray, layer: int, complaint: str) -> None:
-    # One pass and no temporary: a finite sum of squares has finite terms. It may overflow itself.
-    flat = array.ravel()
-    if not np.isfinite(flat @ flat) and not np.isfinite(flat).all():
-        raise NumericalError(layer, complaint)
+def _require_finite(change: NDArray, index: int) -> None:
+    if not np.isfinite(change).all():
+        raise NumericalError(index + 1, "its weight change is not finite")

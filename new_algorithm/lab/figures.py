@@ -1,6 +1,7 @@
 """Figures of one run, drawn from its recorded files alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +20,64 @@ from new_algorithm.lab.curves import (
 )
 from new_algorithm.lab.history import Series, held_out_name, read_series
 from new_algorithm.lab.house_style import house_style
+from new_algorithm.lab.lambda_map import MAP_FILE, draw_lambda_map
+from new_algorithm.lab.layer_maps import draw_layer_maps, has_layer_maps
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.record_json import read_record
 
 Record = dict[str, Any]
 
+FROM_FILES = (  # tables that some scripts leave, how they are drawn, and inches
+    (CONVERGENCE_FILE, draw_convergence, (10.0, 4.2)),
+    (MAP_FILE, draw_lambda_map, (11.0, 8.0)),
+)
+
 
 def draw_run(tag: str, layout: Layout) -> list[Path]:
-    """Draw figures/<tag>/*.png from ploting_data/<tag>/; no path where no epoch is recorded."""
-    series = read_series(layout.record(tag))
-    if not series:
-        return []
-    record = read_record(layout.record(tag)) or {}
-    layout.figures(tag).mkdir(parents=True, exist_ok=True)
+    """Draw figures/<tag>/*.png from ploting_data/<tag>/; no path where nothing is recorded."""
+    folder, series = layout.record(tag), read_series(layout.record(tag))
     paths = []
-    for name, draw in _drawings(series).items():
-        with matplotlib.rc_context(house_style()):
-            figure = Figure()
-            axes = figure.add_subplot(title=tag)
-            draw(axes, series, record)
-            label_epochs(axes)
-            legend_beside(axes)
-            paths.append(layout.figures(tag) / f"{name}.png")
-            save_figure(figure, paths[-1])
-    if (recorded := layout.record(tag) / CONVERGENCE_FILE).exists():
-        with matplotlib.rc_context(house_style()):
-            figure = Figure(figsize=(10.0, 4.2))
-            draw_convergence(figure, recorded)
-            paths.append(layout.figures(tag) / "cg_convergence.png")
-            save_figure(figure, paths[-1])
+    if series:
+        record = read_record(folder) or {}
+        for name, draw in _drawings(series).items():
+            paths.append(_save(name, tag, layout, partial(_draw_one, draw, tag, series, record)))
+    if has_layer_maps(series):
+        drawing = partial(draw_layer_maps, series=series)
+        paths.append(_save("layer_maps", tag, layout, drawing, figsize=(13.0, 6.0)))
+    for file, draw, size in FROM_FILES:
+        if (folder / file).exists():
+            drawing = partial(draw, path=folder / file)
+            paths.append(_save(Path(file).stem, tag, layout, drawing, figsize=size))
     return paths
+
+
+def _save(
+    name: str,
+    tag: str,
+    layout: Layout,
+    draw: Callable[[Figure], None],
+    figsize: tuple[float, float] | None = None,
+) -> Path:
+    path = layout.figures(tag) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(house_style()):
+        figure = Figure(figsize=figsize)
+        draw(figure)
+        save_figure(figure, path)
+    return path
+
+
+def _draw_one(
+    draw: Callable[[Axes, Series, Record], None],
+    tag: str,
+    series: Series,
+    record: Record,
+    figure: Figure,
+) -> None:
+    axes = figure.add_subplot(title=tag)
+    draw(axes, series, record)
+    label_epochs(axes)
+    legend_beside(axes)
 
 
 def _drawings(series: Series) -> dict[str, Callable[[Axes, Series, Record], None]]:

@@ -1,8 +1,10 @@
 """Command-line flags as frozen dataclasses, checked before any data is loaded."""
 
+import argparse
 import math
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
@@ -24,6 +26,7 @@ class Rule:
 
 
 PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
+BatchSize = PositiveInt | Literal["full"]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
@@ -102,17 +105,32 @@ class PenaltyFlags:
     """Penalty on input changes, per mean eigenvalue of WᵀW; may be inf. Layer 1 ignores its own."""
 
 
-def parse(config_type: type[ConfigT], description: str, args: list[str] | None = None) -> ConfigT:
+def parse(
+    config_type: type[ConfigT],
+    description: str,
+    args: list[str] | None = None,
+    presets: Mapping[str, ConfigT] | None = None,
+) -> ConfigT:
     """Read the command line into a `config_type` and check it.
 
+    presets: what the flags default to under `--preset NAME`, the first ones without that flag.
     UserError for a value out of range; an unknown or malformed flag ends the program with
     status 2 and a suggestion.
     """
-    config = tyro.cli(
-        config_type, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    options: dict[str, Any] = {"description": description, "args": args}
+    if presets:
+        options["default"] = _chosen(presets, sys.argv[1:] if args is None else args)
+    config = tyro.cli(config_type, config=(tyro.conf.FlagCreatePairsOff,), **options)
     check_values(config)
     return config
+
+
+def _chosen(presets: Mapping[str, ConfigT], args: Sequence[str]) -> ConfigT:
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset")
+    name = finder.parse_known_args([arg for arg in args if arg])[0].preset
+    first = next(iter(presets.values()))
+    return presets.get(name, first)  # an unknown name is refused with all other flags
 
 
 def check_values(config: Any) -> None:
@@ -130,9 +148,9 @@ def check_values(config: Any) -> None:
         check_batch_size(config.batch_size, config.train_limit)
 
 
-def check_batch_size(batch_size: int, rows: int) -> None:
+def check_batch_size(batch_size: BatchSize, rows: int) -> None:
     """UserError unless one batch fits into `rows` training samples."""
-    if batch_size > rows:
+    if batch_size != "full" and batch_size > rows:
         raise UserError(
             f"--batch-size {batch_size} is more than the {rows} training samples: "
             f"give at most {rows}"
@@ -160,6 +178,6 @@ def _rules(hint: Any) -> Iterator[Rule]:
 
 def _check_value(name: str, value: Any, rule: Rule) -> None:
     for number in value if isinstance(value, tuple) else (value,):
-        if number is not None and not rule.holds(number):
+        if number not in (None, "full") and not rule.holds(number):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} {number} is not allowed: give {rule.demand}")

@@ -1,0 +1,225 @@
+"""How the layers' problems are solved within a sweep, with a memory that outlives the batch.
+
+Before a sweep each solver looks at its layer with `observe`; in the sweep `solve` finds δW̃, and
+`pass_down` turns what the weights leave over into the wanted change of the layer's input.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
+from new_algorithm.back_projection.layer_problem import (
+    absolute_penalties,
+    divide_above_rounding,
+    exact_solution,
+    gram,
+    gram_operator,
+    mean_eigenvalue_of_gram,
+    pass_down_matrix,
+    spectrum,
+    weight_operator,
+)
+from new_algorithm.back_projection.moving_gram import Inverse, MovingGram, ridge_inverse
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """λ_w and λ_h of one layer; relative ones are in mean eigenvalues of G and of K = WᵀW."""
+
+    lambda_w: float
+    lambda_h: float = np.inf
+    relative: bool = True
+
+    def absolute(self, mean_of_g: float, layer: NDArray) -> tuple[float, float]:
+        """Return (λ_w, λ_h) in the units of (P); mean_of_g: trace(G) over the order of G."""
+        if not self.relative:
+            return self.lambda_w, self.lambda_h
+        return absolute_penalties(mean_of_g, layer, self.lambda_w, self.lambda_h)
+
+
+class LayerSolver(Protocol):
+    """One layer's way through a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n like W̃."""
+
+    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+        """Take in H̃ and W̃ of this iteration; damping ≥ 1 multiplies λ_w."""
+
+    def solve(
+        self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray
+    ) -> CGResult | None:
+        """Write δW̃ to `out`; the result of conjugate gradients where they were used."""
+
+    def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
+        """Write (k̄ + λ_h) δH (n, d_in) to `out`, from what is left of Δ (n, d_out)."""
+
+    def condition(self, inputs: NDArray) -> float:
+        """Return the condition number of G + λ_w I, ∞ where it is singular."""
+
+
+class EigenbasisSolver:
+    """The input layer in the coordinates of its eigenbasis, where its whole Gram is diagonal."""
+
+    def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
+        self._basis, self._penalties = basis, penalties
+        self._damping = 0.0
+
+    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+        if damping == self._damping:
+            return
+        self._damping = damping
+        lambda_w, _ = self._penalties.absolute(self._basis.mean_eigenvalue, layer)
+        self._lambda_w = damping * lambda_w
+        g = self._basis.values
+        damped = (g + self._lambda_w).astype(layer.dtype)[:, None]
+        self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
+
+    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+        np.multiply(moment, self._inverse, out=out)
+
+    def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
+        raise TypeError("the data cannot change: nothing lies below the input layer")
+
+    def condition(self, inputs: NDArray) -> float:
+        return condition_number(self._basis.values, self._lambda_w)
+
+
+class FactoredSolver:
+    """The exact form (3), with factors of the moving Ḡ, and of K where λ_h is finite.
+
+    Both are renewed every `factor_every` iterations, at first more often, when they still change
+    quickly: at iterations 0, 2, 6, 18, …
+    """
+
+    def __init__(
+        self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
+    ) -> None:
+        self._penalties, self._gram = penalties, average
+        self._gram_every, self._factor_every = gram_every, factor_every
+        self._iteration = self._next_factoring = 0
+        self._damping = 0.0
+        self._inverse: Inverse | None = None
+
+    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+        due = self._iteration >= self._next_factoring or damping != self._damping
+        if due or self._iteration % self._gram_every == 0:
+            self._gram.update(inputs)
+        if due:
+            self._damping = damping
+            self._factor(layer)
+            self._next_factoring = self._iteration + min(
+                self._factor_every, max(3, 3 * self._iteration)
+            )
+        self._iteration += 1
+
+    def _factor(self, layer: NDArray) -> None:
+        average = self._gram.value
+        mean_of_g = np.trace(average) / len(average)
+        lambda_w, self._lambda_h = self._penalties.absolute(mean_of_g, layer)
+        self._lambda_w = self._damping * lambda_w
+        self._inputs_fixed = np.isinf(self._lambda_h)
+        if self._inputs_fixed:
+            self._inverse = ridge_inverse(average, self._lambda_w, self._inverse)
+            return
+        self._of_g = spectrum(average)
+        self._of_k = spectrum(layer[:-1].T @ layer[:-1])
+        self._passed = pass_down_matrix(self._of_k, self._lambda_h)
+
+    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+        if self._inputs_fixed:
+            self._inverse.apply(moment, out)
+        else:
+            out[...] = exact_solution(
+                moment, self._of_g, self._of_k, self._lambda_w, self._lambda_h
+            )
+
+    def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
+        if not self._inputs_fixed:
+            left = left @ self._passed
+        np.matmul(left, layer[:-1].T, out=out)
+
+    def condition(self, inputs: NDArray) -> float:
+        return condition_number(np.linalg.eigvalsh(self._gram.value), self._lambda_w)
+
+
+class CGSolver:
+    """Conjugate gradients on (2), with the batch's own G, or with the moving Ḡ where one is given.
+
+    lambda_w, lambda_h: the absolute penalties in force, once a layer has been observed.
+    warm_start: begin with the last solution of this layer in place of zero. precondition: by
+    (G + λ_w I)⁻¹, renewed every `factor_every` iterations.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        average: MovingGram | None = None,
+        *,
+        rtol: float | None = None,
+        max_iterations: int | None = None,
+        warm_start: bool = False,
+        precondition: bool = False,
+        factor_every: int = 50,
+    ) -> None:
+        self._penalties, self._gram = penalties, average
+        self.rtol, self.max_iterations = rtol, max_iterations
+        self._warm_start, self._precondition = warm_start, precondition
+        self._factor_every = factor_every
+        self._iteration = 0
+        self._previous: NDArray | None = None
+        self._inverse = None
+
+    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+        mean_of_g = mean_eigenvalue_of_gram(inputs)
+        if self._gram is not None:
+            self._gram.update(inputs)
+            mean_of_g = np.trace(self._gram.value) / inputs.shape[1]
+        lambda_w, self.lambda_h = self._penalties.absolute(mean_of_g, layer)
+        self.lambda_w = damping * lambda_w
+        if self._precondition and self._iteration % self._factor_every == 0:
+            self._inverse = ridge_inverse(self._gram_now(inputs), self.lambda_w)
+        self._iteration += 1
+
+    def _gram_now(self, inputs: NDArray) -> NDArray:
+        return gram(inputs) if self._gram is None else self._gram.value
+
+    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> CGResult:
+        # in exact arithmetic one iteration a distinct eigenvalue is enough
+        expected = min(self.max_iterations or layer.size, layer.size)
+        if self._gram is None:
+            apply_gram = gram_operator(inputs, layer.shape[1], expected)
+        else:
+            apply_gram = self._gram.value.__matmul__
+        result = conjugate_gradients(
+            weight_operator(apply_gram, layer, self.lambda_w, self.lambda_h),
+            moment,
+            start=self._previous if self._warm_start else None,
+            preconditioner=self._applied_inverse if self._inverse is not None else None,
+            rtol=self.rtol,
+            max_iterations=self.max_iterations,
+        )
+        self._previous = result.solution
+        out[...] = result.solution
+        return result
+
+    def _applied_inverse(self, residual: NDArray) -> NDArray:
+        out = np.empty_like(residual)
+        self._inverse.apply(residual, out)
+        return out
+
+    def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
+        if not np.isinf(self.lambda_h):
+            of_k = spectrum(layer[:-1].T @ layer[:-1])
+            left = left @ pass_down_matrix(of_k, self.lambda_h)
+        np.matmul(left, layer[:-1].T, out=out)
+
+    def condition(self, inputs: NDArray) -> float:
+        return condition_number(np.linalg.eigvalsh(self._gram_now(inputs)), self.lambda_w)
+
+
+def condition_number(eigenvalues: NDArray, damping: float) -> float:
+    """Return (g_max + λ)/(g_min + λ), negative g being rounding; ∞ for 0 below."""
+    values = np.maximum(eigenvalues, 0).astype(np.float64) + damping
+    return float(values.max() / values.min()) if values.min() > 0 else float("inf")

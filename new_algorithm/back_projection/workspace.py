@@ -1,0 +1,48 @@
+"""The arrays that a sweep over one batch needs, allocated once.
+
+A fresh array of n · d numbers costs more than the ReLU that fills it; these are written again by
+every batch of the same n rows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Workspace:
+    """inputs: H̃_0 (n, rows of W̃_1), written or replaced by the caller. hidden: H̃_1 … H̃_{L−1},
+    each (n, d_l + 1) with its column of ones. output: F (n, d_L). wanted: Δ_1 … Δ_{L−1}, each
+    (n, d_l).
+    """
+
+    def __init__(self, rows: int, layers: Sequence[NDArray]) -> None:
+        dtype = layers[0].dtype
+        widths = [layer.shape[1] for layer in layers]
+        self.inputs = np.empty((rows, len(layers[0])), dtype)
+        self.hidden = [np.ones((rows, d + 1), dtype) for d in widths[:-1]]
+        self.output = np.empty((rows, widths[-1]), dtype)
+        self.wanted = [np.empty((rows, d), dtype) for d in widths[:-1]]
+        self._before_relu = [hidden[:, :-1] for hidden in self.hidden]
+
+    @property
+    def activations(self) -> list[NDArray]:
+        """The layers' inputs H̃_0 … H̃_{L−1}."""
+        return [self.inputs, *self.hidden]
+
+    def forward(self, layers: Sequence[NDArray]) -> NDArray:
+        """Fill `hidden` and `output` from `inputs`; the output is valid until the next call."""
+        below = self.inputs
+        for layer, z, hidden in zip(layers[:-1], self._before_relu, self.hidden, strict=True):
+            np.matmul(below, layer, out=z)
+            np.maximum(hidden, 0, out=hidden)  # the ones stay, and the whole array is contiguous
+            below = hidden
+        return np.matmul(below, layers[-1], out=self.output)
+
+
+def take_rows(inputs: NDArray, batch: NDArray | slice, workspace: Workspace) -> None:
+    """Put the rows of a batch into the workspace; all of them stand there without a copy."""
+    if isinstance(batch, slice):
+        workspace.inputs = inputs[batch]
+    else:  # mode="clip" writes to `out` directly; the indices are in range
+        np.take(inputs, batch, axis=0, out=workspace.inputs, mode="clip")

@@ -1,0 +1,338 @@
+"""Measure back projection beside tuned gradient descent: the figures of the README and notebook.
+
+    python new_algorithm/bench_n_layer.py two-layer     # 784-512-10: time to 98.0%, 4 epochs' cost
+    python new_algorithm/bench_n_layer.py depth         # 8, 20, 40 and 100 hidden layers of 64
+    python new_algorithm/bench_n_layer.py stability     # depths x data sets, defaults, against Adam
+    python new_algorithm/bench_n_layer.py step-cost     # an iteration against SGD written in NumPy
+    python new_algorithm/bench_n_layer.py ablation      # the defaults with one thing removed
+    python new_algorithm/bench_n_layer.py lambda-map    # accuracy and loss over λ_w x λ_h
+    python new_algorithm/bench_n_layer.py depth --seeds 0 --depths 8    # a quick look
+
+Methods take turns, seed by seed, in one process on one thread. A baseline's learning rate and batch
+size are searched on the validation split, by accuracy at --epochs epochs with seed 0; back
+projection has its defaults. "Equal CPU time" gives back projection as many epochs as fit into the
+mean CPU time of the baseline, finding the eigenvectors included. Times exclude evaluation.
+
+Writes tables (.csv) into ploting_data/TAG/, a map into figures/TAG/, and _logs/.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Literal
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import tyro
+
+from datasets import Dataset, load_dataset
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.benchmarks.budget import epochs_within
+from new_algorithm.benchmarks.methods import Method, Score, back_projection, gradient_descent
+from new_algorithm.benchmarks.own_data import own_data_sets
+from new_algorithm.benchmarks.step_cost import cost_ratio
+from new_algorithm.benchmarks.summary import Row, summarise
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.flags import PositiveInt, RunFlags, Seed, parse
+from new_algorithm.lab.lambda_map import MAP_FILE
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.tables import save_csv
+
+Part = Literal["two-layer", "depth", "stability", "step-cost", "ablation", "lambda-map"]
+
+LEARNING_RATES = {
+    "adam": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+    "momentum": (0.01, 0.02, 0.05, 0.1, 0.2),
+}
+BATCH_SIZES = (64, 128, 256)
+BASELINE_EPOCHS_STABILITY = {"mnist": 2, "higgs": 10, "synthetic": 10}
+ADAM_DEFAULT_LR = 1e-3
+
+ABLATIONS: dict[str, dict] = {
+    "defaults": {},
+    "no eigenbasis: all 785 eigenvectors": {"input_rank": 785},
+    "no eigenbasis, input layer damped to its gradient": {
+        "input_rank": 785,
+        "lambda_w_layers": (1e5, *[0.1] * 8),
+    },
+    "no momentum": {"momentum": 0.0},
+    "no moving average: each batch's own Gram": {"gram_average": 0.0},
+    "no step control: fixed step 0.01": {"step_size": 0.01},
+    "no step control: fixed step 0.03": {"step_size": 0.03},
+    "no step control: fixed step 0.1": {"step_size": 0.1},
+    "finite λ_h: 10": {"lambda_h_layers": (10.0,)},
+    "finite λ_h: 1": {"lambda_h_layers": (1.0,)},
+    "no schedule": {"schedule": "constant"},
+    "no solve: λ_w → ∞ in hidden layers, the gradient": {"lambda_w_layers": (3.0, *[1e4] * 8)},
+    "residual left over passed down": {"pass_down": "left"},
+    "sequential order": {"order": "sequential"},
+    "conjugate gradients, cap 3": {"solver": "cg"},
+    "target: project": {"target": "project"},
+}
+LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
+LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunFlags):
+    part: Annotated[Part, tyro.conf.Positional]
+    """What to measure; see above."""
+    seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4)
+    """Seeds of every method."""
+    epochs: PositiveInt = 2
+    """Epochs of the baselines."""
+    depths: tuple[PositiveInt, ...] = (8, 20, 40, 100)
+    """Hidden layers of the part `depth`."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    check_tag(config.tag, config.overwrite)
+    fix_threads(config.threads)
+    import torch
+
+    torch.set_num_threads(config.threads)
+    name = "own files" if config.part == "stability" else "mnist"
+    data = {"name": name, "held_out": "test", "source": "see datasets/README.md"}
+    with Run(script=Path(__file__), config=config, data=data) as run:
+        PARTS[config.part](config, run)
+
+
+def two_layer(config: Config, run: Run) -> None:
+    """Targets on 784-512-10: time to 98.0%, and both methods in the same eigenvectors."""
+    shape = {"num_layers": 2, "hidden_dim": 512}
+    data = load_dataset("mnist")
+    projected = in_eigenbasis(data)
+    tuned = {
+        space: best_baselines(config, run, shape, validation, f"grid_{space}", per_batch=True)
+        for space, validation in (
+            ("pixels", load_dataset("mnist", held_out="validation")),
+            ("eigenbasis", in_eigenbasis(load_dataset("mnist", held_out="validation"))),
+        )
+    }
+    methods: dict[str, tuple[Method, Dataset]] = {}
+    for epochs in (config.epochs, 2 * config.epochs):
+        methods[f"back projection, {epochs} epochs"] = (
+            back_projection(preset="two-layer", epochs=epochs),
+            data,
+        )
+        for space, baselines in tuned.items():
+            for label, flags in baselines.items():
+                methods[f"{label}, {epochs} epochs, {space}"] = (
+                    gradient_descent(**shape, **flags, one_cycle=True, epochs=epochs),
+                    data if space == "pixels" else projected,
+                )
+    scores = in_turns(config.seeds, methods)
+    rows = [summarise(name, scores[name]) for name in methods]
+    for space, epochs in (("pixels", 2 * config.epochs), ("eigenbasis", config.epochs)):
+        cost = min(
+            row["cpu_s"] for row in rows if row["method"].endswith(f"{epochs} epochs, {space}")
+        )
+        fitted = epochs_within(
+            cost, lambda epochs: back_projection(preset="two-layer", epochs=epochs), data
+        )
+        name = f"back projection, {fitted} epochs: the cheapest baseline's {epochs} in {space}"
+        method = {name: (back_projection(preset="two-layer", epochs=fitted), data)}
+        rows.append(summarise(name, in_turns(config.seeds, method)[name]))
+    run.table("two_layer", rows, "784-512-10 on MNIST, test set:")
+
+
+def depth(config: Config, run: Run) -> None:
+    """Targets on deep and narrow networks, at the CPU time of tuned Adam."""
+    data = load_dataset("mnist")
+    validation = load_dataset("mnist", held_out="validation")
+    rows: list[Row] = []
+    for layers in config.depths:
+        shape = {"num_layers": layers + 1, "hidden_dim": 64}
+        deepest = layers > 40  # slow to learn for every method: twice the epochs, one batch size
+        epochs = 2 * config.epochs if deepest else config.epochs
+        tuned = best_baselines(
+            replace(config, epochs=epochs),
+            run,
+            shape,
+            validation,
+            f"grid_{layers}",
+            batch_sizes=(128,) if deepest else BATCH_SIZES,
+        )
+        methods = {
+            f"{label}, {epochs} epochs": (
+                gradient_descent(**shape, **flags, one_cycle=True, epochs=epochs),
+                data,
+            )
+            for label, flags in tuned.items()
+        }
+        scores = in_turns(config.seeds, methods)
+        adam = next(label for label in methods if label.startswith("adam"))
+        cost = float(np.mean([score.cpu_seconds for score in scores[adam]]))
+
+        def of_epochs(epochs: int, shape: dict = shape) -> Method:
+            return back_projection(**shape, epochs=epochs)
+
+        epochs = epochs_within(cost, of_epochs, data)
+        name = f"back projection, {epochs} epochs"
+        scores = in_turns(config.seeds, {name: (of_epochs(epochs), data)} | methods)
+        rows += [summarise(label, scores[label], hidden_layers=layers) for label in scores]
+    run.table("depth", rows, "Hidden layers of 64 on MNIST, test set, at Adam's CPU time:")
+
+
+def stability(config: Config, run: Run) -> None:
+    """The defaults at five depths on data sets of every kind, against Adam at lr 1e-3."""
+    data_sets = {name: load_dataset(name) for name in ("mnist", "synthetic", "higgs")}
+    data_sets |= own_data_sets()
+    rows: list[Row] = []
+    for (name, data), layers in product(data_sets.items(), (2, 4, 8, 16, 32)):
+        shape = {"num_layers": layers, "hidden_dim": 64}
+        adam = gradient_descent(
+            **shape,
+            optimizer="adam",
+            lr=ADAM_DEFAULT_LR,
+            epochs=BASELINE_EPOCHS_STABILITY.get(name, 10),
+        )
+
+        def of_epochs(epochs: int, shape: dict = shape) -> Method:
+            return back_projection(**shape, epochs=epochs)
+
+        baseline = in_turns(config.seeds, {"adam": (adam, data)})["adam"]
+        cost = float(np.mean([score.cpu_seconds for score in baseline]))
+        epochs = epochs_within(cost, of_epochs, data)
+        label = f"back projection, {epochs} epochs"
+        scores = in_turns(config.seeds, {label: (of_epochs(epochs), data), "adam": (adam, data)})
+        pairs = zip(scores[label], scores["adam"], strict=True)
+        wins = sum(ours.train_loss < theirs.train_loss for ours, theirs in pairs)
+        about = {"data": name, "layers": layers, "lower_loss": wins}
+        rows += [summarise(method, scores[method], **about) for method in scores]
+    run.table("stability", rows, "Defaults against Adam at lr 1e-3, at Adam's CPU time:")
+
+
+def step_cost(config: Config, run: Run) -> None:
+    """An iteration of back projection against one of SGD with momentum written out in NumPy."""
+    shapes = {
+        "66-512-10": (66, 512, 10),
+        "66, 8 x 64, 10": (66, *[64] * 8, 10),
+        "66, 20 x 64, 10": (66, *[64] * 20, 10),
+        "28, 3 x 256, 1": (28, 256, 256, 256, 1 + 1),
+    }
+    rows = []
+    for (name, widths), batch in product(shapes.items(), (128, 256)):
+        seconds, ratio = cost_ratio(widths, batch)
+        row = {"shape": name, "batch": batch, "sgd_step_us": 1e6 * seconds, "ratio": ratio}
+        rows.append(row)
+    run.table("step_cost", rows, "CPU time of an iteration, medians:")
+
+
+def ablation(config: Config, run: Run) -> None:
+    """The defaults with one thing removed or changed, 8 hidden layers of 64, validation split."""
+    data = load_dataset("mnist", held_out="validation")
+    methods = {
+        name: (back_projection(**flags, epochs=4), data) for name, flags in ABLATIONS.items()
+    }
+    scores = in_turns(config.seeds, methods)
+    rows = [summarise(name, scores[name]) for name in methods]
+    run.table("ablation", rows, "One thing removed, 8 x 64, 4 epochs, validation split:")
+
+
+def lambda_map(config: Config, run: Run) -> None:
+    """Accuracy and train loss over λ_w x λ_h of the hidden layers, at two depths."""
+    data = load_dataset("mnist", held_out="validation")
+    rows: list[Row] = []
+    jobs = list(product((2, 8), LAMBDA_W, LAMBDA_H))
+    for layers, lambda_w, lambda_h in progress(jobs, "map", len(jobs)):
+        method = back_projection(
+            num_layers=layers + 1,
+            epochs=2,
+            lambda_w_layers=(3.0, *[lambda_w] * layers),
+            lambda_h_layers=(lambda_h,),
+        )
+        scores = [method(data, seed) for seed in config.seeds]
+        rows.append(
+            {
+                "hidden_layers": layers,
+                "lambda_w": lambda_w,
+                "lambda_h": lambda_h,
+                "accuracy": float(np.mean([score.held_out_accuracy for score in scores])),
+                "train_loss": float(np.mean([score.train_loss for score in scores])),
+            }
+        )
+    save_csv(run.folder / MAP_FILE, rows)
+
+
+def best_baselines(
+    config: Config,
+    run: Run,
+    shape: dict,
+    validation: Dataset,
+    table: str,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    per_batch: bool = False,
+) -> dict[str, dict]:
+    """Return the flags of each optimiser's best setting, by validation accuracy with seed 0.
+
+    per_batch: the best of each batch size, where speed counts too.
+    """
+    grid = [
+        {"optimizer": optimizer, "lr": lr, "batch_size": batch}
+        for optimizer, rates in LEARNING_RATES.items()
+        for lr, batch in product(rates, batch_sizes)
+    ]
+    rows: list[Row] = []
+    for flags in progress(grid, table, len(grid)):
+        method = gradient_descent(**shape, **flags, one_cycle=True, epochs=config.epochs)
+        score = method(validation, 0)
+        rows.append(
+            flags
+            | {
+                "accuracy": score.held_out_accuracy,
+                "train_loss": score.train_loss,
+                "cpu_s": score.cpu_seconds,
+            }
+        )
+    run.table(table, rows, f"Baselines on the validation split, {config.epochs} epochs:")
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        key = (row["optimizer"], row["batch_size"] if per_batch else None)
+        groups.setdefault(key, []).append(row)
+    best = [max(group, key=lambda row: row["accuracy"]) for group in groups.values()]
+    return {
+        f"{row['optimizer']} {row['lr']:g} b{row['batch_size']}": {
+            name: row[name] for name in ("optimizer", "lr", "batch_size")
+        }
+        for row in best
+    }
+
+
+def in_turns(
+    seeds: Iterable[int], methods: dict[str, tuple[Method, Dataset]]
+) -> dict[str, list[Score]]:
+    """Run every method once a seed, seed by seed, so that the machine's moods hit all alike."""
+    scores: dict[str, list[Score]] = {name: [] for name in methods}
+    jobs = list(product(seeds, methods.items()))
+    for seed, (name, (method, data)) in progress(jobs, "runs", len(jobs)):
+        scores[name].append(method(data, seed))
+    return scores
+
+
+def in_eigenbasis(data: Dataset) -> Dataset:
+    """Return the data in the leading eigenvectors that back projection would choose."""
+    basis, projected = leading_eigenbasis(data.x_train)
+    return replace(data, x_train=np.ascontiguousarray(projected), x_test=basis.project(data.x_test))
+
+
+PARTS: dict[Part, Callable[[Config, Run], None]] = {
+    "two-layer": two_layer,
+    "depth": depth,
+    "stability": stability,
+    "step-cost": step_cost,
+    "ablation": ablation,
+    "lambda-map": lambda_map,
+}
+
+
+if __name__ == "__main__":
+    run_main(main)

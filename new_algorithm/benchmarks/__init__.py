@@ -1,0 +1,1 @@
+"""What the benchmark script measures with: methods as calls, step costs, budgets, tables."""

@@ -1,0 +1,88 @@
+"""Each training method as one call on a data set already loaded, so that runs can interleave."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+import bench_mnist
+from datasets import Dataset
+from new_algorithm import n_layer_relu_data
+from new_algorithm.lab.errors import DivergedError
+
+Method = Callable[[Dataset, int], "Score"]  # (data, seed)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a run ended. Accuracy is NaN for regression; cpu_seconds of training, all included."""
+
+    train_loss: float
+    held_out_loss: float
+    held_out_accuracy: float
+    cpu_seconds: float
+    finished: bool
+
+
+@dataclass
+class Measurement:
+    """Stands for a Run of a script's `train` and keeps the last epoch in memory."""
+
+    anomalies: list[str] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+
+    def record_epoch(self, epoch: int, **numbers: Any) -> None:
+        self.last = numbers
+
+    def anomaly(self, text: str) -> None:
+        self.anomalies.append(text)
+
+    def result(self, **numbers: float) -> None:
+        pass
+
+    def save_weights(self, weights: list[np.ndarray]) -> None:
+        pass
+
+    def score(self, finished: bool) -> Score:
+        """Summarise; infinite losses where no epoch was finished."""
+        if not self.last:
+            return Score(np.inf, np.inf, 0.0, 0.0, finished)
+        (train_loss, _), (loss, accuracy) = self.last["train"], self.last["held_out"]
+        seconds = self.last["clock"].cpu_seconds
+        return Score(train_loss, loss, np.nan if accuracy is None else accuracy, seconds, finished)
+
+
+def back_projection(**flags: Any) -> Method:
+    """Return back projection with `flags` over the defaults of its script, or over a preset's."""
+    preset = n_layer_relu_data.PRESETS[flags.pop("preset", "deep")]
+    config = replace(preset, **flags)
+
+    def train(data: Dataset, seed: int) -> Score:
+        penalties = n_layer_relu_data.penalties_of_layers(config)
+        run = Measurement()
+        return _scored(
+            run,
+            lambda: n_layer_relu_data.train(replace(config, seed=seed), data, *penalties, run),
+        )
+
+    return train
+
+
+def gradient_descent(**flags: Any) -> Method:
+    """Return PyTorch's back-propagation with `flags` over the defaults of bench_mnist.py."""
+    config = bench_mnist.Config(**flags)
+
+    def train(data: Dataset, seed: int) -> Score:
+        run = Measurement()
+        return _scored(run, lambda: bench_mnist.train(replace(config, seed=seed), data, run))
+
+    return train
+
+
+def _scored(run: Measurement, train: Callable[[], None]) -> Score:
+    try:
+        train()
+    except DivergedError:
+        return run.score(finished=False)
+    return run.score(finished=True)

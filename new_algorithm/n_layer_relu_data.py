@@ -1,0 +1,406 @@
+"""N-layer back projection on a data set: deep plain ReLU networks without gradient descent.
+
+Each iteration takes a batch, computes the residual at the output, and projects it back: at every
+layer a damped least-squares problem says how the weights should change and what the layer below
+is asked for. The input layer is solved in the leading eigenvectors of the data, hidden layers with
+a moving average of their Gram matrices; the length of a step follows from the decrease of the loss
+that it predicts, checked against the decrease that comes.
+
+    python new_algorithm/n_layer_relu_data.py                     # HIGGS if it is there, or MNIST
+    python new_algorithm/n_layer_relu_data.py --dataset mnist --num-layers 21 --epochs 4
+    python new_algorithm/n_layer_relu_data.py --dataset FILE.npz --widths 256 128 64 --verbose
+    python new_algorithm/n_layer_relu_data.py --preset two-layer
+    python new_algorithm/n_layer_relu_data.py --preset faithful --epochs 50
+
+Presets: `deep`, 8 hidden layers of 64, is the default; `two-layer` is 784-512-10 on MNIST;
+`faithful` is the method as first conceived: full batch, conjugate gradients, finite λ_h, full
+steps, no momentum. A flag given beside a preset wins over it.
+
+Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
+
+Notes for those who change it next are at the end of the file.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from datasets import Dataset, find_higgs, load_from_flags
+from new_algorithm.back_projection.diagnostics import diagnose
+from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
+from new_algorithm.back_projection.layer_solvers import (
+    CGSolver,
+    EigenbasisSolver,
+    FactoredSolver,
+    LayerSolver,
+    Penalties,
+)
+from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.moving_gram import MovingGram, intervals
+from new_algorithm.back_projection.network import initial_weights, predict, weight_norms
+from new_algorithm.back_projection.relu_targets import RELU_TARGETS
+from new_algorithm.back_projection.schedule import SCHEDULES, minibatches
+from new_algorithm.back_projection.step_control import FixedStep, TrustRegion
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
+from new_algorithm.back_projection.workspace import Workspace, take_rows
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.epoch_tally import EpochTally
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.flags import (
+    BatchSize,
+    CommonFlags,
+    PenaltyFlags,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    parse,
+    per_layer,
+)
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.tables import format_table
+
+JUDGED_EVERY = 20  # iterations; a judgement costs one more forward pass
+INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
+DIAGNOSED_ROWS = 512  # the first of the training set
+MOST_RETREATS = 30  # in one epoch; then the run ends with its best weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PenaltyFlags, CommonFlags):
+    preset: Literal["deep", "two-layer", "faithful"] = "deep"
+    """Where the defaults below come from; see above."""
+    dataset: str | None = None
+    """mnist, higgs, synthetic, or a FILE.npz; by default HIGGS if HIGGS.csv is there, or MNIST."""
+    num_layers: PositiveInt = 9
+    """Weight layers, the output layer included."""
+    hidden_dim: PositiveInt = 64
+    widths: tuple[PositiveInt, ...] = ()
+    """Units of each hidden layer, in place of --num-layers and --hidden-dim."""
+    epochs: PositiveInt = 5
+    batch_size: BatchSize = 128
+    """Samples in a mini-batch, or `full`."""
+    dtype: Literal["float32", "float64"] = "float32"
+
+    lambda_w_layers: Annotated[
+        tuple[float, ...],
+        tyro.conf.arg(help_behavior_hint="(default: 3 in layer 1, 0.1 elsewhere)"),
+    ] = ()
+    lambda_h_layers: tuple[float, ...] = (float("inf"),)
+    absolute_penalties: bool = False
+    """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
+    target: Literal["mask", "project"] = "mask"
+    """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0."""
+    order: Literal["simultaneous", "sequential"] = "simultaneous"
+    """Change the weights after the sweep, or each layer before those below it are solved."""
+    pass_down: Literal["whole", "left"] = "whole"
+    """Ask the layers below for all of Δ, or for what δW would leave of it if made in full."""
+
+    input_rank: PositiveInt | None = None
+    """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
+    gram_average: Share = 0.9
+    """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
+    solver: Literal["exact", "cg"] = "exact"
+    """Hidden layers in closed form, or by conjugate gradients."""
+    cg_iterations: PositiveInt = 3
+    """Cap on the iterations of one solve."""
+    cg_tolerance: PositiveFloat = 1e-3
+    """Relative residual at which a solve ends before the cap."""
+    warm_start: bool = False
+    """Begin conjugate gradients with the layer's last solution."""
+    precondition: bool = False
+    """Precondition conjugate gradients with an older inverse of the damped Gram matrix."""
+
+    step_size: PositiveFloat | None = None
+    """A fixed step; unless given, steps are controlled by predicted against actual decrease."""
+    momentum: Share = 0.9
+    schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
+    """Of the steps over the run: up from 0 over its first 30% and down to 0, or none."""
+    verbose: bool = False
+    """Print the diagnostics of every layer after each epoch."""
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        return self.widths or (self.hidden_dim,) * (self.num_layers - 1)
+
+
+PRESETS = {
+    "deep": Config(),
+    "two-layer": Config(preset="two-layer", num_layers=2, hidden_dim=512, epochs=2),
+    "faithful": Config(
+        preset="faithful",
+        batch_size="full",
+        epochs=50,
+        lambda_w_layers=(0.1,),
+        lambda_h_layers=(1.0,),
+        pass_down="left",
+        gram_average=0.0,
+        solver="cg",
+        cg_iterations=20,
+        step_size=1.0,
+        momentum=0.0,
+        schedule="constant",
+    ),
+}
+
+
+def main() -> None:
+    config = parse(Config, __doc__, presets=PRESETS)
+    lambda_w, lambda_h = penalties_of_layers(config)
+    check_tag(config.tag, config.overwrite)
+    fix_threads(config.threads)
+    config = with_data_set(config)
+    data = load_from_flags(config)
+    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
+        train(config, data, lambda_w, lambda_h, run)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
+def train(
+    config: Config,
+    data: Dataset,
+    lambda_w: tuple[float, ...],
+    lambda_h: tuple[float, ...],
+    run: Run,
+) -> None:
+    """Train and record; weights.npz holds those of the epoch with the lowest train loss."""
+    rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
+    x_train, x_held_out = (x.astype(config.dtype, copy=False) for x in (data.x_train, data.x_test))
+    y_train = data.y_train if data.num_classes else data.y_train.astype(config.dtype, copy=False)
+    loss, outputs = loss_for(data.num_classes, y_train)
+    rows, features = x_train.shape
+    batch_size = rows if config.batch_size == "full" else config.batch_size
+    iterations_an_epoch = rows // batch_size
+    iterations = config.epochs * iterations_an_epoch
+    judged_every = JUDGED_EVERY if iterations_an_epoch >= JUDGED_EVERY else 1
+    schedule, momentum = SCHEDULES[config.schedule], config.momentum
+
+    clock = TrainingClock()
+    with clock:  # finding the eigenvectors and projecting the data are part of the cost
+        basis, inputs = leading_eigenbasis(x_train, config.input_rank)  # X̃ Q (rows, rank)
+        layers = initial_weights(rng, (features, *config.hidden_widths, outputs), config.dtype)
+        layers[0] = basis.vectors.T @ layers[0]  # A of W̃_1 = Q A
+        weights = LayerStack.of(layers)
+        velocity, last_good = weights.zeros_like(), LayerStack.of(layers)
+        workspace = Workspace(batch_size, weights.layers)
+        solvers = build_solvers(config, basis, weights, batch_size, lambda_w, lambda_h)
+        passes_left = config.pass_down == "left"
+        sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
+        control = TrustRegion() if config.step_size is None else FixedStep(config.step_size)
+    held_out_inputs = basis.project(x_held_out)
+    sample = Workspace(min(rows, DIAGNOSED_ROWS), weights.layers)
+    sample.inputs = inputs[: len(sample.inputs)]
+    run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
+    run.save_weights(on_features(weights.layers, basis))
+
+    iteration, lowest_loss, length = 0, np.inf, 0.0
+    for epoch in range(1, config.epochs + 1):
+        tally = EpochTally()
+        with clock:
+            batches = minibatches(rng, rows, batch_size)
+            for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
+                share = schedule(iteration, iterations)
+                judged = iteration % judged_every == 0
+                targets = y_train[batch]
+                take_rows(inputs, batch, workspace)
+                try:
+                    output = workspace.forward(weights.layers)
+                    if judged:
+                        before = loss.value(output, targets)
+                        last_good.flat[:] = weights.flat
+
+                    sweep.observe(weights.layers, workspace, control.damping)
+                    if config.order == "simultaneous":
+                        sweep(weights.layers, workspace, loss.residual(output, targets))
+                        length = control.length(sweep.slope)
+                        momentum_step(weights, velocity, sweep.changes, length, momentum, share)
+                    else:  # with the length that the sweep before would have had
+                        change = partial(
+                            change_layer, weights, velocity, sweep, length, momentum, share
+                        )
+                        sweep(weights.layers, workspace, loss.residual(output, targets), change)
+                        length = control.length(sweep.slope)
+
+                    if judged:
+                        predicted = share * velocity.inner(sweep.moments)
+                        after = loss.value(workspace.forward(weights.layers), targets)
+                        tally.decrease(predicted, before - after)
+                        if not control.judge(predicted, before, after, share):
+                            raise NumericalError(
+                                len(solvers),
+                                f"the loss of the batch went from {before:.4g} to {after:.4g}",
+                            )
+                except NumericalError as error:
+                    tally.trouble(iteration, error)
+                    go_back(weights, velocity, last_good, control)
+                tally.solves(iteration, sweep.iterations(), sweep.stalled())
+                iteration += 1
+
+        train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
+        if not np.isfinite(train_metrics[0]):
+            tally.trouble(
+                iteration, NumericalError(len(solvers), f"the loss is {train_metrics[0]}")
+            )
+            go_back(weights, velocity, last_good, control)
+            train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
+        if train_metrics[0] < lowest_loss:
+            lowest_loss = train_metrics[0]
+            run.save_weights(on_features(weights.layers, basis))
+        layer_diagnostics = diagnose(
+            weights.layers,
+            sample,
+            sweep,
+            residual=lambda output: loss.residual(output, y_train[: len(output)]),
+            loss=lambda output: loss.value(output, y_train[: len(output)]),
+            length=control.length,
+        )
+        for text in tally.anomalies(epoch):
+            run.anomaly(text)
+        run.record_epoch(
+            epoch,
+            train=train_metrics,
+            held_out=loss.evaluate(predict(weights.layers, held_out_inputs), data.y_test),
+            layer_norms=weight_norms(weights.layers),
+            clock=clock,
+            **tally.numbers(),
+            **control.numbers(),
+            **layer_diagnostics,
+        )
+        if config.verbose:
+            print(format_table(by_layer(layer_diagnostics)), flush=True)
+        if len(tally.troubles) > MOST_RETREATS:
+            raise DivergedError(
+                f"epoch {epoch}: {len(tally.troubles)} steps had to be taken back, the last in "
+                f"iteration {tally.troubles[-1][0]}, {tally.troubles[-1][1]}; weights.npz holds "
+                "those of the lowest train loss: raise --lambda-w-layers or lower --step-size"
+            )
+
+
+def momentum_step(
+    weights: LayerStack,
+    velocity: LayerStack,
+    changes: LayerStack,
+    length: float,
+    momentum: float,
+    share: float,
+) -> None:
+    """V ← μ V + η δW̃,   W̃ ← W̃ + share · V, in place."""
+    velocity.scale(momentum)
+    velocity.add(length, changes)
+    weights.add(share, velocity)
+
+
+def change_layer(
+    weights: LayerStack,
+    velocity: LayerStack,
+    sweep: Sweep,
+    length: float,
+    momentum: float,
+    share: float,
+    index: int,
+) -> None:
+    """Take the momentum step of one layer alone."""
+    stacks = (stack.part(index) for stack in (weights, velocity, sweep.changes))
+    momentum_step(*stacks, length, momentum, share)
+
+
+def go_back(
+    weights: LayerStack,
+    velocity: LayerStack,
+    last_good: LayerStack,
+    control: TrustRegion | FixedStep,
+) -> None:
+    """Return to the last good weights, at rest, and trust the steps less from now on."""
+    weights.flat[:] = last_good.flat
+    velocity.flat[:] = 0
+    control.retreat()
+
+
+def build_solvers(
+    config: Config,
+    basis: Eigenbasis,
+    weights: LayerStack,
+    batch_size: int,
+    lambda_w: tuple[float, ...],
+    lambda_h: tuple[float, ...],
+) -> list[LayerSolver]:
+    """Return the solver of each layer: the eigenbasis for the data, one of two for the others."""
+    relative = not config.absolute_penalties
+    shapes = [layer.shape for layer in weights.layers]
+    gram_every, factor_every = intervals(batch_size, shapes)
+    if config.gram_average == 0:
+        gram_every = factor_every = 1
+    solvers: list[LayerSolver] = [
+        EigenbasisSolver(basis, Penalties(lambda_w[0], relative=relative))
+    ]
+    for w, h in zip(lambda_w[1:], lambda_h[1:], strict=True):
+        penalties = Penalties(w, h, relative)
+        average = MovingGram(config.gram_average)
+        if config.solver == "exact":
+            solvers.append(FactoredSolver(penalties, average, gram_every, factor_every))
+        else:
+            solvers.append(
+                CGSolver(
+                    penalties,
+                    average if config.gram_average else None,
+                    rtol=config.cg_tolerance,
+                    max_iterations=config.cg_iterations,
+                    warm_start=config.warm_start,
+                    precondition=config.precondition,
+                    factor_every=factor_every,
+                )
+            )
+    return solvers
+
+
+def by_layer(diagnostics: dict[str, list[float]]) -> list[dict[str, float]]:
+    """Return one row a layer, for a table."""
+    names, columns = list(diagnostics), zip(*diagnostics.values(), strict=True)
+    return [
+        {"layer": layer, **dict(zip(names, values, strict=True))}
+        for layer, values in enumerate(columns, start=1)
+    ]
+
+
+def on_features(layers: Sequence[NDArray], basis: Eigenbasis) -> list[NDArray]:
+    """Return W̃_1 = Q A and the other layers: the same network, on the data as they are."""
+    return [basis.vectors @ layers[0], *layers[1:]]
+
+
+def penalties_of_layers(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return λ_w and λ_h of each layer; UserError for lists of the wrong length."""
+    layers = len(config.hidden_widths) + 1
+    lambda_w = config.lambda_w_layers or (INPUT_LAMBDA_W, *[HIDDEN_LAMBDA_W] * (layers - 1))
+    return (
+        per_layer(lambda_w, layers, "--lambda-w-layers"),
+        per_layer(config.lambda_h_layers, layers, "--lambda-h-layers"),
+    )
+
+
+def with_data_set(config: Config) -> Config:
+    """Return `config` with a data set: HIGGS where its file is at hand, otherwise MNIST."""
+    if config.dataset is not None:
+        return config
+    path = find_higgs(config.data_dir)
+    chosen = "higgs" if path is not None and path.name.startswith("HIGGS.csv") else "mnist"
+    reason = "its file is at hand" if chosen == "higgs" else "no HIGGS.csv is at hand"
+    print(f"Data set: {chosen.upper()} ({reason}; --dataset names another)", flush=True)
+    return replace(config, dataset=chosen)
+
+
+if __name__ == "__main__":
+    run_main(main)
