@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -35,7 +35,7 @@ from new_algorithm.benchmarks.budget import epochs_within
 from new_algorithm.benchmarks.methods import Method, Score, back_projection, gradient_descent
 from new_algorithm.benchmarks.own_data import own_data_sets
 from new_algorithm.benchmarks.step_cost import cost_ratio
-from new_algorithm.benchmarks.summary import Row, summarise
+from new_algorithm.benchmarks.summary import summarise
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
 from new_algorithm.lab.flags import PositiveInt, RunFlags, Seed, parse
@@ -43,7 +43,8 @@ from new_algorithm.lab.lambda_map import MAP_FILE
 from new_algorithm.lab.progress import progress
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.tables import save_csv
+from new_algorithm.lab.tables import Row, save_csv
+from new_algorithm.n_layer_relu_data import INPUT_LAMBDA_W
 
 Part = Literal["two-layer", "depth", "stability", "step-cost", "ablation", "lambda-map"]
 
@@ -55,13 +56,9 @@ BATCH_SIZES = (64, 128, 256)
 BASELINE_EPOCHS_STABILITY = {"mnist": 2, "higgs": 10, "synthetic": 10}
 ADAM_DEFAULT_LR = 1e-3
 
-ABLATIONS: dict[str, dict] = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "no eigenbasis: all 785 eigenvectors": {"input_rank": 785},
-    "no eigenbasis, input layer damped to its gradient": {
-        "input_rank": 785,
-        "lambda_w_layers": (1e5, *[0.1] * 8),
-    },
+    "no truncation: all 785 eigenvectors": {"input_rank": 785},
     "no momentum": {"momentum": 0.0},
     "no moving average: each batch's own Gram": {"gram_average": 0.0},
     "no step control: fixed step 0.01": {"step_size": 0.01},
@@ -70,12 +67,23 @@ ABLATIONS: dict[str, dict] = {
     "finite λ_h: 10": {"lambda_h_layers": (10.0,)},
     "finite λ_h: 1": {"lambda_h_layers": (1.0,)},
     "no schedule": {"schedule": "constant"},
-    "no solve: λ_w → ∞ in hidden layers, the gradient": {"lambda_w_layers": (3.0, *[1e4] * 8)},
+    "no solve: λ_w → ∞ in hidden layers, the gradient": {"hidden_lambda_w": 1e4},
     "residual left over passed down": {"pass_down": "left"},
     "sequential order": {"order": "sequential"},
     "conjugate gradients, cap 3": {"solver": "cg"},
     "target: project": {"target": "project"},
 }
+ABLATIONS_OF_DEPTH = (
+    "defaults",
+    "no momentum",
+    "no moving average: each batch's own Gram",
+    "no step control: fixed step 0.01",
+    "no step control: fixed step 0.03",
+    "no step control: fixed step 0.1",
+    "finite λ_h: 10",
+    "no schedule",
+    "no solve: λ_w → ∞ in hidden layers, the gradient",
+)
 LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
 LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
 
@@ -161,25 +169,25 @@ def depth(config: Config, run: Run) -> None:
             f"grid_{layers}",
             batch_sizes=(128,) if deepest else BATCH_SIZES,
         )
+        settings = {
+            flags["optimizer"]: f"{label} {epochs} epochs" for label, flags in tuned.items()
+        }
         methods = {
-            f"{label}, {epochs} epochs": (
+            flags["optimizer"]: (
                 gradient_descent(**shape, **flags, one_cycle=True, epochs=epochs),
                 data,
             )
-            for label, flags in tuned.items()
+            for flags in tuned.values()
         }
+        fitted = epochs_at_cost_of(methods["adam"][0], data, config.seeds, shape)
+        settings["back projection"] = f"defaults {fitted} epochs"
+        methods = {"back projection": (back_projection(**shape, epochs=fitted), data)} | methods
         scores = in_turns(config.seeds, methods)
-        adam = next(label for label in methods if label.startswith("adam"))
-        cost = float(np.mean([score.cpu_seconds for score in scores[adam]]))
-
-        def of_epochs(epochs: int, shape: dict = shape) -> Method:
-            return back_projection(**shape, epochs=epochs)
-
-        epochs = epochs_within(cost, of_epochs, data)
-        name = f"back projection, {epochs} epochs"
-        scores = in_turns(config.seeds, {name: (of_epochs(epochs), data)} | methods)
-        rows += [summarise(label, scores[label], hidden_layers=layers) for label in scores]
-    run.table("depth", rows, "Hidden layers of 64 on MNIST, test set, at Adam's CPU time:")
+        rows += [
+            summarise(name, scores[name], setting=settings[name], hidden_layers=layers)
+            for name in methods
+        ]
+        run.table("depth", rows, "Hidden layers of 64 on MNIST, test set, at Adam's CPU time:")
 
 
 def stability(config: Config, run: Run) -> None:
@@ -196,14 +204,10 @@ def stability(config: Config, run: Run) -> None:
             epochs=BASELINE_EPOCHS_STABILITY.get(name, 10),
         )
 
-        def of_epochs(epochs: int, shape: dict = shape) -> Method:
-            return back_projection(**shape, epochs=epochs)
-
-        baseline = in_turns(config.seeds, {"adam": (adam, data)})["adam"]
-        cost = float(np.mean([score.cpu_seconds for score in baseline]))
-        epochs = epochs_within(cost, of_epochs, data)
+        epochs = epochs_at_cost_of(adam, data, config.seeds, shape)
         label = f"back projection, {epochs} epochs"
-        scores = in_turns(config.seeds, {label: (of_epochs(epochs), data), "adam": (adam, data)})
+        method = back_projection(**shape, epochs=epochs)
+        scores = in_turns(config.seeds, {label: (method, data), "adam": (adam, data)})
         pairs = zip(scores[label], scores["adam"], strict=True)
         wins = sum(ours.train_loss < theirs.train_loss for ours, theirs in pairs)
         about = {"data": name, "layers": layers, "lower_loss": wins}
@@ -228,14 +232,21 @@ def step_cost(config: Config, run: Run) -> None:
 
 
 def ablation(config: Config, run: Run) -> None:
-    """The defaults with one thing removed or changed, 8 hidden layers of 64, validation split."""
+    """The defaults with one thing removed or changed, at two depths, on the validation split."""
     data = load_dataset("mnist", held_out="validation")
-    methods = {
-        name: (back_projection(**flags, epochs=4), data) for name, flags in ABLATIONS.items()
-    }
-    scores = in_turns(config.seeds, methods)
-    rows = [summarise(name, scores[name]) for name in methods]
-    run.table("ablation", rows, "One thing removed, 8 x 64, 4 epochs, validation split:")
+    rows: list[Row] = []
+    for layers, epochs, names in ((8, 4, ABLATIONS), (40, 3, ABLATIONS_OF_DEPTH)):
+        methods = {name: (ablated(layers, epochs, **ABLATIONS[name]), data) for name in names}
+        scores = in_turns(config.seeds, methods)
+        rows += [summarise(name, scores[name], hidden_layers=layers) for name in names]
+        run.table("ablation", rows, "One thing removed, hidden layers of 64, validation split:")
+
+
+def ablated(layers: int, epochs: int, hidden_lambda_w: float | None = None, **flags: Any) -> Method:
+    """Return the defaults with `flags`, and perhaps another λ_w in the hidden layers."""
+    if hidden_lambda_w is not None:
+        flags["lambda_w_layers"] = (INPUT_LAMBDA_W, *[hidden_lambda_w] * layers)
+    return back_projection(num_layers=layers + 1, epochs=epochs, **flags)
 
 
 def lambda_map(config: Config, run: Run) -> None:
@@ -247,7 +258,7 @@ def lambda_map(config: Config, run: Run) -> None:
         method = back_projection(
             num_layers=layers + 1,
             epochs=2,
-            lambda_w_layers=(3.0, *[lambda_w] * layers),
+            lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers),
             lambda_h_layers=(lambda_h,),
         )
         scores = [method(data, seed) for seed in config.seeds]
@@ -305,6 +316,13 @@ def best_baselines(
         }
         for row in best
     }
+
+
+def epochs_at_cost_of(baseline: Method, data: Dataset, seeds: Sequence[int], shape: dict) -> int:
+    """Return the epochs of back projection that fit into the baseline's mean CPU time."""
+    scores = in_turns(seeds, {"baseline": (baseline, data)})["baseline"]
+    cost = float(np.mean([score.cpu_seconds for score in scores]))
+    return epochs_within(cost, lambda epochs: back_projection(**shape, epochs=epochs), data)
 
 
 def in_turns(

@@ -14,6 +14,7 @@ from new_algorithm.back_projection.network import append_ones, predict
 BENCH = "bench_mnist.py"
 DATA = "new_algorithm/two_layer_relu_data.py"
 TEACHER = "new_algorithm/two_layer_relu.py"
+DEEP = "new_algorithm/n_layer_relu_data.py"
 TRAINING = [BENCH, DATA]
 SMALL = ("--dataset", "synthetic", "--train-limit", "600", "--hidden-dim", "32", "--epochs", "2")
 
@@ -119,6 +120,24 @@ def test_data_of_your_own(script, task, work_tree, run_script, tmp_path):
     assert (folder / "test_accuracy.npy").exists() == (task == "binary")
 
 
+def test_deep_network_leaves_the_numbers_of_every_layer(work_tree, run_script):
+    finished = run_script(DEEP, *SMALL, "--num-layers", 5, "--verbose", "--tag", "deep")
+    assert finished.returncode == 0, finished.stderr
+    folder, run = work_tree / "ploting_data" / "deep", record(work_tree, "deep")
+    assert run["status"] == "completed"
+    assert np.load(folder / "residual_passed.npy").shape == (2, 5)
+    losses = np.load(folder / "train_loss.npy")
+    assert losses[1] < losses[0]
+    with np.load(folder / "weights.npz") as archive:
+        weights = [archive[f"layer_{layer}"] for layer in range(1, 6)]
+    data = load_dataset("synthetic")
+    output = predict(weights, append_ones(data.x_test))
+    accuracy = (output.argmax(axis=1) == data.y_test).mean()
+    recorded = run["final_metrics"]["test_accuracy_fraction"]
+    assert accuracy == pytest.approx(recorded, abs=1.5 / len(data.y_test))
+    assert (work_tree / "figures" / "deep" / "loss.png").exists()
+
+
 def test_teacher_is_recovered(work_tree, run_script):
     finished = run_script(TEACHER, "--epochs", 200, "--tag", "teacher")
     assert finished.returncode == 0, finished.stderr
@@ -148,6 +167,8 @@ def test_teacher_is_recovered(work_tree, run_script):
         (DATA, ["--lambda-h-layers", "0"], ["--lambda-h-layers", "0"]),
         (DATA, ["--lambda-w-layers", "1", "2", "3"], ["--lambda-w-layers", "3", "2"]),
         (DATA, ["--batch-size", "11", "--train-limit", "10"], ["--batch-size 11", "10"]),
+        (DEEP, ["--lambda-w-layers", "1", "2"], ["--lambda-w-layers", "2", "9"]),
+        (DEEP, ["--gram-average", "1"], ["--gram-average 1"]),
         (DATA, ["--dataset", "absent.npz"], ["absent.npz"]),
         (DATA, ["--momentum", "1"], ["--momentum 1"]),
         (DATA, ["--input-rank", "0"], ["--input-rank 0"]),
@@ -195,7 +216,7 @@ def test_divergence_is_named_and_the_last_good_weights_are_kept(
         assert all(np.isfinite(weights[name]).all() for name in weights)
 
 
-@pytest.mark.parametrize("script", [BENCH, DATA, TEACHER, "new_algorithm/plot_runs.py"])
+@pytest.mark.parametrize("script", [BENCH, DATA, TEACHER, DEEP, "new_algorithm/plot_runs.py"])
 def test_help_teaches_and_imports_no_torch(script, run_script, tmp_path):
     finished = run_script(script, "--help", cwd=tmp_path)  # from any folder
     assert finished.returncode == 0

@@ -6,10 +6,21 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.sweep import Sweep
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace
 
 PerLayer = list[float]
+
+NAMES = (
+    "change_norms",
+    "residual_taken",
+    "residual_passed",
+    "active_share",
+    "predicted_decrease",
+    "actual_decrease",
+    "gram_condition",
+    "cg_residuals",
+)
 
 
 def diagnose(
@@ -27,17 +38,22 @@ def diagnose(
     take. residual_passed: ‖Δ_{l−1}‖/‖Δ_l‖, 0 at the first layer. predicted_decrease: of the loss,
     η <δW̃, M>, by this layer alone; actual_decrease: when it alone takes that step. active_share:
     of the layer's outputs, those above zero; 1 for the linear last layer. gram_condition: of
-    G + λ_w I as the solver has it. cg_residuals: ‖b − A x‖/‖b‖ at the end, 0 without CG.
+    G + λ_w I as the solver has it. cg_residuals: ‖b − A x‖/‖b‖ at the end, 0 without CG. All are
+    NaN where the sweep fails.
     """
     output = workspace.forward(layers)
     before, wanted_of_output = loss(output), residual(output)
-    sweep(layers, workspace, wanted_of_output)
+    try:
+        sweep(layers, workspace, wanted_of_output)
+    except NumericalError:  # which training meets, and reports, as well
+        return {name: [float("nan")] * len(layers) for name in NAMES}
     eta = length(sweep.slope)
     wanted = [*(len(output) * delta for delta in workspace.wanted), wanted_of_output]
-    inputs = [activation.copy() for activation in workspace.activations]  # forward writes them
+    inputs = workspace.activations
     norms = [float(np.linalg.norm(delta)) for delta in wanted]
     changes, moments = sweep.changes.layers, sweep.moments.layers
-    return {
+    return {  # the actual decreases last: they write the activations again
+        "gram_condition": sweep.conditions(workspace),
         "change_norms": [eta * float(np.linalg.norm(change)) for change in changes],
         "residual_taken": [
             _taken(h, change, delta)
@@ -52,12 +68,11 @@ def diagnose(
             eta * float(np.vdot(change, moment))
             for change, moment in zip(changes, moments, strict=True)
         ],
+        "cg_residuals": sweep.relative_residuals(),
         "actual_decrease": [
             before - _loss_with(layers, workspace, loss, index, eta * changes[index])
             for index in range(len(layers))
         ],
-        "gram_condition": sweep.conditions(workspace),
-        "cg_residuals": sweep.relative_residuals(),
     }
 
 

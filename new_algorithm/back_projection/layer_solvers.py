@@ -90,7 +90,7 @@ class FactoredSolver:
     """The exact form (3), with factors of the moving Ḡ, and of K where λ_h is finite.
 
     Both are renewed every `factor_every` iterations, at first more often, when they still change
-    quickly: at iterations 0, 2, 6, 18, …
+    quickly: at iterations 0, 3, 12, 48, …
     """
 
     def __init__(
@@ -107,18 +107,18 @@ class FactoredSolver:
         if due or self._iteration % self._gram_every == 0:
             self._gram.update(inputs)
         if due:
+            self._factor(layer, damping)
             self._damping = damping
-            self._factor(layer)
             self._next_factoring = self._iteration + min(
                 self._factor_every, max(3, 3 * self._iteration)
             )
         self._iteration += 1
 
-    def _factor(self, layer: NDArray) -> None:
+    def _factor(self, layer: NDArray, damping: float) -> None:
         average = self._gram.value
         mean_of_g = np.trace(average) / len(average)
         lambda_w, self._lambda_h = self._penalties.absolute(mean_of_g, layer)
-        self._lambda_w = self._damping * lambda_w
+        self._lambda_w = damping * lambda_w
         self._inputs_fixed = np.isinf(self._lambda_h)
         if self._inputs_fixed:
             self._inverse = ridge_inverse(average, self._lambda_w, self._inverse)
@@ -128,6 +128,8 @@ class FactoredSolver:
         self._passed = pass_down_matrix(self._of_k, self._lambda_h)
 
     def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+        if self._damping == 0:
+            raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
         if self._inputs_fixed:
             self._inverse.apply(moment, out)
         else:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from new_algorithm.back_projection.layer_problem import spectrum
+from new_algorithm.back_projection.layer_problem import divide_above_rounding, spectrum
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
 LEADING_SHARE = 8  # one eigenvector in so many: applying them costs a quarter of a whole inverse
@@ -28,25 +28,28 @@ class MovingGram:
         self._rows = 0.0  # Σ_k ρ^k n
 
     def update(self, inputs: NDArray) -> None:
-        """Take in the Gram matrix of H̃ (n, d)."""
+        """Take in the Gram matrix of H̃ (n, d). LinAlgError, and no change, if it is not finite."""
         if self._sum is None:
             d = inputs.shape[1]
             self._sum, self._latest = np.zeros((2, d, d), inputs.dtype)
         np.matmul(inputs.T, inputs, out=self._latest)
+        if not np.isfinite(self._latest.trace()):  # NaN or infinity in a column is on the diagonal
+            raise np.linalg.LinAlgError("the Gram matrix of the batch is not finite")
         self._sum *= self.decay
         self._sum += self._latest
         self._rows = self.decay * self._rows + len(inputs)
 
     @property
     def value(self) -> NDArray:
-        """The average, a fresh array. ValueError before the first update."""
-        if self._sum is None:
-            raise ValueError("no batch has been taken in yet")
+        """The average, a fresh array. LinAlgError before the first update."""
+        if self._rows == 0:
+            raise np.linalg.LinAlgError("no batch with a finite Gram matrix has been seen yet")
         return self._sum / self._rows
 
 
 class DenseInverse:
-    """(Ḡ + λ I)⁻¹ as a matrix, by Cholesky's factors; LinAlgError unless positive definite."""
+    """(Ḡ + λ I)⁻¹ as a matrix, by Cholesky's factors; where Ḡ + λ I is singular up to rounding, its
+    pseudo-inverse."""
 
     def __init__(self, gram: NDArray, damping: float) -> None:
         diagonal = slice(None, None, len(gram) + 1)
@@ -57,7 +60,11 @@ class DenseInverse:
         if not failed:
             lower, failed = potri(factor, lower=1, overwrite_c=1)  # zeros above the diagonal
         if failed:
-            raise np.linalg.LinAlgError("the damped Gram matrix is not positive definite")
+            values, vectors = spectrum(gram)
+            self._inverse = vectors @ divide_above_rounding(
+                vectors.T, (values + damping)[:, None], values
+            )
+            return
         self._inverse = lower + lower.T
         self._inverse.flat[diagonal] *= 0.5
 
@@ -77,7 +84,10 @@ class LeadingInverse:
     def __init__(
         self, gram: NDArray, damping: float, rank: int, earlier: "LeadingInverse | None" = None
     ) -> None:
-        start = gram @ gram[:, :rank] if earlier is None else earlier.vectors
+        if earlier is None:
+            start = gram @ np.random.default_rng(0).standard_normal((len(gram), rank), gram.dtype)
+        else:
+            start = earlier.vectors
         subspace, _ = np.linalg.qr(gram @ start)
         values, rotation = spectrum(subspace.T @ gram @ subspace)
         rest = max(0.0, float(np.trace(gram) - values.sum()) / (len(gram) - rank))

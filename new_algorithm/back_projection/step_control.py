@@ -17,9 +17,40 @@ the schedule it is divided by that scale. The logarithm of the bound follows it 
 as in stochastic approximation (Robbins and Monro 1951).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+
+@dataclass
+class LossWatch:
+    """Whether a step did harm, by the losses of the batches that are judged.
+
+    It did if the loss is not finite, if it rose to more than `worst_rise` times the first loss
+    above the lowest smoothed one, or if the smoothed loss itself is there: harm that was done
+    between two judgements. `smoothing` is the share that an average keeps from batch to batch.
+    """
+
+    worst_rise: float = 0.5
+    smoothing: float = 0.9
+    _first: float | None = None
+    _smoothed: float = 0.0
+    _lowest: float = 0.0
+
+    def accepts(self, before: float, after: float) -> bool:
+        """Take in the loss of a batch before and after a step; False if the step did harm."""
+        if not np.isfinite(before + after):
+            return False
+        if self._first is None:
+            self._first = self._smoothed = self._lowest = before
+        worst = self._lowest + self.worst_rise * self._first
+        smoothed = self._smoothed + (1 - self.smoothing) * (after - self._smoothed)
+        if (after > before and after > worst) or smoothed > worst:
+            self._smoothed = self._lowest  # as it was where the weights return to
+            return False
+        self._smoothed = smoothed
+        self._lowest = min(self._lowest, smoothed)
+        return True
 
 
 @dataclass
@@ -29,10 +60,8 @@ class TrustRegion:
     Constants, measured on MNIST at 2 to 100 layers (notebook): `floor` and `ceiling` of the bound,
     the latter because beyond it the noise of small batches costs more than speed gains;
     `wanted_shortfall` of a full step; `gain`; `least_share` of a full step of which a shortfall
-    says something; `worst_rise` above the lowest loss so far, smoothed over judged batches with
-    `smoothing`, as a share of the first loss, of a step that is kept. Going back divides the bound
-    and multiplies the damping by `caution`; with every step that is kept the damping shrinks
-    again by `recovery`.
+    says something. Going back divides the bound and multiplies the damping by `caution`; with
+    every step that is kept the damping shrinks again by `recovery`.
     """
 
     bound: float = 1e-3
@@ -42,13 +71,9 @@ class TrustRegion:
     wanted_shortfall: float = 0.7
     gain: float = 0.3
     least_share: float = 0.02
-    worst_rise: float = 0.5
-    smoothing: float = 0.9
     caution: float = 4.0
     recovery: float = 0.9
-    _first_loss: float | None = None
-    _smoothed_loss: float = 0.0
-    _lowest_loss: float = 0.0
+    watch: LossWatch = field(default_factory=LossWatch)
 
     def length(self, slope: float) -> float:
         """Return η for the rate s; 0 where nothing is promised."""
@@ -60,12 +85,8 @@ class TrustRegion:
         predicted: how far the loss of the batch should have fallen from `before`, where it came to
         `after`.
         """
-        if self._first_loss is None:
-            self._first_loss = self._smoothed_loss = self._lowest_loss = before
-        if not after <= self._lowest_loss + self.worst_rise * self._first_loss:  # NaN neither
+        if not self.watch.accepts(before, after):
             return False
-        self._smoothed_loss += (1 - self.smoothing) * (after - self._smoothed_loss)
-        self._lowest_loss = min(self._lowest_loss, self._smoothed_loss)
         if predicted > 0 and share >= self.least_share:
             self._follow(shortfall=(1 - (before - after) / predicted) / share)
         self.damping = max(1.0, self.recovery * self.damping)
@@ -89,19 +110,20 @@ class TrustRegion:
 
 @dataclass
 class FixedStep:
-    """The same η in every iteration; whatever is finite is kept, and going back raises damping."""
+    """The same η in every iteration; going back raises the damping."""
 
     step_size: float
     damping: float = 1.0
     caution: float = 4.0
+    watch: LossWatch = field(default_factory=LossWatch)
 
     def length(self, slope: float) -> float:
         """Return η."""
         return self.step_size
 
     def judge(self, predicted: float, before: float, after: float, share: float) -> bool:
-        """Return whether the loss is finite."""
-        return bool(np.isfinite(after))
+        """Return whether to keep a step after which the loss of its batch is `after`."""
+        return self.watch.accepts(before, after)
 
     def retreat(self) -> None:
         """Damp more, after a step that had to be taken back."""

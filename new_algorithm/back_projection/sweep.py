@@ -63,8 +63,9 @@ class Sweep:
         for index, solver in enumerate(self._solvers):
             try:
                 solver.observe(workspace.activations[index], layers[index], damping)
-            except (np.linalg.LinAlgError, ValueError) as error:
-                raise NumericalError(index + 1, f"its Gram matrix: {error}") from error
+            except np.linalg.LinAlgError as error:
+                self._blame_what_is_not_finite(workspace)
+                raise NumericalError(index + 1, str(error)) from error
 
     def __call__(
         self,
@@ -79,26 +80,45 @@ class Sweep:
         layer, that is what the residual is projected back through (sequential order).
         Raises NumericalError where a solve fails or a change is not finite.
         """
-        activations, wanted = workspace.activations, residual / len(residual)
+        wanted = residual / len(residual)
         for index in reversed(range(len(layers))):
-            inputs, layer, solver = activations[index], layers[index], self._solvers[index]
-            moment, change = self.moments.layers[index], self.changes.layers[index]
-            np.matmul(inputs.T, wanted, out=moment)
-            solve = self.solves[index] = solver.solve(inputs, layer, moment, change)
-            if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
-                raise NumericalError(index + 1, f"conjugate gradients ended with {solve.status}")
-            if after_layer is not None:
-                _require_finite(change, index)
-                after_layer(index)
-            if index == 0:
-                break
-            left = wanted - inputs @ change / len(wanted) if self._pass_left else wanted
-            wanted = workspace.wanted[index - 1]
-            solver.pass_down(left, layer, wanted)
-            self._relu_target(wanted, inputs)
+            try:
+                wanted = self._project_back(index, layers[index], workspace, wanted, after_layer)
+            except np.linalg.LinAlgError as error:
+                self._blame_what_is_not_finite(workspace)
+                raise NumericalError(index + 1, str(error)) from error
         self.slope = self.changes.inner(self.moments)
         if not np.isfinite(self.slope):
-            self._name_what_is_not_finite(workspace, residual)
+            self._blame_what_is_not_finite(workspace)
+            for index in reversed(range(len(layers))):
+                _require_finite(self.changes.layers[index], index)
+
+    def _project_back(
+        self,
+        index: int,
+        layer: NDArray,
+        workspace: Workspace,
+        wanted: NDArray,
+        after_layer: Callable[[int], None] | None,
+    ) -> NDArray:
+        """Solve one layer for Δ/n, and return the Δ/n of the layer below."""
+        inputs = workspace.hidden[index - 1] if index else workspace.inputs
+        moment, change = self.moments.layers[index], self.changes.layers[index]
+        solver = self._solvers[index]
+        np.matmul(inputs.T, wanted, out=moment)
+        solve = self.solves[index] = solver.solve(inputs, layer, moment, change)
+        if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
+            raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
+        if after_layer is not None:
+            _require_finite(change, index)
+            after_layer(index)
+        if index == 0:
+            return wanted
+        left = wanted - inputs @ change / len(wanted) if self._pass_left else wanted
+        below = workspace.wanted[index - 1]
+        solver.pass_down(left, layer, below)
+        self._relu_target(below, inputs)
+        return below
 
     def iterations(self) -> list[int]:
         """Return the conjugate-gradient iterations of each layer, 0 where there were none."""
@@ -116,16 +136,22 @@ class Sweep:
         ]
 
     def conditions(self, workspace: Workspace) -> list[float]:
-        """Return each layer's condition number of G + λ_w I."""
+        """Return each layer's condition number of G + λ_w I, NaN where it has none."""
         pairs = zip(self._solvers, workspace.activations, strict=True)
-        return [solver.condition(inputs) for solver, inputs in pairs]
+        return [_condition(solver, inputs) for solver, inputs in pairs]
 
-    def _name_what_is_not_finite(self, workspace: Workspace, residual: NDArray) -> None:
-        for index, array in enumerate([*workspace.hidden, residual]):
+    def _blame_what_is_not_finite(self, workspace: Workspace) -> None:
+        """Raise NumericalError for the first layer whose output is not finite, if there is one."""
+        for index, array in enumerate([*workspace.hidden, workspace.output]):
             if not np.isfinite(array).all():
                 raise NumericalError(index + 1, "its output is not finite")
-        for index in reversed(range(len(self.changes.layers))):
-            _require_finite(self.changes.layers[index], index)
+
+
+def _condition(solver: LayerSolver, inputs: NDArray) -> float:
+    try:
+        return solver.condition(inputs)
+    except np.linalg.LinAlgError:
+        return float("nan")
 
 
 def _norm(array: NDArray) -> float:

@@ -13,8 +13,8 @@ def epochs_within(
 ) -> int:
     """Return the epochs, at least 1, that `method(epochs)` can make in `seconds` of CPU time.
 
-    Its cost is taken to be fixed + epochs · c, from runs of one and of three epochs; the estimate is
-    run once, and cut where it took longer after all.
+    Its cost is taken to be fixed + epochs · c, from runs of one and of three epochs; the estimate
+    is run once, and cut where it took longer after all.
     """
     one, three = (method(epochs)(data, seed).cpu_seconds for epochs in (1, 3))
     per_epoch = max((three - one) / 2, one / 10)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from new_algorithm.benchmarks.methods import Score
-
-Row = dict[str, str | int | float]
+from new_algorithm.lab.tables import Row
 
 
 def summarise(name: str, scores: Sequence[Score], **more: str | int | float) -> Row:

@@ -18,6 +18,7 @@ from new_algorithm.lab.curves import (
     log_where_wide,
     save_figure,
 )
+from new_algorithm.lab.depth_figure import DEPTH_FILE, draw_depth
 from new_algorithm.lab.history import Series, held_out_name, read_series
 from new_algorithm.lab.house_style import house_style
 from new_algorithm.lab.lambda_map import MAP_FILE, draw_lambda_map
@@ -30,6 +31,7 @@ Record = dict[str, Any]
 FROM_FILES = (  # tables that some scripts leave, how they are drawn, and inches
     (CONVERGENCE_FILE, draw_convergence, (10.0, 4.2)),
     (MAP_FILE, draw_lambda_map, (11.0, 8.0)),
+    (DEPTH_FILE, draw_depth, (10.0, 4.2)),
 )
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
+SHOWN_ACCURACIES = 0.03  # below the best by more: the darkest colour
 MAP_FILE = "lambda_map.csv"  # hidden_layers, lambda_w, lambda_h, accuracy, train_loss
 
 
@@ -17,23 +19,24 @@ def draw_lambda_map(figure: Figure, path: Path) -> None:
     for line, depth in zip(panels, depths, strict=True):
         of_depth = rows[rows["hidden_layers"] == depth]
         title = f"{depth:.0f} hidden layers"
-        _draw_panel(line[0], of_depth, "accuracy", f"{title}: validation accuracy", "viridis")
-        _draw_panel(line[1], of_depth, "train_loss", f"{title}: train loss (nats)", "viridis_r")
+        best = of_depth["accuracy"].max()
+        near_best = Normalize(max(best - SHOWN_ACCURACIES, of_depth["accuracy"].min()), best)
+        _draw_panel(line[0], of_depth, "accuracy", f"{title}: validation accuracy", near_best)
+        _draw_panel(line[1], of_depth, "train_loss", f"{title}: train loss (nats)", LogNorm())
 
 
-def _draw_panel(axes: Axes, rows: np.ndarray, name: str, title: str, colours: str) -> None:
+def _draw_panel(axes: Axes, rows: np.ndarray, name: str, title: str, norm: Normalize) -> None:
     lambda_w, lambda_h = (np.unique(rows[column]) for column in ("lambda_w", "lambda_h"))
     grid = np.full((len(lambda_w), len(lambda_h)), np.nan)
     for row in rows:
         at = np.searchsorted(lambda_w, row["lambda_w"]), np.searchsorted(lambda_h, row["lambda_h"])
         grid[at] = row[name]
-    image = axes.imshow(grid, origin="lower", aspect="auto", cmap=colours)
-    middle = np.nanmean([np.nanmin(grid), np.nanmax(grid)])
+    colours = "viridis" if name == "accuracy" else "viridis_r"  # the better the brighter
+    image = axes.imshow(grid, origin="lower", aspect="auto", cmap=colours, norm=norm)
     for (i, j), value in np.ndenumerate(grid):
-        light = (value > middle) == (colours == "viridis")
-        axes.text(
-            j, i, f"{value:.3f}", ha="center", va="center", color="black" if light else "white"
-        )
+        bright = (norm(value) > 0.5) == (name == "accuracy")
+        colour = "black" if bright else "white"
+        axes.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour)
     axes.set_xticks(range(len(lambda_h)), [f"{value:g}".replace("inf", "∞") for value in lambda_h])
     axes.set_yticks(range(len(lambda_w)), [f"{value:g}" for value in lambda_w])
     axes.set_xlabel(r"$\lambda_h$, relative")

@@ -79,6 +79,7 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
     figures = sorted(folder.glob("[!.]*.png"))
     pictures = "\n".join(f"![{path.stem}]({path.name})" for path in figures)
     files = [layout.record(tag) / name for name in RECORD_FILES]
+    files += [path for path in sorted(layout.record(tag).glob("[!.]*.csv")) if path not in files]
     links = [f"[{path.name}]({_relative(path, folder)})" for path in files if path.exists()]
     local = [
         layout.relative(layout.record(tag) / "weights.npz"),

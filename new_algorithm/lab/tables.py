@@ -1,11 +1,13 @@
 """Rows of named numbers, as columns for the eye and as a .csv for the record."""
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from new_algorithm.lab.atomic_files import save_text
 
-Row = dict[str, int | float]
+Row = dict[str, str | int | float]
 
 
 def format_table(rows: Sequence[Row]) -> str:
@@ -21,9 +23,12 @@ def format_table(rows: Sequence[Row]) -> str:
 
 def save_csv(path: Path, rows: Sequence[Row]) -> None:
     """One line a row, numbers with the shortest digits that read back the same; atomically."""
-    lines = [",".join(rows[0]), *(",".join(map(repr, row.values())) for row in rows)]
-    save_text(path, "".join(f"{line}\n" for line in lines))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")  # floats as repr writes them
+    writer.writeheader()
+    writer.writerows(rows)
+    save_text(path, text.getvalue())
 
 
-def _show(value: int | float) -> str:
+def _show(value: str | int | float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

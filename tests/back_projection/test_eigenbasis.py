@@ -2,15 +2,37 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.eigenbasis import (
+    KEPT_SHARE,
+    NARROW,
+    Eigenbasis,
+    leading_eigenbasis,
+)
 from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
     gram,
+    mean_eigenvalue_of_gram,
     weight_change_exact,
 )
+from new_algorithm.back_projection.layer_solvers import EigenbasisSolver, Penalties
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.back_projection.sweep import EigenbasisSolver
+
+
+def change_on_features(basis: Eigenbasis, p: NDArray, wanted: NDArray, lambda_w: float) -> NDArray:
+    """Q δA, solved in the basis with a relative λ_w."""
+    moment = p.T @ wanted / len(p)
+    solver = EigenbasisSolver(basis, Penalties(lambda_w))
+    solver.observe(p, np.zeros_like(moment), 1.0)
+    change = np.empty_like(moment)
+    solver.solve(p, np.zeros_like(moment), moment, change)
+    return basis.vectors @ change
+
+
+def exact_change(inputs: NDArray, wanted: NDArray, relative_w: float) -> NDArray:
+    layer = np.zeros((inputs.shape[1], wanted.shape[1]))  # with λ_h = ∞ the weights do not matter
+    lambda_w = relative_w * mean_eigenvalue_of_gram(inputs)
+    return weight_change_exact(inputs, layer, wanted, lambda_w, np.inf)
 
 
 def correlated(rng, rows=200, features=12):
@@ -19,7 +41,8 @@ def correlated(rng, rows=200, features=12):
 
 def test_projected_data_have_the_diagonal_gram_even_from_a_sample_of_rows():
     x = correlated(np.random.default_rng(0))
-    basis = leading_eigenbasis(x, rank=5, sample_rows=50)
+    basis, p = leading_eigenbasis(x, rank=5, sample_rows=50)
+    np.testing.assert_allclose(p, basis.project(x), atol=1e-10)
     np.testing.assert_allclose(basis.vectors.T @ basis.vectors, np.eye(5), atol=1e-12)
     np.testing.assert_allclose(
         gram(basis.project(x)), np.diag(basis.values), atol=1e-10 * basis.values[0]
@@ -29,52 +52,73 @@ def test_projected_data_have_the_diagonal_gram_even_from_a_sample_of_rows():
 
 def test_all_rows_give_the_leading_eigenvalues():
     x = correlated(np.random.default_rng(1))
-    basis = leading_eigenbasis(x, rank=4)
+    basis, _ = leading_eigenbasis(x, rank=4)
     eigenvalues = np.linalg.eigvalsh(gram(append_ones(x)))
     np.testing.assert_allclose(basis.values, eigenvalues[:-5:-1])
     assert basis.mean_eigenvalue == pytest.approx(eigenvalues.mean())
     assert basis.explained == pytest.approx(eigenvalues[-4:].sum() / eigenvalues.sum())
 
 
-def test_full_rank_solve_is_the_exact_form():
+@pytest.mark.parametrize("rank", [None, 13])
+def test_full_rank_solve_is_the_exact_form(rank):
     rng = np.random.default_rng(2)
     x, wanted = correlated(rng), rng.standard_normal((200, 6))
-    layer = rng.standard_normal((13, 6))
-    basis = leading_eigenbasis(x, rank=13)
-    step = EigenbasisSolver(basis, 0.5)(basis.project(x), basis.vectors.T @ layer, wanted)
-    inputs = append_ones(x)
-    lambda_w, _ = absolute_penalties(inputs, layer, 0.5, np.inf)
-    expected = weight_change_exact(inputs, layer, wanted, lambda_w, np.inf)
-    np.testing.assert_allclose(basis.vectors @ step.weight_change, expected, atol=1e-11)
+    basis, p = leading_eigenbasis(x, rank)
+    expected = exact_change(append_ones(x), wanted, 0.5)
+    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.5), expected, atol=1e-11)
 
 
 def test_truncated_solve_is_the_exact_form_restricted_to_the_basis():
     rng = np.random.default_rng(3)
     x, wanted = correlated(rng), rng.standard_normal((200, 6))
-    layer = rng.standard_normal((13, 6))
-    basis = leading_eigenbasis(x, rank=4)
-    step = EigenbasisSolver(basis, 0.5)(basis.project(x), basis.vectors.T @ layer, wanted)
-    inputs = append_ones(x)
-    lambda_w, _ = absolute_penalties(inputs, layer, 0.5, np.inf)
-    expected = weight_change_exact(inputs, layer, wanted, lambda_w, np.inf)
+    basis, p = leading_eigenbasis(x, rank=4)
     projector = basis.vectors @ basis.vectors.T
-    np.testing.assert_allclose(basis.vectors @ step.weight_change, projector @ expected, atol=1e-9)
+    expected = projector @ exact_change(append_ones(x), wanted, 0.5)
+    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.5), expected, atol=1e-9)
 
 
 def test_no_penalty_on_rank_deficient_data_is_least_squares():
     rng = np.random.default_rng(5)
     x = np.repeat(rng.standard_normal((40, 3)), 2, axis=1)  # every feature twice
     wanted = rng.standard_normal((40, 2))
-    basis = leading_eigenbasis(x, rank=7)
-    step = EigenbasisSolver(basis, 0.0)(basis.project(x), np.zeros((7, 2)), wanted)
+    basis, p = leading_eigenbasis(x, rank=7)
     least_norm = np.linalg.pinv(append_ones(x)) @ wanted
-    np.testing.assert_allclose(basis.vectors @ step.weight_change, least_norm, atol=1e-8)
+    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.0), least_norm, atol=1e-8)
+
+
+def test_rank_holds_the_kept_share_of_a_wide_spectrum_and_no_more():
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((400, NARROW + 20)) * np.geomspace(1, 0.01, NARROW + 20)
+    basis, p = leading_eigenbasis(x)
+    rank = len(basis.values)
+    assert p.shape == (400, rank)
+    assert 1 < rank < 100
+    assert basis.explained >= KEPT_SHARE
+    fewer, _ = leading_eigenbasis(x, rank - 1)
+    assert fewer.explained < KEPT_SHARE
+
+
+def test_narrow_data_keep_every_direction():
+    x = np.random.default_rng(7).standard_normal((300, NARROW - 1)) * np.geomspace(
+        1, 1e-3, NARROW - 1
+    )
+    basis, _ = leading_eigenbasis(x)
+    assert len(basis.values) == NARROW
+    assert basis.explained == pytest.approx(1.0)
+
+
+def test_bases_repeat_their_bits():
+    x = correlated(np.random.default_rng(8)).astype(np.float32)
+    (first, p), (second, q) = leading_eigenbasis(x), leading_eigenbasis(x)
+    np.testing.assert_array_equal(first.vectors, second.vectors)
+    np.testing.assert_array_equal(p, q)
+    assert p.dtype == first.vectors.dtype == np.float32
 
 
 def test_network_in_the_basis_is_the_network_on_the_data():
     rng = np.random.default_rng(4)
     x = correlated(rng)
-    basis = leading_eigenbasis(x, rank=3)
+    basis, _ = leading_eigenbasis(x, rank=3)
     weights = initial_weights(rng, (12, 8, 2), np.float64)
     weights[0] = basis.vectors.T @ weights[0]
     _, in_basis = forward(weights, basis.project(x))
@@ -83,9 +127,10 @@ def test_network_in_the_basis_is_the_network_on_the_data():
 
 
 @pytest.mark.parametrize("x", [np.zeros((20, 3)), np.ones((20, 3)), np.ones((1, 3))])
-def test_degenerate_data_give_a_finite_step(x):
-    basis = leading_eigenbasis(x.astype(np.float32), rank=10)
+@pytest.mark.parametrize("rank", [None, 10])
+def test_degenerate_data_give_a_finite_step(x, rank):
+    basis, p = leading_eigenbasis(x.astype(np.float32), rank)
     assert basis.vectors.shape == (4, 4)
-    inputs = basis.project(x.astype(np.float32))
-    step = EigenbasisSolver(basis, 1.0)(inputs, np.zeros((4, 2), np.float32), np.ones((len(x), 2)))
-    assert np.isfinite(step.weight_change).all()
+    wanted = np.ones((len(x), 2), np.float32)
+    for lambda_w in (0.0, 1.0):
+        assert np.isfinite(change_on_features(basis, p, wanted, lambda_w)).all()

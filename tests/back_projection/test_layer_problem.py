@@ -10,11 +10,16 @@ from new_algorithm.back_projection.conjugate_gradients import conjugate_gradient
 from new_algorithm.back_projection.layer_problem import (
     absolute_penalties,
     cross_moment,
+    divide_above_rounding,
+    exact_solution,
     gram,
     gram_operator,
     hidden_change,
+    mean_eigenvalue_of_gram,
     objective,
+    pass_down_matrix,
     passed_down,
+    spectrum,
     weight_change_by_cg,
     weight_change_exact,
     weight_operator,
@@ -246,29 +251,75 @@ def test_zero_lambda_w_without_hidden_change_is_least_squares(shape, rank_defici
         assert relative_error(near, least_norm) < 1e-7
 
 
+def absolute(inputs, layer, relative_w, relative_h):
+    return absolute_penalties(mean_eigenvalue_of_gram(inputs), layer, relative_w, relative_h)
+
+
 def test_relative_penalties_do_not_see_the_scale_of_the_data():
     inputs, layer, wanted = problem("tall")
-    change = weight_change_exact(inputs, layer, wanted, *absolute_penalties(inputs, layer, 2, 3))
+    change = weight_change_exact(inputs, layer, wanted, *absolute(inputs, layer, 2, 3))
     s, t = 100.0, 0.01
     scaled = weight_change_exact(
-        s * inputs, t * layer, wanted, *absolute_penalties(s * inputs, t * layer, 2, 3)
+        s * inputs, t * layer, wanted, *absolute(s * inputs, t * layer, 2, 3)
     )
     np.testing.assert_allclose(s * scaled, change, rtol=1e-10)
 
 
 def test_relative_units_are_mean_eigenvalues():
     inputs, layer, _ = problem("wide")
-    lambda_w, lambda_h = absolute_penalties(inputs, layer, 2.0, 3.0)
-    assert lambda_w == pytest.approx(2 * np.linalg.eigvalsh(gram(inputs)).mean())
+    lambda_w, lambda_h = absolute(inputs, layer, 2.0, 3.0)
+    mean = np.linalg.eigvalsh(gram(inputs)).mean()
+    assert mean_eigenvalue_of_gram(inputs) == pytest.approx(mean)
+    assert lambda_w == pytest.approx(2 * mean)
     k = layer[:-1].T @ layer[:-1]
     assert lambda_h == pytest.approx(3 * np.linalg.eigvalsh(k).mean())
+    assert absolute(inputs, layer, 0.0, np.inf) == (0.0, np.inf)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("lambda_w", "lambda_h"), [(0.03, 0.2), (1.0, np.inf)])
+def test_spectra_and_moment_are_enough_for_the_exact_form(shape, lambda_w, lambda_h):
+    """Oracle: (2) in its Kronecker form."""
+    inputs, layer, wanted = problem(shape)
+    g, k, moment = gram(inputs), layer[:-1].T @ layer[:-1], cross_moment(inputs, wanted)
+    identity = np.eye(len(k))
+    penalty = lambda_w * (identity + k / lambda_h)
+    dense = np.kron(g, identity) + np.kron(np.eye(len(g)), penalty)
+    oracle = np.linalg.solve(dense, moment.ravel()).reshape(moment.shape)
+    found = exact_solution(moment, spectrum(g), spectrum(k), lambda_w, lambda_h)
+    np.testing.assert_allclose(found, oracle, atol=1e-9)
+
+
+def test_spectrum_of_a_singular_matrix_has_no_negative_values():
+    h = np.random.default_rng(0).standard_normal((3, 8))
+    values, vectors = spectrum(h.T @ h)
+    assert (values >= 0).all()
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(vectors * values @ vectors.T, h.T @ h, atol=1e-12)
+
+
+@pytest.mark.parametrize("lambda_h", [1e-3, 0.3, 7.0])
+def test_pass_down_matrix_is_the_scaled_inverse(lambda_h):
+    w = problem("tall")[1][:-1]
+    k = w.T @ w
+    scale = np.trace(k) / len(k) + lambda_h
+    oracle = scale * np.linalg.inv(k + lambda_h * np.eye(len(k)))
+    np.testing.assert_allclose(pass_down_matrix(spectrum(k), lambda_h), oracle, rtol=1e-9)
+
+
+def test_division_leaves_out_what_is_rounding():
+    eigenvalues = np.array([0.0, 1e-17, 1.0, 4.0])
+    found = divide_above_rounding(np.full((4, 2), 2.0), eigenvalues[:, None], eigenvalues)
+    np.testing.assert_array_equal(found, [[0, 0], [0, 0], [2, 2], [0.5, 0.5]])
+    found = divide_above_rounding(np.ones(4), eigenvalues + 1.0, eigenvalues)
+    np.testing.assert_allclose(found, 1 / (eigenvalues + 1))
 
 
 @pytest.mark.parametrize("relative_h", [1e-3, 1.0, np.inf])
 def test_layer_of_zero_weights_passes_nothing_down(relative_h):
     inputs, layer, wanted = problem("tall")
     layer = np.zeros_like(layer)
-    lambda_w, lambda_h = absolute_penalties(inputs, layer, 1.0, relative_h)
+    lambda_w, lambda_h = absolute(inputs, layer, 1.0, relative_h)
     assert lambda_h > 0
     cg = weight_change_by_cg(inputs, layer, wanted, lambda_w, lambda_h)
     assert cg.status == "converged"

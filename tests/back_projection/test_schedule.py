@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from new_algorithm.back_projection.schedule import minibatches, warm_up_and_decay
+from new_algorithm.back_projection.schedule import (
+    SCHEDULES,
+    constant,
+    minibatches,
+    warm_up_and_decay,
+)
 
 
 @given(rows=st.integers(2, 200), share=st.floats(0.01, 0.99), seed=st.integers(0, 99))
@@ -41,3 +46,14 @@ def test_step_factor_rises_then_falls_and_is_never_zero(iterations, warm_up):
     assert (np.diff(factors[peak:]) < 0).all()
     assert peak / iterations == pytest.approx(warm_up, abs=1 / iterations)
     assert factors.mean() == pytest.approx(0.5, abs=0.5 / iterations)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("iterations", [1, 2, 999])
+def test_schedules_by_name_stay_in_the_unit_interval(name, iterations):
+    factors = [SCHEDULES[name](i, iterations) for i in range(iterations)]
+    assert all(0 < factor <= 1 for factor in factors)
+    if name == "constant":
+        assert factors == [constant(i, iterations) for i in range(iterations)] == [1.0] * iterations
+    else:
+        assert factors == [warm_up_and_decay(i, iterations, 0.3) for i in range(iterations)]

@@ -1,10 +1,12 @@
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import (
+    BatchSize,
     CommonFlags,
     PenaltyFlags,
     PositiveFloat,
@@ -111,3 +113,84 @@ def test_per_layer_expands_one_value_and_names_both_counts_otherwise():
     for values in ((), (1.0, 2.0), (1.0,) * 4):
         with pytest.raises(UserError, match=f"--x has {len(values)} values for 3 layers"):
             per_layer(values, 3, "--x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetConfig(PenaltyFlags, CommonFlags):
+    preset: Literal["small", "large"] = "small"
+    """Where the defaults come from."""
+    epochs: int = 1
+    batch_size: BatchSize = 128
+    lambda_w_layers: tuple[float, ...] = (1.0,)
+    lambda_h_layers: tuple[float, ...] = (math.inf,)
+    warm: bool = False
+
+
+PRESETS = {
+    "small": PresetConfig(),
+    "large": PresetConfig(
+        preset="large", epochs=9, batch_size="full", lambda_w_layers=(2.0, 3.0), warm=True
+    ),
+}
+
+
+def read_preset(*arguments):
+    return parse(PresetConfig, "A script.", list(arguments), presets=PRESETS)
+
+
+def test_without_a_preset_the_first_one_counts():
+    assert read_preset() == PRESETS["small"]
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "large"], ["--preset=large"]])
+def test_preset_sets_every_default(arguments):
+    assert read_preset(*arguments) == PRESETS["large"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_flag_beside_a_preset_wins_wherever_it_stands(first):
+    preset = ["--preset", "large"]
+    flags = ["--epochs", "2", "--lambda-w-layers", "5", "--batch-size", "7"]
+    config = read_preset(*(preset + flags if first else flags + preset))
+    assert (config.preset, config.epochs, config.batch_size) == ("large", 2, 7)
+    assert config.lambda_w_layers == (5.0,)
+    assert config.warm
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "medium"], ["--preset"], ["--preset", ""]])
+def test_unknown_preset_ends_with_status_2_and_names_the_known_ones(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read_preset(*arguments)
+    assert caught.value.code == 2
+    told = "".join(capsys.readouterr())
+    assert "preset" in told
+
+
+def test_values_beside_a_preset_are_checked():
+    with pytest.raises(UserError, match="--lambda-w-layers -1"):
+        read_preset("--preset", "large", "--lambda-w-layers", "-1")
+
+
+def test_help_shows_the_defaults_of_the_preset(capsys):
+    with pytest.raises(SystemExit):
+        read_preset("--preset", "large", "--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: 9)" in text
+
+
+def test_batch_may_be_full_or_a_number():
+    assert read_preset("--batch-size", "full").batch_size == "full"
+    assert read_preset("--batch-size", "full", "--train-limit", "3").batch_size == "full"
+    assert read_preset("--batch-size", "12").batch_size == 12
+    check_batch_size("full", 1)
+    with pytest.raises(UserError, match="--batch-size 0"):
+        read_preset("--batch-size", "0")
+    with pytest.raises(UserError, match=r"--batch-size 12 .* 11 training samples"):
+        read_preset("--batch-size", "12", "--train-limit", "11")
+
+
+@pytest.mark.parametrize("value", ["all", "1.5"])
+def test_any_other_batch_is_refused(value, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read_preset("--batch-size", value)
+    assert caught.value.code == 2

@@ -1,0 +1,458 @@
+"""The training loop in this process: every option takes part, and trouble ends in order."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets import Dataset, load_dataset
+from new_algorithm import n_layer_relu_data
+from new_algorithm.back_projection.losses import SOFTMAX
+from new_algorithm.back_projection.network import append_ones, predict
+from new_algorithm.back_projection.step_control import LossWatch
+from new_algorithm.lab.errors import DivergedError, UserError
+from new_algorithm.lab.flags import CommonFlags
+from new_algorithm.n_layer_relu_data import (
+    PRESETS,
+    Config,
+    check_step_bounds,
+    penalties_of_layers,
+    train,
+    with_data_set,
+    with_depth,
+)
+
+
+class Recorder:
+    """Stands for a Run and keeps what it is told."""
+
+    def __init__(self):
+        self.epochs, self.results, self.weights, self.anomalies = [], {}, None, []
+
+    def record_epoch(self, epoch, **numbers):
+        self.epochs.append(numbers)
+
+    def result(self, **numbers):
+        self.results |= numbers
+
+    def save_weights(self, weights):
+        self.weights = [layer.copy() for layer in weights]
+
+    def anomaly(self, text):
+        self.anomalies.append(text)
+
+    @property
+    def loss(self):
+        return self.epochs[-1]["train"][0]
+
+
+def trained(data=None, held_out="test", **flags):
+    config = Config(**{"num_layers": 3, "hidden_dim": 16, "epochs": 2, "batch_size": 64} | flags)
+    if data is None:
+        data = load_dataset("synthetic", train_limit=600, held_out=held_out)
+    run = Recorder()
+    train(config, data, *penalties_of_layers(config), run)
+    return run
+
+
+def sound(run):
+    """A run that met no trouble."""
+    assert run.anomalies == []
+    assert all(np.isfinite(layer).all() for layer in run.weights)
+    return run
+
+
+OPTIONS = {
+    "default": {},
+    "seed": {"seed": 1},
+    "epochs": {"epochs": 3},
+    "batch": {"batch_size": 32},
+    "full batch": {"batch_size": "full"},
+    "layers": {"num_layers": 4},
+    "hidden": {"hidden_dim": 15},
+    "widths": {"widths": (16, 12)},
+    "float64": {"dtype": "float64"},
+    "lambda_w of layer 1": {"lambda_w_layers": (1.0, 0.1, 0.1)},
+    "lambda_w of layer 2": {"lambda_w_layers": (3.0, 1.0, 0.1)},
+    "lambda_w of layer 3": {"lambda_w_layers": (3.0, 0.1, 1.0)},
+    "lambda_h of layer 2": {"lambda_h_layers": (1.0, 2.0, np.inf)},
+    "lambda_h of layer 3": {"lambda_h_layers": (1.0, np.inf, 2.0)},
+    "absolute": {"absolute_penalties": True},
+    "project": {"target": "project"},
+    "sequential": {"order": "sequential"},
+    "left": {"pass_down": "left"},
+    "input rank": {"input_rank": 5},
+    "no average": {"gram_average": 0.0},
+    "longer average": {"gram_average": 0.99},
+    "cg": {"solver": "cg"},
+    "more iterations": {"solver": "cg", "cg_iterations": 4},
+    "loose tolerance": {"solver": "cg", "cg_tolerance": 0.5},
+    "warm start": {"solver": "cg", "warm_start": True},
+    "preconditioner": {"solver": "cg", "precondition": True},
+    "fixed step": {"step_size": 0.1},
+    "longer steps": {"step_bounds": (1e-2, 2e-2)},
+    "steps that may not grow": {"step_bounds": (1e-3, 1e-3)},
+    "momentum": {"momentum": 0.5},
+    "constant": {"schedule": "constant"},
+    "held out": {"held_out": "validation", "seed": 2},
+}
+INERT = {"preset", "verbose"}  # names a set of the others; prints
+
+
+def test_every_option_changes_the_result():
+    losses = {name: sound(trained(**flags)).loss for name, flags in OPTIONS.items()}
+    assert np.isfinite(list(losses.values())).all()
+    assert len(set(losses.values())) == len(losses), losses
+
+
+def test_no_option_is_missing_above():
+    of_the_data_and_the_record = {field.name for field in fields(CommonFlags)}
+    named = {name for flags in OPTIONS.values() for name in flags} | INERT
+    assert {field.name for field in fields(Config)} <= named | of_the_data_and_the_record
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"lambda_h_layers": (0.1, np.inf, np.inf)},
+        {"cg_iterations": 9, "cg_tolerance": 0.5, "warm_start": True, "precondition": True},
+        {"widths": (16, 16), "num_layers": 7, "hidden_dim": 5},
+        {"preset": "two-layer"},
+        {"verbose": True},
+    ],
+)
+def test_documented_to_be_inert(flags, capsys):
+    assert trained(**flags).loss == trained().loss
+
+
+def test_same_seed_gives_the_same_bits():
+    for flags in ({}, {"solver": "cg", "precondition": True, "order": "sequential"}):
+        first, second = trained(**flags), trained(**flags)
+        for a, b in zip(first.weights, second.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert first.epochs[-1]["train"] == second.epochs[-1]["train"]
+
+
+def test_precision_is_the_one_asked_for():
+    single, double = trained(), trained(dtype="float64")
+    assert {layer.dtype for layer in single.weights} == {np.dtype(np.float32)}
+    assert {layer.dtype for layer in double.weights} == {np.dtype(np.float64)}
+    assert single.loss == pytest.approx(double.loss, rel=1e-2)
+
+
+def test_full_batch_is_a_batch_of_every_row_and_trains():
+    everything, named = trained(batch_size=600, epochs=30), trained(batch_size="full", epochs=30)
+    assert named.loss == everything.loss
+    assert sound(named).loss < 0.4
+
+
+@pytest.mark.parametrize("lambda_h", [2.0, np.inf])
+def test_solved_to_the_end_cg_is_the_exact_solver(lambda_h):
+    common = {"dtype": "float64", "gram_average": 0.0, "lambda_h_layers": (lambda_h,)}
+    exact = trained(**common)
+    cg = trained(solver="cg", cg_iterations=2_000, cg_tolerance=1e-12, **common)
+    for a, b in zip(cg.weights, exact.weights, strict=True):
+        assert np.linalg.norm(a - b) < 1e-6 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 16, 32])
+def test_defaults_stay_finite_at_any_depth(depth):
+    run = sound(trained(num_layers=depth, hidden_dim=32, epochs=3))
+    losses = [epoch["train"][0] for epoch in run.epochs]
+    assert losses[-1] < losses[0]
+
+
+def test_faithful_preset_trains():
+    preset = PRESETS["faithful"]
+    data = load_dataset("synthetic", train_limit=600)
+    config = replace(preset, num_layers=3, hidden_dim=16, epochs=10)
+    run = Recorder()
+    train(config, data, *penalties_of_layers(config), run)
+    assert sound(run).loss < run.epochs[0]["train"][0]
+
+
+@pytest.fixture
+def damaged(monkeypatch):
+    """damaged(iteration, factor): the weights are multiplied after that momentum step."""
+
+    def damage(iteration, factor):
+        steps, momentum_step = [], n_layer_relu_data.momentum_step
+
+        def step(weights, *others):
+            momentum_step(weights, *others)
+            steps.append(others)
+            if len(steps) == iteration + 1:
+                weights.scale(factor)
+
+        monkeypatch.setattr(n_layer_relu_data, "momentum_step", step)
+
+    return damage
+
+
+def test_saved_weights_are_those_of_the_lowest_train_loss_on_the_data_itself(damaged, monkeypatch):
+    data = load_dataset("synthetic", train_limit=600)
+    damaged(iteration=35, factor=3.0)  # of 36
+    monkeypatch.setattr(LossWatch, "accepts", lambda *_: True)
+    run = trained(data, epochs=4, input_rank=6, step_size=0.1)
+    assert [layer.shape for layer in run.weights] == [(21, 16), (17, 16), (17, 4)]
+    assert run.results["input_rank"] == 6
+    assert 0.2 < run.results["input_explained_share"] < 0.9
+    losses = [epoch["train"][0] for epoch in run.epochs]
+    assert losses[3] > losses[2]
+    saved = SOFTMAX.value(predict(run.weights, append_ones(data.x_train)), data.y_train)
+    assert saved == pytest.approx(losses[2], rel=1e-3)
+
+
+def test_absolute_penalty_of_layer_1_is_in_the_units_of_its_gram():
+    data = load_dataset("synthetic", train_limit=600)
+    mean = float(np.square(append_ones(data.x_train)).mean(axis=0).mean())
+    one = {"num_layers": 1, "dtype": "float64"}
+    relative = trained(data, lambda_w_layers=(2.0,), **one)
+    absolute = trained(data, lambda_w_layers=(2.0 * mean,), absolute_penalties=True, **one)
+    unscaled = trained(data, lambda_w_layers=(2.0,), absolute_penalties=True, **one)
+    assert absolute.loss == pytest.approx(relative.loss, rel=1e-6)
+    assert unscaled.loss != pytest.approx(relative.loss, rel=1e-6)
+
+
+def test_record_has_every_layer_and_decreases_that_were_judged():
+    numbers = trained(solver="cg").epochs[-1]
+    for name in ("change_norms", "residual_taken", "gram_condition", "cg_iterations"):
+        assert len(numbers[name]) == 3
+    assert numbers["predicted_step_decrease"] > 0
+    assert numbers["steps_taken_back"] == 0
+    assert numbers["damping"] == 1.0
+    assert 1 <= numbers["cg_iterations"][1] <= 3
+    assert numbers["cg_iterations"][0] == 0, "layer 1 is solved in the eigenbasis"
+
+
+def test_verbose_prints_the_layers(capsys):
+    trained(epochs=1, verbose=True)
+    told = capsys.readouterr().out
+    assert "gram condition" in told
+    assert len(told.strip().splitlines()) >= 4
+
+
+# Trouble.
+
+WILD = [
+    {},
+    {"dtype": "float64"},
+    {"solver": "cg"},
+    {"solver": "cg", "gram_average": 0.0, "warm_start": True},
+    {"gram_average": 0.0},
+    {"lambda_h_layers": (1.0,)},
+    {"order": "sequential"},
+    {"batch_size": 16},
+    {"batch_size": "full"},
+    {"target": "project"},
+]
+
+
+def ended_in_order(data, **flags):
+    """The run, and what its DivergedError said, if anything; both name what went wrong."""
+    settings = {"num_layers": 12, "hidden_dim": 16, "epochs": 5, "batch_size": 64} | flags
+    config, run, diverged = Config(**settings), Recorder(), []
+    try:
+        train(config, data, *penalties_of_layers(config), run)
+    except DivergedError as error:
+        diverged.append(str(error))
+    assert all(np.isfinite(layer).all() for layer in run.weights)
+    assert all(np.isfinite(epoch["train"][0]) for epoch in run.epochs)
+    for text in [*run.anomalies, *diverged]:
+        assert "layer" in text
+        assert "iteration" in text
+    return run, diverged
+
+
+@pytest.mark.parametrize("step_size", [1.0, 1e6])
+@pytest.mark.parametrize("flags", WILD, ids=lambda flags: "-".join(map(str, flags)) or "default")
+def test_step_that_is_far_too_long_ends_in_order(flags, step_size):
+    data = load_dataset("synthetic", train_limit=600)
+    run, diverged = ended_in_order(data, step_size=step_size, **flags)
+    assert step_size == 1.0 or run.anomalies or diverged
+
+
+@pytest.mark.parametrize(
+    ("iteration", "factor"),
+    [
+        (80, 3.0),  # a judged one
+        (80, 1e30),
+        (78, 1e30),
+        (78, 3.0),
+        (79, 3.0),
+        (79, 1e30),  # the last one before a judged one
+    ],
+)
+def test_damage_done_in_one_iteration_is_undone(iteration, factor, damaged):
+    damaged(iteration, factor)
+    run = trained(num_layers=4, epochs=6, batch_size=16)
+    assert run.loss < run.epochs[1]["train"][0]
+    assert sum(epoch["steps_taken_back"] for epoch in run.epochs) == 1
+
+
+def small_data(features=5, rows=200, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, features)).astype(np.float32)
+    y = (x[:, :classes]).argmax(axis=1)
+    return replace(
+        load_dataset("synthetic", train_limit=1),
+        x_train=x,
+        y_train=y,
+        x_test=x[:50],
+        y_test=y[:50],
+        num_classes=classes,
+    )
+
+
+def degenerate(kind: str) -> Dataset:
+    data = small_data()
+    x = data.x_train.copy()
+    if kind == "zero":
+        x[:] = 0
+    elif kind == "constant":
+        x[:] = 1
+    elif kind == "some constant":
+        x[:, 3:] = 0
+    elif kind == "duplicated rows":
+        x[:] = x[0]
+    elif kind == "duplicated features":
+        x[:, 4] = x[:, 0]
+    return replace(data, x_train=x, x_test=x[:50])
+
+
+KINDS = ["zero", "constant", "some constant", "duplicated rows", "duplicated features"]
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_degenerate_data_are_trained_on(kind, solver):
+    data = degenerate(kind)
+    run = sound(trained(data, solver=solver, batch_size=50))
+    shares = np.bincount(data.y_train) / len(data.y_train)
+    assert run.loss < -(shares * np.log(shares)).sum() + 1
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_degenerate_data_without_a_penalty_end_in_order(kind, solver):
+    flags = {"num_layers": 3, "epochs": 2, "batch_size": 50, "lambda_w_layers": (0.0,)}
+    ended_in_order(degenerate(kind), solver=solver, **flags)
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_batches_of_one_row_are_trained_on(solver):
+    run = trained(small_data(rows=60), batch_size=1, epochs=1, solver=solver)
+    assert np.isfinite(run.loss)
+    assert all(np.isfinite(layer).all() for layer in run.weights)
+
+
+def test_one_training_row_is_learnt():
+    run = trained(small_data(rows=1), batch_size=1, epochs=30)
+    assert run.loss < 0.5
+
+
+# Data of one's own.
+
+
+def save_npz(folder: Path, task: str) -> str:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 6))
+    y = {
+        "regression": np.column_stack([np.abs(x[:, 0]), x[:, 1] * 3 + 5]),
+        "binary": (np.abs(x[:, 0]) + x[:, 1] > 0.7).astype(int),
+    }[task]
+    path = folder / f"{task}.npz"
+    np.savez(path, x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
+    return str(path)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_regression_beats_the_mean(depth, tmp_path):
+    data = load_dataset(save_npz(tmp_path, "regression"))
+    run = sound(trained(data, epochs=15, num_layers=depth, batch_size=40))
+    loss, accuracy = run.epochs[-1]["held_out"]
+    assert accuracy is None
+    assert loss < 0.3 * 0.5 * np.square(data.y_test).sum() / len(data.y_test)
+    assert run.loss < 0.3
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_two_classes_beat_the_larger_one(depth, tmp_path):
+    data = load_dataset(save_npz(tmp_path, "binary"))
+    run = trained(data, epochs=15, num_layers=depth, batch_size=40)
+    assert run.weights[-1].shape[1] == 1
+    loss, accuracy = run.epochs[-1]["held_out"]
+    share = data.y_test.mean()
+    assert loss < 0.8 * -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert accuracy > max(share, 1 - share) + 0.2
+
+
+# Flags.
+
+
+@pytest.mark.parametrize("flag", ["lambda_w_layers", "lambda_h_layers"])
+def test_lists_of_the_wrong_length_are_refused_with_both_counts(flag):
+    config = Config(num_layers=4, **{flag: (1.0, 2.0, 3.0)})
+    words = f"--{flag.replace('_', '-')} has 3 values for 4 layers: give 1 or 4"
+    with pytest.raises(UserError, match=words):
+        penalties_of_layers(config)
+    with pytest.raises(UserError, match="has 3 values for 6 layers"):
+        penalties_of_layers(replace(config, widths=(5, 5, 5, 5, 5)))
+
+
+def test_penalties_of_each_layer():
+    lambda_w, lambda_h = penalties_of_layers(Config(num_layers=4))
+    assert len(lambda_w) == len(lambda_h) == 4
+    assert len(set(lambda_w[1:])) == 1
+    assert lambda_w[0] != lambda_w[1]
+    one = Config(num_layers=3, lambda_w_layers=(2.0,), lambda_h_layers=(1.0, 2.0, 3.0))
+    assert penalties_of_layers(one) == ((2.0,) * 3, (1.0, 2.0, 3.0))
+    assert penalties_of_layers(Config(widths=(7,)))[1] == (np.inf, np.inf)
+
+
+def test_step_bounds_out_of_order_are_refused():
+    check_step_bounds(Config(step_bounds=(0.1, 0.1)))
+    with pytest.raises(UserError, match=r"--step-bounds 0.2 0.1: .* smaller one first"):
+        check_step_bounds(Config(step_bounds=(0.2, 0.1)))
+
+
+def test_depth_follows_the_widths():
+    assert with_depth(Config(num_layers=7)).num_layers == 7
+    assert with_depth(Config(num_layers=7, widths=(3, 4))).num_layers == 3
+
+
+def test_step_bounds_are_inert_beside_a_fixed_step():
+    fixed = {"step_size": 0.1}
+    assert trained(**fixed, step_bounds=(0.5, 0.7)).loss == trained(**fixed).loss
+
+
+def test_higgs_is_taken_where_its_file_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(tmp_path))
+    assert with_data_set(Config(data_dir=tmp_path)).dataset == "mnist"
+    assert "MNIST (no HIGGS.csv is at hand" in capsys.readouterr().out
+    for name in ("HIGGS.csv", "HIGGS.csv.gz"):
+        (tmp_path / name).write_text("1,2\n")
+        assert with_data_set(Config()).dataset == "higgs"
+        assert "HIGGS (its file is at hand" in capsys.readouterr().out
+        (tmp_path / name).unlink()
+
+
+def test_sample_of_higgs_is_not_taken_for_it(tmp_path, capsys):
+    (tmp_path / "HIGGS_sample_11k.csv.gz").write_bytes(b"")
+    assert with_data_set(Config(data_dir=tmp_path)).dataset == "mnist"
+    assert "--dataset names another" in capsys.readouterr().out
+
+
+def test_data_set_that_is_named_is_kept_in_silence(tmp_path, capsys):
+    (tmp_path / "HIGGS.csv").write_text("1,2\n")
+    config = Config(dataset="synthetic", data_dir=tmp_path)
+    assert with_data_set(config) is config
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_name_themselves_and_have_penalties(name):
+    assert PRESETS[name].preset == name
+    lambda_w, lambda_h = penalties_of_layers(PRESETS[name])
+    assert len(lambda_w) == len(lambda_h) == PRESETS[name].num_layers
