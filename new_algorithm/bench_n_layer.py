@@ -180,8 +180,11 @@ def depth(config: Config, run: Run) -> None:
             for flags in tuned.values()
         }
         fitted = epochs_at_cost_of(methods["adam"][0], data, config.seeds, shape)
-        settings["back projection"] = f"defaults {fitted} epochs"
-        methods = {"back projection": (back_projection(**shape, epochs=fitted), data)} | methods
+        ours = {"back projection": fitted, "back projection, no more epochs": epochs}
+        settings |= {name: f"defaults {count} epochs" for name, count in ours.items()}
+        methods = {
+            name: (back_projection(**shape, epochs=count), data) for name, count in ours.items()
+        } | methods
         scores = in_turns(config.seeds, methods)
         rows += [
             summarise(name, scores[name], setting=settings[name], hidden_layers=layers)
