@@ -147,8 +147,8 @@ PRESETS = {
         num_layers=2,
         hidden_dim=512,
         epochs=3,
-        lambda_w_layers=(3.0,),
-        input_rank=50,
+        lambda_w_layers=(10.0, 3.0),
+        input_rank=60,
         step_bounds=(0.1, 0.1),
     ),
     "faithful": Config(
@@ -441,14 +441,13 @@ def with_data_set(config: Config) -> Config:
 #   order of things), layer_solvers.py (one layer), moving_gram.py (factors kept between batches),
 #   step_control.py (how far to go). tests/back_projection/textbook_sweep.py says the same slowly:
 #   change both, or explain the difference in a test.
-# - The length of a step, not its direction, made depth hard. A fixed step ends in the loss of
-#   chance from 20 layers on. The squared length must be bounded *before* the momentum: bounding
-#   what momentum has summed up lets one bad batch spoil ten steps.
+# - The length of a step made depth hard. Its squared length must be bounded *before* the momentum:
+#   bounding what momentum has summed up lets one bad batch spoil ten steps.
 # - What is passed down is Δ whole. Subtracting H̃ δW̃, as the textbook has it, takes away what a
-#   full step would do, and only a small one is made: worse at 8 layers, NaN at 20.
-# - Finite λ_h costs two more products a layer and has not paid on any data set so far; see the map
-#   figures/bench_lambda_map. It stays, because it is the question of this repository.
-# - Smaller λ_w than 0.1 in hidden layers is faster in shallow networks and explodes at 100 layers.
+#   full step would do, and only a small one is made: far worse at 8 layers.
+# - Finite λ_h costs more products a layer. At 10 it is as good as ∞ in 8 layers, at strong λ_w slightly
+#   better (figures/bench_lambda_map), and less stable at 40; at 1 and below it is worse.
+# - λ_w 0.01 in hidden layers is no better in shallow networks and explodes at 100 layers.
 # - Rescaling each layer's change by the size of its Δ (as two-sided curvature would) was tried and
 #   is worse at 40 and 100 layers.
 # - At 100 layers results depend on the seed through the scale of the initial activations, which
