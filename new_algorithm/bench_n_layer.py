@@ -53,8 +53,8 @@ Part = Literal[
 ]
 
 LEARNING_RATES = {
-    "adam": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
-    "momentum": (0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
+    "adam": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+    "momentum": (0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
 }
 TWO_LAYERS = {"num_layers": 2, "hidden_dim": 512}
 BATCH_SIZES = (64, 128, 256)

@@ -445,8 +445,8 @@ def with_data_set(config: Config) -> Config:
 #   bounding what momentum has summed up lets one bad batch spoil ten steps.
 # - What is passed down is Δ whole. Subtracting H̃ δW̃, as the textbook has it, takes away what a
 #   full step would do, and only a small one is made: far worse at 8 layers.
-# - Finite λ_h costs more products a layer. At 10 it is as good as ∞ in 8 layers, at strong λ_w slightly
-#   better (figures/bench_lambda_map), and less stable at 40; at 1 and below it is worse.
+# - Finite λ_h costs more products a layer. At 10 it is as good as ∞ in 8 layers, with strong λ_w
+#   slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it is worse.
 # - λ_w 0.01 in hidden layers is no better in shallow networks and explodes at 100 layers.
 # - Rescaling each layer's change by the size of its Δ (as two-sided curvature would) was tried and
 #   is worse at 40 and 100 layers.
