@@ -56,16 +56,22 @@ def main() -> None:
         train(config, data, run)
 
 
-def train(config: Config, data: Dataset, run: Run) -> None:
-    """Train and record; DivergedError leaves the weights of the last good epoch saved."""
+def train(
+    config: Config, data: Dataset, run: Run, weights: Sequence[np.ndarray] | None = None
+) -> None:
+    """Train and record; DivergedError leaves the weights of the last good epoch saved.
+
+    weights: W̃ of each layer to start from; by default those of the other scripts.
+    """
     import torch
 
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     loss, outputs = loss_for(data.num_classes, data.y_train)
     widths = [data.x_train.shape[1], *[config.hidden_dim] * (config.num_layers - 1), outputs]
-    rng = np.random.default_rng([config.seed, 1])  # the initial weights of the other scripts
-    model = relu_network(initial_weights(rng, widths))
+    if weights is None:
+        weights = initial_weights(np.random.default_rng([config.seed, 1]), widths)
+    model = relu_network(weights)
     objective = torch_objective(loss)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     x_held_out = torch.from_numpy(data.x_test)

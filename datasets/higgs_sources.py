@@ -5,7 +5,8 @@ from pathlib import Path
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER, folders_to_search
 from new_algorithm.lab.errors import UserError
 
-PATTERNS = ("HIGGS.csv", "HIGGS.csv.gz", "HIGGS_sample*.csv.gz", "HIGGS_sample*.csv")
+WHOLE = ("HIGGS.csv", "HIGGS.csv.gz")  # looked for everywhere before a sample is
+SAMPLE = ("HIGGS_sample*.csv.gz", "HIGGS_sample*.csv")
 
 
 def find_higgs(data_dir: Path | None = None, *, own_folder: Path = OWN_FOLDER) -> Path | None:
@@ -32,15 +33,16 @@ def locate_higgs(
 
 
 def _find(data_dir: Path | None, own_folder: Path) -> tuple[str, Path] | None:
-    for folder, words in folders_to_search(data_dir, own_folder):
-        if path := _file_in(folder):
-            return f"{path.name} in {words}", path
+    for patterns in (WHOLE, SAMPLE):
+        for folder, words in folders_to_search(data_dir, own_folder):
+            if path := _file_in(folder, patterns):
+                return f"{path.name} in {words}", path
     return None
 
 
-def _file_in(folder: Path) -> Path | None:
+def _file_in(folder: Path, patterns: tuple[str, ...]) -> Path | None:
     try:
-        matches = (path for pattern in PATTERNS for path in sorted(folder.glob(pattern)))
+        matches = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
         return next((path for path in matches if path.is_file()), None)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error

@@ -33,6 +33,7 @@ import tyro
 
 from datasets import Dataset, load_dataset
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.benchmarks.budget import epochs_within
 from new_algorithm.benchmarks.methods import Method, Score, back_projection, gradient_descent
 from new_algorithm.benchmarks.own_data import own_data_sets
@@ -40,6 +41,7 @@ from new_algorithm.benchmarks.step_cost import cost_ratio
 from new_algorithm.benchmarks.summary import summarise
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import PositiveInt, RunFlags, Seed, parse
 from new_algorithm.lab.lambda_map import MAP_FILE
 from new_algorithm.lab.progress import progress
@@ -58,6 +60,7 @@ LEARNING_RATES = {
 }
 TWO_LAYERS = {"num_layers": 2, "hidden_dim": 512}
 BATCH_SIZES = (64, 128, 256)
+MORE_EPOCHS_IN_THE_SAME_TIME = {64: 1.0, 128: 1.5, 256: 2.0}  # measured, 8 to 40 layers
 BASELINE_EPOCHS_STABILITY = {"mnist": 2, "higgs": 10, "synthetic": 10}
 ADAM_DEFAULT_LR = 1e-3
 
@@ -66,13 +69,15 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no truncation: all 785 eigenvectors": {"input_rank": 785},
     "no momentum": {"momentum": 0.0},
     "no moving average: each batch's own Gram": {"gram_average": 0.0},
-    "no step control: fixed step 0.01": {"step_size": 0.01},
-    "no step control: fixed step 0.03": {"step_size": 0.03},
-    "no step control: fixed step 0.1": {"step_size": 0.1},
+    "fixed step 0.01": {"step_size": 0.01},
+    "fixed step 0.03": {"step_size": 0.03},
+    "fixed step 0.1": {"step_size": 0.1},
     "finite λ_h: 10": {"lambda_h_layers": (10.0,)},
     "finite λ_h: 1": {"lambda_h_layers": (1.0,)},
     "no schedule": {"schedule": "constant"},
-    "no solve: λ_w → ∞ in hidden layers, the gradient": {"hidden_lambda_w": 1e4},
+    "no solve: M/(1 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 1.0},
+    "no solve: M/(3 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 3.0},
+    "no solve: M/(10 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 10.0},
     "residual left over passed down": {"pass_down": "left"},
     "sequential order": {"order": "sequential"},
     "conjugate gradients, cap 3": {"solver": "cg"},
@@ -82,12 +87,14 @@ ABLATIONS_OF_DEPTH = (
     "defaults",
     "no momentum",
     "no moving average: each batch's own Gram",
-    "no step control: fixed step 0.01",
-    "no step control: fixed step 0.03",
-    "no step control: fixed step 0.1",
+    "fixed step 0.01",
+    "fixed step 0.03",
+    "fixed step 0.1",
     "finite λ_h: 10",
     "no schedule",
-    "no solve: λ_w → ∞ in hidden layers, the gradient",
+    "no solve: M/(1 ḡ), the gradient",
+    "no solve: M/(3 ḡ), the gradient",
+    "no solve: M/(10 ḡ), the gradient",
 )
 LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
 LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
@@ -101,19 +108,27 @@ class Config(RunFlags):
     """Seeds of every method."""
     epochs: PositiveInt = 2
     """Epochs of the baselines."""
+    same_time: bool = False
+    """Search baselines with more epochs for larger batches, so that all take about as long."""
     depths: tuple[PositiveInt, ...] = (8, 20, 40, 100)
     """Hidden layers of the part `depth`."""
 
 
 def main() -> None:
     config = parse(Config, __doc__)
+    if len(set(config.seeds)) < max(1, len(config.seeds)):
+        raise UserError("--seeds: give each seed once, and at least one")
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     import torch
 
     torch.set_num_threads(config.threads)
-    name = "own files" if config.part == "stability" else "mnist"
-    data = {"name": name, "held_out": "test", "source": "see datasets/README.md"}
+    on_validation = config.part in ("ablation", "lambda-map")
+    data = {
+        "name": "several" if config.part == "stability" else "mnist",
+        "held_out": "validation" if on_validation else "test",
+        "source": "datasets/README.md",
+    }
     with Run(script=Path(__file__), config=config, data=data) as run:
         PARTS[config.part](config, run)
 
@@ -127,8 +142,8 @@ def two_layer(config: Config, run: Run) -> None:
     for epochs in (config.epochs, 2 * config.epochs):
         methods[f"back projection, {epochs} epochs"] = two_layers(epochs), data
         for label, flags in tuned.items():
-            baseline = gradient_descent(**TWO_LAYERS, **flags, one_cycle=True, epochs=epochs)
-            methods[f"{label}, {epochs} epochs"] = baseline, data
+            flags = flags | {"epochs": epochs, "one_cycle": True}
+            methods[f"{label}, {epochs} epochs"] = gradient_descent(**TWO_LAYERS, **flags), data
     scores = in_turns(config.seeds, methods)
     rows = [summarise(name, scores[name]) for name in methods]
     cost = min(
@@ -144,23 +159,26 @@ def two_layer(config: Config, run: Run) -> None:
 
 
 def eigenbasis(config: Config, run: Run) -> None:
-    """784-512-10 with the same eigenvectors given to the baselines, and their cost to both."""
-    data, seconds = in_eigenbasis(load_dataset("mnist"))
-    validation, _ = in_eigenbasis(load_dataset("mnist", held_out="validation"))
+    """784-512-10 with the eigenvectors, and our initial weights in them, given to the baselines."""
     pixels = load_dataset("mnist")
-    tuned = best_baselines(config, run, TWO_LAYERS, validation, "grid")
+    data, weights_of, seconds = in_eigenbasis(pixels)
+    validation, validation_weights_of, _ = in_eigenbasis(
+        load_dataset("mnist", held_out="validation")
+    )
+    shape = TWO_LAYERS | {"weights_of": validation_weights_of}
+    tuned = best_baselines(config, run, shape, validation, "grid")
     rows: list[Row] = []
     for (label, flags), times in product(tuned.items(), (1, 2)):
-        epochs = times * config.epochs
-        name = f"{label}, {epochs} epochs"
-        method = gradient_descent(**TWO_LAYERS, **flags, one_cycle=True, epochs=epochs)
+        flags = flags | {"epochs": times * config.epochs, "one_cycle": True}
+        name = f"{label}, {flags['epochs']} epochs"
+        method = gradient_descent(**TWO_LAYERS, weights_of=weights_of, **flags)
         baseline = {name: (at_extra_cost(method, seconds), data)}
         cost = float(np.mean([s.cpu_seconds for s in in_turns(config.seeds, baseline)[name]]))
-        ours = f"back projection, {epochs_within(cost, two_layers, pixels)} epochs"
-        fitted = two_layers(int(ours.split()[2]))
-        scores = in_turns(config.seeds, {ours: (fitted, pixels)} | baseline)
+        fitted = epochs_within(cost, two_layers, pixels)
+        ours = f"back projection, {fitted} epochs"
+        scores = in_turns(config.seeds, {ours: (two_layers(fitted), pixels)} | baseline)
         rows += [summarise(method, scores[method]) for method in (ours, name)]
-    run.table("eigenbasis", rows, "784-512-10, baselines in the eigenvectors, test set:")
+        run.table("eigenbasis", rows, "784-512-10, baselines in the eigenvectors, test set:")
 
 
 def depth(config: Config, run: Run) -> None:
@@ -181,13 +199,11 @@ def depth(config: Config, run: Run) -> None:
             batch_sizes=(128,) if deepest else BATCH_SIZES,
         )
         settings = {
-            flags["optimizer"]: f"{label} {epochs} epochs" for label, flags in tuned.items()
+            flags["optimizer"]: f"{label} {flags['epochs']} epochs"
+            for label, flags in tuned.items()
         }
         methods = {
-            flags["optimizer"]: (
-                gradient_descent(**shape, **flags, one_cycle=True, epochs=epochs),
-                data,
-            )
+            flags["optimizer"]: (gradient_descent(**shape, **flags, one_cycle=True), data)
             for flags in tuned.values()
         }
         fitted = epochs_at_cost_of(methods["adam"][0], data, config.seeds, shape)
@@ -235,7 +251,7 @@ def step_cost(config: Config, run: Run) -> None:
         "66-512-10": (66, 512, 10),
         "66, 8 x 64, 10": (66, *[64] * 8, 10),
         "66, 20 x 64, 10": (66, *[64] * 20, 10),
-        "28, 3 x 256, 1": (28, 256, 256, 256, 1 + 1),
+        "28, 3 x 256, 2": (28, 256, 256, 256, 2),
     }
     rows = []
     for (name, widths), batch in product(shapes.items(), (128, 256)):
@@ -302,14 +318,13 @@ def best_baselines(
     per_batch: the best of each batch size, where speed counts too.
     """
     grid = [
-        {"optimizer": optimizer, "lr": lr, "batch_size": batch}
+        {"optimizer": optimizer, "lr": lr, "batch_size": batch, "epochs": epochs_of(config, batch)}
         for optimizer, rates in LEARNING_RATES.items()
         for lr, batch in product(rates, batch_sizes)
     ]
     rows: list[Row] = []
     for flags in progress(grid, table, len(grid)):
-        method = gradient_descent(**shape, **flags, one_cycle=True, epochs=config.epochs)
-        score = method(validation, 0)
+        score = gradient_descent(**shape, **flags, one_cycle=True)(validation, 0)
         rows.append(
             flags
             | {
@@ -318,7 +333,7 @@ def best_baselines(
                 "cpu_s": score.cpu_seconds,
             }
         )
-    run.table(table, rows, f"Baselines on the validation split, {config.epochs} epochs:")
+    run.table(table, rows, "Baselines on the validation split:")
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         key = (row["optimizer"], row["batch_size"] if per_batch else None)
@@ -326,7 +341,7 @@ def best_baselines(
     best = [max(group, key=lambda row: row["accuracy"]) for group in groups.values()]
     return {
         f"{row['optimizer']} {row['lr']:g} b{row['batch_size']}": {
-            name: row[name] for name in ("optimizer", "lr", "batch_size")
+            name: row[name] for name in ("optimizer", "lr", "batch_size", "epochs")
         }
         for row in best
     }
@@ -337,6 +352,12 @@ def epochs_at_cost_of(baseline: Method, data: Dataset, seeds: Sequence[int], sha
     scores = in_turns(seeds, {"baseline": (baseline, data)})["baseline"]
     cost = float(np.mean([score.cpu_seconds for score in scores]))
     return epochs_within(cost, lambda epochs: back_projection(**shape, epochs=epochs), data)
+
+
+def epochs_of(config: Config, batch_size: int) -> int:
+    """Return a baseline's epochs: larger batches make more in the same time."""
+    times = MORE_EPOCHS_IN_THE_SAME_TIME[batch_size] if config.same_time else 1.0
+    return round(times * config.epochs)
 
 
 def in_turns(
@@ -355,13 +376,26 @@ def two_layers(epochs: int) -> Method:
     return back_projection(preset="two-layer", epochs=epochs)
 
 
-def in_eigenbasis(data: Dataset) -> tuple[Dataset, float]:
-    """Return the data in the eigenvectors of the two-layer preset, and the CPU seconds it took."""
-    start = time.process_time()
-    basis, projected = leading_eigenbasis(data.x_train, PRESETS["two-layer"].input_rank)
-    seconds = time.process_time() - start
+def in_eigenbasis(
+    data: Dataset,
+) -> tuple[Dataset, Callable[[int], list[np.ndarray]], float]:
+    """Return the data in the eigenvectors of the two-layer preset, the initial weights of a seed
+    in them, and the CPU seconds that finding the eigenvectors and projecting take (median of 5)."""
+    rank, times = PRESETS["two-layer"].input_rank, []
+    for _ in range(5):
+        start = time.process_time()
+        basis, projected = leading_eigenbasis(data.x_train, rank)
+        times.append(time.process_time() - start)
+    widths = (data.x_train.shape[1], TWO_LAYERS["hidden_dim"], data.num_classes)
+
+    def weights_of(seed: int) -> list[np.ndarray]:
+        first, *others = initial_weights(np.random.default_rng([seed, 1]), widths)
+        rotated = basis.vectors.T @ first
+        return [np.vstack([rotated, np.zeros_like(rotated[:1])]), *others]
+
     x_train = np.ascontiguousarray(projected)
-    return replace(data, x_train=x_train, x_test=basis.project(data.x_test)), seconds
+    projected_data = replace(data, x_train=x_train, x_test=basis.project(data.x_test))
+    return projected_data, weights_of, float(np.median(times))
 
 
 def at_extra_cost(method: Method, seconds: float) -> Method:

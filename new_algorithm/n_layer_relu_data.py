@@ -14,7 +14,8 @@ that it predicts, checked against the decrease that comes.
 
 Presets: `deep`, 8 hidden layers of 64, is the default; `two-layer` is 784-512-10 on MNIST;
 `faithful` is the method as first conceived: full batch, conjugate gradients, finite λ_h, full
-steps, no momentum. A flag given beside a preset wins over it.
+steps, no momentum; only the data keep their eigenbasis, and harm is still undone. A flag given
+beside a preset wins over it.
 
 Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
 
@@ -42,6 +43,7 @@ from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
     FactoredSolver,
+    GradientSolver,
     LayerSolver,
     Penalties,
 )
@@ -51,7 +53,7 @@ from new_algorithm.back_projection.moving_gram import MovingGram, intervals
 from new_algorithm.back_projection.network import initial_weights, predict, weight_norms
 from new_algorithm.back_projection.relu_targets import RELU_TARGETS
 from new_algorithm.back_projection.schedule import SCHEDULES, minibatches
-from new_algorithm.back_projection.step_control import FixedStep, TrustRegion
+from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace, take_rows
 from new_algorithm.lab.clock import TrainingClock
@@ -77,7 +79,7 @@ from new_algorithm.lab.tables import format_table
 JUDGED_EVERY = 20  # iterations; a judgement costs one more forward pass
 INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
 DIAGNOSED_ROWS = 512  # the first of the training set
-MOST_RETREATS = 30  # in one epoch; then the run ends with its best weights
+MOST_RETREATS = 30  # in a row; then the run ends with its best weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +116,8 @@ class Config(PenaltyFlags, CommonFlags):
     """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
     gram_average: Share = 0.9
     """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
-    solver: Literal["exact", "cg"] = "exact"
-    """Hidden layers in closed form, or by conjugate gradients."""
+    solver: Literal["exact", "cg", "gradient"] = "exact"
+    """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
     cg_iterations: PositiveInt = 3
     """Cap on the iterations of one solve."""
     cg_tolerance: PositiveFloat = 1e-3
@@ -175,6 +177,7 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     config = with_depth(with_data_set(config))
+    config = replace(config, lambda_w_layers=lambda_w, lambda_h_layers=lambda_h)  # as in force
     data = load_from_flags(config)
     with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, lambda_w, lambda_h, run)
@@ -211,14 +214,16 @@ def train(
         solvers = build_solvers(config, basis, weights, batch_size, lambda_w, lambda_h)
         passes_left = config.pass_down == "left"
         sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
-        control = build_control(config)
+        sample = Workspace(min(rows, DIAGNOSED_ROWS), weights.layers)
+        sample.inputs = inputs[: len(sample.inputs)]
+        y_sample = y_train[: len(sample.inputs)]
+        control = build_control(config, loss.value(sample.forward(weights.layers), y_sample))
     held_out_inputs = basis.project(x_held_out)
-    sample = Workspace(min(rows, DIAGNOSED_ROWS), weights.layers)
-    sample.inputs = inputs[: len(sample.inputs)]
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
     run.save_weights(on_features(weights.layers, basis))
 
     iteration, lowest_loss, length = 0, np.inf, control.length(np.inf)
+    retreats_in_a_row = 0
     for epoch in range(1, config.epochs + 1):
         tally = EpochTally()
         with clock:
@@ -251,13 +256,16 @@ def train(
                         tally.decrease(predicted, before - after)
                         if not control.judge(predicted, before, after, share):
                             raise NumericalError(
-                                len(solvers),
-                                f"the loss of the batch went from {before:.4g} to {after:.4g}",
+                                layer_that_moved_furthest(weights, velocity),
+                                "moved furthest where the loss of the batch went from "
+                                f"{before:.4g} to {after:.4g}",
                             )
                         last_good.flat[:] = weights.flat
+                        retreats_in_a_row = 0
                 except NumericalError as error:
                     tally.trouble(iteration, error)
-                    go_back(weights, velocity, last_good, control)
+                    retreats_in_a_row += 1
+                    go_back(weights, velocity, last_good, sweep, control)
                 tally.solves(iteration, sweep.iterations(), sweep.stalled())
                 iteration += 1
 
@@ -266,17 +274,18 @@ def train(
             tally.trouble(
                 iteration, NumericalError(len(solvers), f"the loss is {train_metrics[0]}")
             )
-            go_back(weights, velocity, last_good, control)
+            go_back(weights, velocity, last_good, sweep, control)
             train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
         if train_metrics[0] < lowest_loss:
             lowest_loss = train_metrics[0]
             run.save_weights(on_features(weights.layers, basis))
+            run.result(saved_epoch=epoch, saved_train_loss=lowest_loss)
         layer_diagnostics = diagnose(
             weights.layers,
             sample,
-            sweep,
-            residual=lambda output: loss.residual(output, y_train[: len(output)]),
-            loss=lambda output: loss.value(output, y_train[: len(output)]),
+            sweep.detached(),
+            residual=lambda output: loss.residual(output, y_sample),
+            loss=lambda output: loss.value(output, y_sample),
             length=control.length,
         )
         for text in tally.anomalies(epoch):
@@ -292,12 +301,16 @@ def train(
             **layer_diagnostics,
         )
         if config.verbose:
-            print(format_table(by_layer(layer_diagnostics)), flush=True)
-        if len(tally.troubles) > MOST_RETREATS:
+            columns = {"weight_norms": weight_norms(weights.layers), **layer_diagnostics}
+            columns |= {"cg_iterations": tally.numbers()["cg_iterations"]}
+            in_force = ", ".join(f"{name} {value:.3g}" for name, value in control.numbers().items())
+            print(f"In force: {in_force}\n{format_table(by_layer(columns))}", flush=True)
+        if retreats_in_a_row > MOST_RETREATS:
             raise DivergedError(
-                f"epoch {epoch}: {len(tally.troubles)} steps had to be taken back, the last in "
-                f"iteration {tally.troubles[-1][0]}, {tally.troubles[-1][1]}; weights.npz holds "
-                "those of the lowest train loss: raise --lambda-w-layers or lower --step-size"
+                f"epoch {epoch}: {retreats_in_a_row} steps in a row had to be taken back, the last "
+                f"in iteration {tally.troubles[-1][0]}, {tally.troubles[-1][1]}; weights.npz holds "
+                "those of the lowest train loss: raise --lambda-w-layers, or lower --step-size or "
+                "--step-bounds"
             )
 
 
@@ -309,7 +322,11 @@ def momentum_step(
     momentum: float,
     share: float,
 ) -> None:
-    """V ← μ V + η δW̃,   W̃ ← W̃ + share · V, in place."""
+    """V ← μ V + η δW̃,   W̃ ← W̃ + share · V, in place.
+
+    η, which depends on the batch, is within the velocity, so that a batch with a large δW̃ weighs
+    no more in it than others.
+    """
     velocity.scale(momentum)
     velocity.add(length, changes)
     weights.add(share, velocity)
@@ -333,11 +350,13 @@ def go_back(
     weights: LayerStack,
     velocity: LayerStack,
     last_good: LayerStack,
+    sweep: Sweep,
     control: TrustRegion | FixedStep,
 ) -> None:
     """Return to the last good weights, at rest, and trust the steps less from now on."""
     weights.flat[:] = last_good.flat
     velocity.flat[:] = 0
+    sweep.forget()
     control.retreat()
 
 
@@ -361,7 +380,9 @@ def build_solvers(
     for w, h in zip(lambda_w[1:], lambda_h[1:], strict=True):
         penalties = Penalties(w, h, relative)
         average = MovingGram(config.gram_average)
-        if config.solver == "exact":
+        if config.solver == "gradient":
+            solvers.append(GradientSolver(penalties))
+        elif config.solver == "exact":
             solvers.append(FactoredSolver(penalties, average, gram_every, factor_every))
         else:
             solvers.append(
@@ -378,12 +399,20 @@ def build_solvers(
     return solvers
 
 
-def build_control(config: Config) -> TrustRegion | FixedStep:
-    """Return what decides on the length of steps."""
+def layer_that_moved_furthest(weights: LayerStack, velocity: LayerStack) -> int:
+    """Return the layer, from 1, whose step is the largest beside its weights."""
+    pairs = zip(velocity.layers, weights.layers, strict=True)
+    ratios = [np.linalg.norm(v) / max(np.linalg.norm(w), 1e-30) for v, w in pairs]
+    return int(np.argmax(ratios)) + 1
+
+
+def build_control(config: Config, start: float) -> TrustRegion | FixedStep:
+    """Return what decides on the length of steps, for a training that starts with the loss."""
+    watch = LossWatch(start if np.isfinite(start) else None)
     if config.step_size is not None:
-        return FixedStep(config.step_size)
+        return FixedStep(config.step_size, watch=watch)
     least, most = config.step_bounds
-    return TrustRegion(bound=least, floor=least, ceiling=most)
+    return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)
 
 
 def check_step_bounds(config: Config) -> None:

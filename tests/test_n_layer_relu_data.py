@@ -456,3 +456,18 @@ def test_presets_name_themselves_and_have_penalties(name):
     assert PRESETS[name].preset == name
     lambda_w, lambda_h = penalties_of_layers(PRESETS[name])
     assert len(lambda_w) == len(lambda_h) == PRESETS[name].num_layers
+
+
+def test_every_layer_learns_again_after_an_explosion_is_undone(damaged):
+    """What the solvers remember of the bad weights goes with them."""
+    damaged(77, 1e3)
+    run = trained(num_layers=4, epochs=6, batch_size=16)
+    assert sum(epoch["steps_taken_back"] for epoch in run.epochs) == 1
+    assert min(run.epochs[-1]["change_norms"]) > 1e-3
+
+
+def test_recording_does_not_change_what_is_recorded(monkeypatch):
+    flags = {"solver": "cg", "warm_start": True, "cg_iterations": 2}
+    with_diagnostics = trained(**flags).loss
+    monkeypatch.setattr(n_layer_relu_data, "diagnose", lambda *_, **__: {})
+    assert trained(**flags).loss == with_diagnostics

@@ -56,7 +56,10 @@ class LayerSolver(Protocol):
         """Write (k̄ + λ_h) δH (n, d_in) to `out`, from what is left of Δ (n, d_out)."""
 
     def condition(self, inputs: NDArray) -> float:
-        """Return the condition number of G + λ_w I, ∞ where it is singular."""
+        """Return the condition number of G + λ_w I, as far as rounding lets it be known."""
+
+    def forget(self) -> None:
+        """Drop whatever came from earlier batches: the weights have gone back."""
 
 
 class EigenbasisSolver:
@@ -84,6 +87,9 @@ class EigenbasisSolver:
 
     def condition(self, inputs: NDArray) -> float:
         return condition_number(self._basis.values, self._lambda_w)
+
+    def forget(self) -> None:
+        pass  # the data stay what they are
 
 
 class FactoredSolver:
@@ -144,6 +150,34 @@ class FactoredSolver:
 
     def condition(self, inputs: NDArray) -> float:
         return condition_number(np.linalg.eigvalsh(self._gram.value), self._lambda_w)
+
+    def forget(self) -> None:
+        self._gram.forget()
+        self._inverse = None
+        self._damping = 0.0  # not factored
+
+
+class GradientSolver:
+    """The limit λ_w → ∞ of λ_h = ∞: δW̃ = M/(λ_w ḡ), the gradient's direction. For comparison."""
+
+    def __init__(self, penalties: Penalties) -> None:
+        self._penalties = penalties
+
+    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+        lambda_w, _ = self._penalties.absolute(mean_eigenvalue_of_gram(inputs), layer)
+        self._factor = 1 / (damping * lambda_w)
+
+    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+        np.multiply(moment, self._factor, out=out)
+
+    def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
+        np.matmul(left, layer[:-1].T, out=out)
+
+    def condition(self, inputs: NDArray) -> float:
+        return 1.0
+
+    def forget(self) -> None:
+        pass
 
 
 class CGSolver:
@@ -220,8 +254,15 @@ class CGSolver:
     def condition(self, inputs: NDArray) -> float:
         return condition_number(np.linalg.eigvalsh(self._gram_now(inputs)), self.lambda_w)
 
+    def forget(self) -> None:
+        if self._gram is not None:
+            self._gram.forget()
+        self._previous = self._inverse = None
+        self._iteration = 0
+
 
 def condition_number(eigenvalues: NDArray, damping: float) -> float:
-    """Return (g_max + λ)/(g_min + λ), negative g being rounding; ∞ for 0 below."""
+    """Return (g_max + λ)/(g_min + λ), at most 1/(d ε): a smaller g_min + λ is rounding."""
     values = np.maximum(eigenvalues, 0).astype(np.float64) + damping
-    return float(values.max() / values.min()) if values.min() > 0 else float("inf")
+    rounding = len(values) * np.finfo(eigenvalues.dtype).eps * values.max()
+    return float(values.max() / max(values.min(), rounding)) if values.max() > 0 else 1.0

@@ -39,6 +39,12 @@ class MovingGram:
         self._sum += self._latest
         self._rows = self.decay * self._rows + len(inputs)
 
+    def forget(self) -> None:
+        """Begin again, with the next batch."""
+        if self._sum is not None:
+            self._sum[:] = 0
+        self._rows = 0.0
+
     @property
     def value(self) -> NDArray:
         """The average, a fresh array. LinAlgError before the first update."""
@@ -77,8 +83,8 @@ class LeadingInverse:
     """(Ḡ + λ I)⁻¹ ≈ I/λ' + Q_r diag(1/(g + λ) − 1/λ') Q_rᵀ with r leading eigenvectors.
 
     The d − r eigenvalues left out are replaced by their mean g', λ' = λ + g'. The eigenvectors
-    come from two steps of subspace iteration, or from one that starts at those of an earlier Ḡ
-    (Halko, Martinsson and Tropp 2011, algorithm 4.4).
+    come from two steps of subspace iteration on random columns, or from one that starts at those
+    of an earlier Ḡ (Halko, Martinsson and Tropp 2011, section 4.5).
     """
 
     def __init__(
@@ -120,7 +126,8 @@ def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None)
 def intervals(rows: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Return how many iterations lie between two updates of Ḡ, and between two factorisations.
 
-    Each may add SHARE_OF_A_STEP to the cost of an iteration. Costs are in multiplications and
+    Each may add SHARE_OF_A_STEP to the cost of an iteration, more only where LONGEST_INTERVAL is
+    reached. Costs are in multiplications and
     additions of a matrix product, from measurements on one thread (notebook): a layer (d, m) takes
     6 n d m an iteration; forming G 2 n d²; inverting it, for small matrices mostly overhead,
     as long as 600 d² + 3 d³, its eigenvectors 2000 d² + 10 d³. Counted and not timed, so that the

@@ -7,14 +7,15 @@ one of squared length `bound`,
     η = min(1, √(bound / s)),
 
 so that a network of any depth, whose layers all answer for the same residual, changes its outputs
-by a like amount in every iteration. (With λ_h = ∞ this is the trust region of a natural-gradient
-step, Martens and Grosse 2015, section 6, with one-sided curvature.)
+by a like amount in every iteration: the norm constraint that is used with Kronecker-factored
+natural gradients (Ba, Grosse and Martens 2017), here with one-sided curvature. For finite λ_h, or
+where Δ − H̃ δW̃ is passed down, M is not the gradient, and s is a promise in a looser sense.
 
 Whether that amount was right is then measured. Along a step that promised to lower the loss by p
 and lowered it by a, a parabola has a/p = 1 where it is straight, 1/2 at its minimum and 0 where
 nothing is gained. The shortfall 1 − a/p grows with the step's length, so that of a step scaled by
-the schedule it is divided by that scale. The logarithm of the bound follows it with a small gain,
-as in stochastic approximation (Robbins and Monro 1951).
+the schedule it is divided by that scale. The logarithm of the bound follows it with a small
+constant gain, as in stochastic approximation.
 """
 
 from dataclasses import dataclass, field
@@ -26,28 +27,32 @@ import numpy as np
 class LossWatch:
     """Whether a step did harm, by the losses of the batches that are judged.
 
-    It did if the loss is not finite, if it rose to more than `worst_rise` times the first loss
-    above the lowest smoothed one, or if the smoothed loss itself is there: harm that was done
-    between two judgements. `smoothing` is the share that an average keeps from batch to batch.
+    Too much is `worst_rise` times the loss at the `start`, or of the first batch. It did harm if
+    the loss is not finite, if it rose by too much to too much above the lowest smoothed one, or if
+    the smoothed loss has risen to there: harm that was done between two judgements. `smoothing` is
+    the share that an average keeps from batch to batch.
     """
 
+    start: float | None = None
     worst_rise: float = 0.5
     smoothing: float = 0.9
-    _first: float | None = None
-    _smoothed: float = 0.0
+    _smoothed: float | None = None
     _lowest: float = 0.0
 
     def accepts(self, before: float, after: float) -> bool:
         """Take in the loss of a batch before and after a step; False if the step did harm."""
         if not np.isfinite(before + after):
             return False
-        if self._first is None:
-            self._first = self._smoothed = self._lowest = before
-        worst = self._lowest + self.worst_rise * self._first
+        if self.start is None:
+            self.start = before
+        if self._smoothed is None:
+            self._smoothed = self._lowest = self.start
+        too_much = self.worst_rise * self.start
+        worst = self._lowest + too_much
         smoothed = self._smoothed + (1 - self.smoothing) * (after - self._smoothed)
-        if (after > before and after > worst) or smoothed > worst:
-            self._smoothed = self._lowest  # as it was where the weights return to
-            return False
+        rose = after - before > too_much and after > worst
+        if rose or smoothed > max(worst, self._smoothed):
+            return False  # the weights go back, and the smoothed loss stays what it was there
         self._smoothed = smoothed
         self._lowest = min(self._lowest, smoothed)
         return True
@@ -61,7 +66,7 @@ class TrustRegion:
     the latter because beyond it the noise of small batches costs more than speed gains;
     `wanted_shortfall` of a full step; `gain`; `least_share` of a full step of which a shortfall
     says something. Going back divides the bound and multiplies the damping by `caution`; with
-    every step that is kept the damping shrinks again by `recovery`.
+    every judged step that is kept the damping shrinks again by `recovery`.
     """
 
     bound: float = 1e-3

@@ -10,6 +10,7 @@ below are asked for it whole.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,18 @@ class Sweep:
         solver.pass_down(left, layer, below)
         self._relu_target(below, inputs)
         return below
+
+    def forget(self) -> None:
+        """Drop what the solvers remember of earlier batches."""
+        for solver in self._solvers:
+            solver.forget()
+
+    def detached(self) -> "Sweep":
+        """Return a sweep whose solvers start from what these remember, and leave it as it is."""
+        sweep = copy(self)
+        sweep.solves = list(self.solves)
+        sweep._solvers = [copy(solver) for solver in self._solvers]
+        return sweep
 
     def iterations(self) -> list[int]:
         """Return the conjugate-gradient iterations of each layer, 0 where there were none."""

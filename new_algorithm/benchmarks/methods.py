@@ -69,13 +69,19 @@ def back_projection(**flags: Any) -> Method:
     return train
 
 
-def gradient_descent(**flags: Any) -> Method:
-    """Return PyTorch's back-propagation with `flags` over the defaults of bench_mnist.py."""
+def gradient_descent(
+    *, weights_of: Callable[[int], list[np.ndarray]] | None = None, **flags: Any
+) -> Method:
+    """Return PyTorch's back-propagation with `flags` over the defaults of bench_mnist.py.
+
+    weights_of: the initial weights of a seed, where they are not those of the script.
+    """
     config = bench_mnist.Config(**flags)
 
     def train(data: Dataset, seed: int) -> Score:
-        run = Measurement()
-        return _scored(run, lambda: bench_mnist.train(replace(config, seed=seed), data, run))
+        run, weights = Measurement(), weights_of and weights_of(seed)
+        settings = replace(config, seed=seed)
+        return _scored(run, lambda: bench_mnist.train(settings, data, run, weights))
 
     return train
 

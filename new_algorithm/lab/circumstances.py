@@ -24,7 +24,7 @@ def describe_config(config: RunFlags, tag: str, layout: Layout) -> dict[str, Any
     for name, value in values.items():
         if isinstance(value, Path):
             values[name] = layout.relative(value)
-    return {"config": values, "seeds": [config.seed]}
+    return {"config": values, "seeds": list(getattr(config, "seeds", (config.seed,)))}
 
 
 def describe_environment(layout: Layout) -> dict[str, Any]:

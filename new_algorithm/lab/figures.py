@@ -28,6 +28,7 @@ from new_algorithm.lab.record_json import read_record
 
 Record = dict[str, Any]
 
+MOST_LAYERS_NAMED = 48
 FROM_FILES = (  # tables that some scripts leave, how they are drawn, and inches
     (CONVERGENCE_FILE, draw_convergence, (10.0, 4.2)),
     (MAP_FILE, draw_lambda_map, (11.0, 8.0)),
@@ -86,7 +87,7 @@ def _drawings(series: Series) -> dict[str, Callable[[Axes, Series, Record], None
     drawings = {"loss": _draw_loss, "layer_norms": _draw_layer_norms}
     if any(name.endswith("_accuracy") for name in series):
         drawings["accuracy"] = _draw_accuracy
-    if "cg_iterations" in series:
+    if "cg_iterations" in series and series["cg_iterations"].any():
         drawings["cg_iterations"] = _draw_cg_iterations
     return drawings
 
@@ -123,5 +124,6 @@ def _draw_train_and_held_out(axes: Axes, series: Series, quantity: str) -> None:
 
 
 def _draw_layers(axes: Axes, epochs: np.ndarray, values: np.ndarray) -> None:
+    named = values.shape[1] <= MOST_LAYERS_NAMED  # a longer legend leaves no room for the curves
     for layer, column in enumerate(values.T, start=1):
-        draw_curve(axes, epochs, column, f"layer {layer}")
+        draw_curve(axes, epochs, column, f"layer {layer}" if named else f"_{layer}")

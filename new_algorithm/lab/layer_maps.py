@@ -54,13 +54,13 @@ def _draw_map(axes: Axes, epochs: np.ndarray, values: np.ndarray, quantity: Quan
         values[:, -1] = np.ma.masked  # the output layer is linear
     if quantity.logarithmic:
         values = np.ma.masked_less_equal(values, 0)
-    layers = np.arange(1, values.shape[1] + 1)
+    layers = np.arange(values.shape[1] + 1) + 0.5  # edges of the cells
+    edges = np.append(epochs - 0.5, epochs[-1] + 0.5)
     drawn = values.count() > 0
     mesh = axes.pcolormesh(
-        epochs,
+        edges,
         layers,
         values.T,
-        shading="nearest",
         cmap="viridis",
         norm=LogNorm() if quantity.logarithmic and drawn else Normalize(),
         rasterized=True,

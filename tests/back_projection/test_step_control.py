@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from new_algorithm.back_projection.step_control import FixedStep, TrustRegion
+from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
 
 LOSS = 2.0
 
@@ -141,8 +141,7 @@ def test_slow_rise_over_many_steps_is_not_kept_either():
     control, loss, kept = TrustRegion(), LOSS, 0
     while kept < 1_000 and control.judge(0.1, loss, 1.01 * loss, 1.0):
         loss, kept = 1.01 * loss, kept + 1
-    assert loss <= 1.5 * LOSS, "half the first loss above the lowest, which is the first"
-    assert loss * 1.01 > 1.5 * LOSS
+    assert 1.5 * LOSS < loss < 1.7 * LOSS, "the smoothed loss is ten steps behind"
 
 
 def test_lowest_loss_is_smoothed_so_that_one_easy_batch_says_little():
@@ -150,8 +149,9 @@ def test_lowest_loss_is_smoothed_so_that_one_easy_batch_says_little():
     assert control.judge(0.1, LOSS, LOSS, 1.0)
     assert control.judge(0.1, LOSS, 0.0, 1.0)
     lowest = control.watch.smoothing * LOSS
-    assert control.judge(0.1, LOSS, lowest + 0.5 * LOSS - 1e-9, 1.0) is True
-    assert control.judge(0.1, LOSS, lowest + 0.5 * LOSS + 1e-9, 1.0) is False
+    before = lowest - 1.0
+    assert control.judge(0.1, before, lowest + 0.5 * LOSS - 1e-9, 1.0) is True
+    assert control.judge(0.1, before, lowest + 0.5 * LOSS + 1e-9, 1.0) is False
 
 
 def test_loss_of_unknown_start_is_not_kept():
@@ -212,3 +212,11 @@ def test_fixed_step_is_fixed_and_watches_the_loss():
     control.retreat()
     assert control.numbers() == {"damping": 4.0}
     assert control.length(1.0) == 0.3
+
+
+@pytest.mark.parametrize("first", [1e-4, 0.05, 0.3])
+def test_easy_first_batch_is_no_yardstick_for_the_others(first):
+    watch, rng = LossWatch(), np.random.default_rng(0)
+    assert watch.accepts(first, first)
+    kept = [watch.accepts(loss, loss) for loss in rng.exponential(0.7, 200)]
+    assert np.mean(kept) > 0.95

@@ -52,11 +52,17 @@ def test_an_explicit_data_dir_is_searched_alone(folder, monkeypatch):
 
 def test_the_environment_comes_before_the_own_folder(folder, monkeypatch):
     own = folder("own", "HIGGS.csv")
-    named = folder("named", "HIGGS_sample.csv")
+    named = folder("named", "HIGGS.csv.gz")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
     source, path = locate_higgs(own_folder=own)
-    assert source == "HIGGS_sample.csv in the folder named by BACK_PROJECTION_DATASETS"
-    assert path == find_higgs(own_folder=own) == named / "HIGGS_sample.csv"
+    assert source == "HIGGS.csv.gz in the folder named by BACK_PROJECTION_DATASETS"
+    assert path == find_higgs(own_folder=own) == named / "HIGGS.csv.gz"
+
+
+def test_a_whole_file_anywhere_comes_before_a_sample(folder, monkeypatch):
+    own = folder("own", "HIGGS.csv")
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder("named", "HIGGS_sample.csv")))
+    assert find_higgs(own_folder=own) == own / "HIGGS.csv"
 
 
 @pytest.mark.parametrize("named", ["bare", "absent", ""])

@@ -61,3 +61,15 @@ def test_a_failure_is_named(tmp_path, open_run):
     note = (tmp_path / "figures" / "t" / "README.md").read_text()
     assert "Status: **failed** (RuntimeError: boom)" in note
     assert "None: no epoch was recorded." in note
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_tables_of_a_run_are_linked_once_each(tmp_path, open_run, record_epochs):
+    with open_run() as run:
+        record_epochs(run)
+        run.table("grid", [{"method": "a, b", "accuracy": 0.5}], "The grid:")
+    folder = tmp_path / "figures" / "t"
+    links = re.findall(r"\[([^\]]+)\]\(([^)]+)\)", (folder / "README.md").read_text())
+    names = [name for name, _ in links]
+    assert names == ["run.json", "metrics_log.csv", "timing_log.csv", "grid.csv"]
+    assert "a, b" in (folder / dict(links)["grid.csv"]).read_text()
