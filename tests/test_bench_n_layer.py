@@ -7,11 +7,13 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm import bench_n_layer
+from new_algorithm.back_projection.network import append_ones, initial_weights, predict
 from new_algorithm.bench_n_layer import (
     ABLATIONS,
     ABLATIONS_OF_DEPTH,
     BATCH_SIZES,
     LEARNING_RATES,
+    TWO_LAYERS,
     Config,
     ablated,
     at_extra_cost,
@@ -88,7 +90,7 @@ def test_methods_take_turns_seed_by_seed():
 
 def test_data_in_the_eigenbasis_have_a_diagonal_gram_and_the_same_distances():
     data = load_dataset("synthetic", train_limit=500, test_limit=50)
-    projected, seconds = in_eigenbasis(data)
+    projected, weights_of, seconds = in_eigenbasis(data)
     gram = projected.x_train.T @ projected.x_train / len(projected.x_train)
     assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-4 * gram.max()
     for before, after in ((data.x_train, projected.x_train), (data.x_test, projected.x_test)):
@@ -96,6 +98,13 @@ def test_data_in_the_eigenbasis_have_a_diagonal_gram_and_the_same_distances():
         np.testing.assert_allclose(np.linalg.norm(after[1:9] - after[:8], axis=1), apart, rtol=1e-4)
     assert projected.y_train is data.y_train
     assert 0 < seconds < 10
+    widths = (data.x_train.shape[1], TWO_LAYERS["hidden_dim"], data.num_classes)
+    ours = initial_weights(np.random.default_rng([3, 1]), widths)
+    np.testing.assert_allclose(
+        predict(weights_of(3), append_ones(projected.x_test)),
+        predict(ours, append_ones(data.x_test)),
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in ABLATIONS if name != "defaults"])
@@ -105,7 +114,7 @@ def test_ablation_changes_one_flag_of_the_defaults(name, monkeypatch):
     ablated(8, 4, **ABLATIONS[name])
     (flags,) = seen
     changed = {key: flags[key] for key in flags if key not in ("num_layers", "epochs")}
-    assert len(changed) == 1
+    assert len(changed) == (2 if name.startswith("no solve") else 1)  # a solver and its scale
     deep = PRESETS["deep"]
     assert replace(deep, **changed) != deep  # a flag that exists, with another value
     if "lambda_w_layers" in changed:

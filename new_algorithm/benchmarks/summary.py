@@ -17,5 +17,6 @@ def summarise(name: str, scores: Sequence[Score], **more: str | int | float) -> 
         ("cpu_s", [score.cpu_seconds for score in scores]),
     ):
         row[label] = float(np.mean(values))
-        row[f"{label}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        with np.errstate(invalid="ignore"):  # an infinite loss has no spread
+            row[f"{label}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return row | {"finished": sum(score.finished for score in scores), "seeds": len(scores)}

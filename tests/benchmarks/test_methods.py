@@ -38,7 +38,8 @@ def test_score_is_that_of_the_scripts_own_loop(data):
 
 
 def test_flags_stand_over_the_presets_and_seeds_differ(data):
-    narrow = back_projection(**SMALL, preset="two-layer", step_bounds=(1e-3, 1e-3))
+    flags = SMALL | {"step_bounds": (1e-3, 1e-3), "lambda_w_layers": (3.0,)}
+    narrow = back_projection(preset="two-layer", **flags)
     assert narrow(data, 0).train_loss != back_projection(**SMALL)(data, 0).train_loss
     assert narrow(data, 0).train_loss != narrow(data, 1).train_loss
 
