@@ -23,7 +23,8 @@ def draw_depth(figure: Figure, path: Path) -> None:
                 np.array([float(row[column]) for row in lines])
                 for column in ("hidden_layers", name, f"{name}_sd")
             )
-            axes.errorbar(depths, mean, np.minimum(sd, 0.9 * mean), label=method, capsize=3)
+            below = np.minimum(sd, 0.9 * mean)  # a logarithmic axis ends above zero
+            axes.errorbar(depths, mean, [below, sd], label=method, capsize=3)
         depths = sorted({int(row["hidden_layers"]) for row in rows})
         axes.set_xscale("log")
         axes.set_xticks(depths, [str(depth) for depth in depths])
