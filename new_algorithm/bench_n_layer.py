@@ -146,13 +146,8 @@ def two_layer(config: Config, run: Run) -> None:
             methods[f"{label}, {epochs} epochs"] = gradient_descent(**TWO_LAYERS, **flags), data
     scores = in_turns(config.seeds, methods)
     rows = [summarise(name, scores[name]) for name in methods]
-    cost = min(
-        row["cpu_s"]
-        for row in rows
-        if row["method"].endswith(f" {2 * config.epochs} epochs")
-        and not row["method"].startswith("back projection")
-    )
-    fitted = epochs_within(cost, two_layers, data)
+    twice = (scores[f"{label}, {2 * config.epochs} epochs"] for label in tuned)
+    fitted = epochs_within(min(map(mean_cost, twice)), two_layers, data)
     name = f"back projection, {fitted} epochs: the cost of the cheapest {2 * config.epochs}"
     rows.append(summarise(name, in_turns(config.seeds, {name: (two_layers(fitted), data)})[name]))
     run.table("two_layer", rows, "784-512-10 on MNIST, test set:")
@@ -173,7 +168,7 @@ def eigenbasis(config: Config, run: Run) -> None:
         name = f"{label}, {flags['epochs']} epochs"
         method = gradient_descent(**TWO_LAYERS, weights_of=weights_of, **flags)
         baseline = {name: (at_extra_cost(method, seconds), data)}
-        cost = float(np.mean([s.cpu_seconds for s in in_turns(config.seeds, baseline)[name]]))
+        cost = mean_cost(in_turns(config.seeds, baseline)[name])
         fitted = epochs_within(cost, two_layers, pixels)
         ours = f"back projection, {fitted} epochs"
         scores = in_turns(config.seeds, {ours: (two_layers(fitted), pixels)} | baseline)
@@ -233,7 +228,6 @@ def stability(config: Config, run: Run) -> None:
             lr=ADAM_DEFAULT_LR,
             epochs=BASELINE_EPOCHS_STABILITY.get(name, 10),
         )
-
         epochs = epochs_at_cost_of(adam, data, config.seeds, shape)
         label = f"back projection, {epochs} epochs"
         method = back_projection(**shape, epochs=epochs)
@@ -350,8 +344,14 @@ def best_baselines(
 def epochs_at_cost_of(baseline: Method, data: Dataset, seeds: Sequence[int], shape: dict) -> int:
     """Return the epochs of back projection that fit into the baseline's mean CPU time."""
     scores = in_turns(seeds, {"baseline": (baseline, data)})["baseline"]
-    cost = float(np.mean([score.cpu_seconds for score in scores]))
-    return epochs_within(cost, lambda epochs: back_projection(**shape, epochs=epochs), data)
+    return epochs_within(
+        mean_cost(scores), lambda epochs: back_projection(**shape, epochs=epochs), data
+    )
+
+
+def mean_cost(scores: Sequence[Score]) -> float:
+    """Return the mean CPU seconds of runs."""
+    return float(np.mean([score.cpu_seconds for score in scores]))
 
 
 def epochs_of(config: Config, batch_size: int) -> int:

@@ -23,7 +23,6 @@ Notes for those who change it next are at the end of the file.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,6 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 
 from datasets import Dataset, find_higgs, load_from_flags
 from new_algorithm.back_projection.diagnostics import diagnose
@@ -180,17 +178,11 @@ def main() -> None:
     config = replace(config, lambda_w_layers=lambda_w, lambda_h_layers=lambda_h)  # as in force
     data = load_from_flags(config)
     with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
-        train(config, data, lambda_w, lambda_h, run)
+        train(config, data, run)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
-def train(
-    config: Config,
-    data: Dataset,
-    lambda_w: tuple[float, ...],
-    lambda_h: tuple[float, ...],
-    run: Run,
-) -> None:
+def train(config: Config, data: Dataset, run: Run) -> None:
     """Train and record; weights.npz holds those of the epoch with the lowest train loss."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
     x_train, x_held_out = (x.astype(config.dtype, copy=False) for x in (data.x_train, data.x_test))
@@ -211,7 +203,7 @@ def train(
         weights = LayerStack.of(layers)
         velocity, last_good = weights.zeros_like(), LayerStack.of(layers)
         workspace = Workspace(batch_size, weights.layers)
-        solvers = build_solvers(config, basis, weights, batch_size, lambda_w, lambda_h)
+        solvers = build_solvers(config, basis, weights, batch_size)
         passes_left = config.pass_down == "left"
         sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
         sample = Workspace(min(rows, DIAGNOSED_ROWS), weights.layers)
@@ -220,10 +212,10 @@ def train(
         control = build_control(config, loss.value(sample.forward(weights.layers), y_sample))
     held_out_inputs = basis.project(x_held_out)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
-    run.save_weights(on_features(weights.layers, basis))
+    run.save_weights(basis.on_features(weights.layers))
 
     iteration, lowest_loss, length = 0, np.inf, control.length(np.inf)
-    retreats_in_a_row = 0
+    retreats_in_a_row, sequential = 0, config.order == "sequential"
     for epoch in range(1, config.epochs + 1):
         tally = EpochTally()
         with clock:
@@ -238,17 +230,16 @@ def train(
                     if judged:
                         before = loss.value(output, targets)
 
-                    sweep.observe(weights.layers, workspace, control.damping)
-                    if config.order == "simultaneous":
-                        sweep(weights.layers, workspace, loss.residual(output, targets))
-                        length = control.length(sweep.slope)
-                        momentum_step(weights, velocity, sweep.changes, length, momentum, share)
-                    else:  # with the length that the sweep before would have had
+                    change = None
+                    if sequential:  # with the length that the sweep before would have had
                         change = partial(
                             change_layer, weights, velocity, sweep, length, momentum, share
                         )
-                        sweep(weights.layers, workspace, loss.residual(output, targets), change)
-                        length = control.length(sweep.slope)
+                    sweep.observe(weights.layers, workspace, control.damping)
+                    sweep(weights.layers, workspace, loss.residual(output, targets), change)
+                    length = control.length(sweep.slope)
+                    if not sequential:
+                        momentum_step(weights, velocity, sweep.changes, length, momentum, share)
 
                     if judged:
                         predicted = share * velocity.inner(sweep.moments)
@@ -278,7 +269,7 @@ def train(
             train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
         if train_metrics[0] < lowest_loss:
             lowest_loss = train_metrics[0]
-            run.save_weights(on_features(weights.layers, basis))
+            run.save_weights(basis.on_features(weights.layers))
             run.result(saved_epoch=epoch, saved_train_loss=lowest_loss)
         layer_diagnostics = diagnose(
             weights.layers,
@@ -288,21 +279,22 @@ def train(
             loss=lambda output: loss.value(output, y_sample),
             length=control.length,
         )
+        norms, tallied = weight_norms(weights.layers), tally.numbers()
         for text in tally.anomalies(epoch):
             run.anomaly(text)
         run.record_epoch(
             epoch,
             train=train_metrics,
             held_out=loss.evaluate(predict(weights.layers, held_out_inputs), data.y_test),
-            layer_norms=weight_norms(weights.layers),
+            layer_norms=norms,
             clock=clock,
-            **tally.numbers(),
+            **tallied,
             **control.numbers(),
             **layer_diagnostics,
         )
         if config.verbose:
-            columns = {"weight_norms": weight_norms(weights.layers), **layer_diagnostics}
-            columns |= {"cg_iterations": tally.numbers()["cg_iterations"]}
+            columns = {"weight_norms": norms, **layer_diagnostics}
+            columns |= {"cg_iterations": tallied["cg_iterations"]}
             in_force = ", ".join(f"{name} {value:.3g}" for name, value in control.numbers().items())
             print(f"In force: {in_force}\n{format_table(by_layer(columns))}", flush=True)
         if retreats_in_a_row > MOST_RETREATS:
@@ -365,10 +357,9 @@ def build_solvers(
     basis: Eigenbasis,
     weights: LayerStack,
     batch_size: int,
-    lambda_w: tuple[float, ...],
-    lambda_h: tuple[float, ...],
 ) -> list[LayerSolver]:
-    """Return the solver of each layer: the eigenbasis for the data, one of two for the others."""
+    """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
+    lambda_w, lambda_h = penalties_of_layers(config)
     relative = not config.absolute_penalties
     shapes = [layer.shape for layer in weights.layers]
     gram_every, factor_every = intervals(batch_size, shapes)
@@ -429,11 +420,6 @@ def by_layer(diagnostics: dict[str, list[float]]) -> list[dict[str, float]]:
         {"layer": layer, **dict(zip(names, values, strict=True))}
         for layer, values in enumerate(columns, start=1)
     ]
-
-
-def on_features(layers: Sequence[NDArray], basis: Eigenbasis) -> list[NDArray]:
-    """Return W̃_1 = Q A and the other layers: the same network, on the data as they are."""
-    return [basis.vectors @ layers[0], *layers[1:]]
 
 
 def penalties_of_layers(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:

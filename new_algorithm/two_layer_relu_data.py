@@ -21,10 +21,9 @@ if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets import Dataset, load_from_flags
-from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -127,7 +126,7 @@ def train(
     sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=True)
     held_out_inputs = basis.project(data.x_test)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
-    run.save_weights(on_pixels(weights.layers, basis))
+    run.save_weights(basis.on_features(weights.layers))
 
     iteration = 0
     for epoch in range(1, config.epochs + 1):
@@ -159,7 +158,7 @@ def train(
                 f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
                 "this epoch: lower --step-size or change the penalties"
             ) from error
-        run.save_weights(on_pixels(weights.layers, basis))
+        run.save_weights(basis.on_features(weights.layers))
         if stalls:
             run.anomaly(
                 f"epoch {epoch}: conjugate gradients stalled in {len(stalls)} of "
@@ -175,11 +174,6 @@ def train(
             clock=clock,
             stalled_solves=len(stalls),
         )
-
-
-def on_pixels(weights: list[NDArray], basis: Eigenbasis) -> list[NDArray]:
-    """Return W̃_1 = Q A and W̃_2: the same network, on the data as they are."""
-    return [basis.vectors @ weights[0], weights[1]]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import append_ones, initial_weights, predict
 from new_algorithm.lab.errors import DivergedError
+from tests.recorder import Recorder
 
 
 def weights_and_inputs(widths=(6, 9, 8, 3)):
@@ -63,16 +64,6 @@ def test_first_two_steps_are_the_update_rule(optimizer):
         memory = 0.9 if optimizer == "momentum" else 0.0
         expected = [1 - lr, 1 - lr - lr * (memory * 1.0 + (1 - lr))]
     assert path == pytest.approx(expected, rel=1e-4)
-
-
-class Recorder:
-    """Stands for a Run and keeps the weights."""
-
-    def save_weights(self, weights):
-        self.weights = weights
-
-    def record_epoch(self, epoch, **numbers):
-        pass
 
 
 def test_divergence_is_named_and_the_last_good_weights_are_kept():

@@ -22,29 +22,7 @@ from new_algorithm.n_layer_relu_data import (
     with_data_set,
     with_depth,
 )
-
-
-class Recorder:
-    """Stands for a Run and keeps what it is told."""
-
-    def __init__(self):
-        self.epochs, self.results, self.weights, self.anomalies = [], {}, None, []
-
-    def record_epoch(self, epoch, **numbers):
-        self.epochs.append(numbers)
-
-    def result(self, **numbers):
-        self.results |= numbers
-
-    def save_weights(self, weights):
-        self.weights = [layer.copy() for layer in weights]
-
-    def anomaly(self, text):
-        self.anomalies.append(text)
-
-    @property
-    def loss(self):
-        return self.epochs[-1]["train"][0]
+from tests.recorder import Recorder
 
 
 def trained(data=None, held_out="test", **flags):
@@ -52,7 +30,7 @@ def trained(data=None, held_out="test", **flags):
     if data is None:
         data = load_dataset("synthetic", train_limit=600, held_out=held_out)
     run = Recorder()
-    train(config, data, *penalties_of_layers(config), run)
+    train(config, data, run)
     return run
 
 
@@ -168,7 +146,7 @@ def test_faithful_preset_trains():
     data = load_dataset("synthetic", train_limit=600)
     config = replace(preset, num_layers=3, hidden_dim=16, epochs=10)
     run = Recorder()
-    train(config, data, *penalties_of_layers(config), run)
+    train(config, data, run)
     assert sound(run).loss < run.epochs[0]["train"][0]
 
 
@@ -254,7 +232,7 @@ def ended_in_order(data, **flags):
     settings = {"num_layers": 12, "hidden_dim": 16, "epochs": 5, "batch_size": 64} | flags
     config, run, diverged = Config(**settings), Recorder(), []
     try:
-        train(config, data, *penalties_of_layers(config), run)
+        train(config, data, run)
     except DivergedError as error:
         diverged.append(str(error))
     assert all(np.isfinite(layer).all() for layer in run.weights)

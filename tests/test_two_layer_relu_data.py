@@ -5,22 +5,11 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm.two_layer_relu_data import Config, train
+from tests.recorder import Recorder
 
 
-class Recorder:
-    """Stands for a Run and keeps what it is told."""
-
-    def __init__(self):
-        self.epochs, self.results, self.weights = [], {}, None
-
-    def record_epoch(self, epoch, **numbers):
-        self.epochs.append(numbers)
-
-    def result(self, **numbers):
-        self.results |= numbers
-
-    def save_weights(self, weights):
-        self.weights = [layer.copy() for layer in weights]
+class Sound(Recorder):
+    """A run in which no anomaly is allowed."""
 
     def anomaly(self, text):
         raise AssertionError(text)
@@ -28,7 +17,7 @@ class Recorder:
 
 def trained(lambda_w=(10.0, 30.0), lambda_h=(10.0, 10.0), held_out="test", **flags):
     data = load_dataset("synthetic", train_limit=600, held_out=held_out)
-    run = Recorder()
+    run = Sound()
     train(Config(**{"hidden_dim": 32, "epochs": 2} | flags), data, lambda_w, lambda_h, run)
     return run
 

@@ -7,6 +7,7 @@ problem, which has no δH, is diagonal:
     δA = (Pᵀ Δ / n)_ij / (g_i + λ_w)                          the exact form (3) with λ_h = ∞
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,10 @@ class Eigenbasis:
     def project(self, x: NDArray) -> NDArray:
         """Return P = [X, 1] Q_r: (n, d) → (n, r)."""
         return x @ self.vectors[:-1] + self.vectors[-1]
+
+    def on_features(self, layers: Sequence[NDArray]) -> list[NDArray]:
+        """Return W̃_1 = Q A and the other layers: the same network, on the data as they are."""
+        return [self.vectors @ layers[0], *layers[1:]]
 
 
 def leading_eigenbasis(

@@ -20,6 +20,7 @@ from new_algorithm.back_projection.layer_problem import (
     gram_operator,
     mean_eigenvalue_of_gram,
     pass_down_matrix,
+    passed_down,
     spectrum,
     weight_operator,
 )
@@ -208,8 +209,9 @@ class CGSolver:
         self._inverse = None
 
     def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        mean_of_g = mean_eigenvalue_of_gram(inputs)
-        if self._gram is not None:
+        if self._gram is None:
+            mean_of_g = mean_eigenvalue_of_gram(inputs)
+        else:
             self._gram.update(inputs)
             mean_of_g = np.trace(self._gram.value) / inputs.shape[1]
         lambda_w, self.lambda_h = self._penalties.absolute(mean_of_g, layer)
@@ -246,10 +248,7 @@ class CGSolver:
         return out
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
-        if not np.isinf(self.lambda_h):
-            of_k = spectrum(layer[:-1].T @ layer[:-1])
-            left = left @ pass_down_matrix(of_k, self.lambda_h)
-        np.matmul(left, layer[:-1].T, out=out)
+        out[...] = passed_down(left, layer, self.lambda_h)
 
     def condition(self, inputs: NDArray) -> float:
         return condition_number(np.linalg.eigvalsh(self._gram_now(inputs)), self.lambda_w)

@@ -61,12 +61,13 @@ class Sweep:
 
         Raises NumericalError where a Gram matrix cannot be factored.
         """
-        for index, solver in enumerate(self._solvers):
+        trios = zip(self._solvers, workspace.activations, layers, strict=True)
+        for number, (solver, inputs, layer) in enumerate(trios, start=1):
             try:
-                solver.observe(workspace.activations[index], layers[index], damping)
+                solver.observe(inputs, layer, damping)
             except np.linalg.LinAlgError as error:
                 self._blame_what_is_not_finite(workspace)
-                raise NumericalError(index + 1, str(error)) from error
+                raise NumericalError(number, str(error)) from error
 
     def __call__(
         self,

@@ -59,12 +59,8 @@ def back_projection(**flags: Any) -> Method:
     config = replace(preset, **flags)
 
     def train(data: Dataset, seed: int) -> Score:
-        penalties = n_layer_relu_data.penalties_of_layers(config)
-        run = Measurement()
-        return _scored(
-            run,
-            lambda: n_layer_relu_data.train(replace(config, seed=seed), data, *penalties, run),
-        )
+        run, settings = Measurement(), replace(config, seed=seed)
+        return _scored(run, lambda: n_layer_relu_data.train(settings, data, run))
 
     return train
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.layer_solvers import (
+    EigenbasisSolver,
     FactoredSolver,
     LayerSolver,
     Penalties,
@@ -19,22 +21,14 @@ from new_algorithm.back_projection.relu_targets import mask
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.back_projection.sweep import Sweep
 from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.n_layer_relu_data import JUDGED_EVERY
+from new_algorithm.n_layer_relu_data import (
+    HIDDEN_LAMBDA_W,
+    JUDGED_EVERY,
+    momentum_step,
+)
 
 MOMENTUM = 0.9
-
-
-class InputSolver:
-    """The input layer's diagonal solve, with made-up eigenvalues: its cost, not its result."""
-
-    def __init__(self, rank: int) -> None:
-        self._inverse = np.ones((rank, 1), np.float32)
-
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        pass
-
-    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
-        np.multiply(moment, self._inverse, out=out)
+SHARE = 1e-6  # so small a step that the weights stay what they are
 
 
 def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, LayerStack]:
@@ -52,9 +46,11 @@ def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]
     velocity, last_good = weights.zeros_like(), weights.zeros_like()
     workspace, control = Workspace(rows, weights.layers), TrustRegion()
     gram_every, factor_every = intervals(rows, [layer.shape for layer in weights.layers])
-    solvers: list[LayerSolver] = [InputSolver(widths[0])]
+    rank = widths[0]  # eigenvalues of one, undamped: what counts is the cost, not the result
+    basis = Eigenbasis(np.eye(rank, dtype=np.float32), np.ones(rank, np.float32), 1.0, 1.0)
+    solvers: list[LayerSolver] = [EigenbasisSolver(basis, Penalties(0.0))]
     solvers += [
-        FactoredSolver(Penalties(0.1), MovingGram(0.9), gram_every, factor_every)
+        FactoredSolver(Penalties(HIDDEN_LAMBDA_W), MovingGram(0.9), gram_every, factor_every)
         for _ in weights.layers[1:]
     ]
     sweep = Sweep(weights, solvers, mask, pass_left=False)
@@ -70,13 +66,12 @@ def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]
             last_good.flat[:] = weights.flat
         sweep.observe(weights.layers, workspace, control.damping)
         sweep(weights.layers, workspace, SOFTMAX.residual(output, labels))
-        velocity.scale(MOMENTUM)
-        velocity.add(control.length(sweep.slope), sweep.changes)
-        weights.add(1e-6, velocity)
+        length = control.length(sweep.slope)
+        momentum_step(weights, velocity, sweep.changes, length, MOMENTUM, SHARE)
         if judged:
-            predicted = 1e-6 * velocity.inner(sweep.moments)
+            predicted = SHARE * velocity.inner(sweep.moments)
             after = SOFTMAX.value(workspace.forward(weights.layers), labels)
-            control.judge(predicted, before, after, 1e-6)
+            control.judge(predicted, before, after, SHARE)
         iteration += 1
 
     return step
@@ -101,9 +96,7 @@ def gradient_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
                 np.matmul(delta, weights.layers[index][:-1].T, out=below)
                 np.multiply(below, activations[index][:, :-1] > 0, out=below)
                 delta = below
-        velocity.scale(MOMENTUM)
-        velocity.add(1.0, gradient)
-        weights.add(1e-6, velocity)
+        momentum_step(weights, velocity, gradient, 1.0, MOMENTUM, SHARE)
 
     return step
 

@@ -28,8 +28,7 @@ class Listener(Measurement):
 def test_score_is_that_of_the_scripts_own_loop(data):
     config = replace(n_layer_relu_data.PRESETS["deep"], seed=3, **SMALL)
     run = Listener()
-    penalties = n_layer_relu_data.penalties_of_layers(config)
-    n_layer_relu_data.train(config, data, *penalties, run)
+    n_layer_relu_data.train(config, data, run)
     score = back_projection(**SMALL)(data, 3)
     assert score.train_loss == run.last["train"][0]
     assert (score.held_out_loss, score.held_out_accuracy) == run.last["held_out"]
