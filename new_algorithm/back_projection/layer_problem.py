@@ -17,7 +17,7 @@ by (I + K/λ_h) from the right. The operator of (2) is a sum of Kronecker produc
 positive semidefinite matrices, hence symmetric, and positive definite for λ_w > 0.
 
 Penalties here are absolute, λ_w ≥ 0 and 0 < λ_h ≤ ∞ (∞: the input cannot change, δH = 0).
-`absolute_penalties` makes them from relative ones.
+`absolute_lambda_w` and `absolute_lambda_h` make them from relative ones.
 """
 
 from typing import Any
@@ -50,18 +50,23 @@ def objective(
     return 0.5 * float(np.vdot(left, left) / n + weight_cost + hidden_cost)
 
 
-def absolute_penalties(
-    mean_of_g: float, layer: NDArray, relative_w: float, relative_h: float
-) -> tuple[float, float]:
-    """Return (λ_w, λ_h) from multiples of the mean eigenvalues of G and of K.
+def absolute_lambda_w(mean_of_g: float, relative: float) -> float:
+    """Return λ_w from a multiple of G's mean eigenvalue, trace(G) over the order of G.
 
-    The mean eigenvalue is trace over order: `mean_eigenvalue_of_gram`, and ‖W‖²/d_out. In these
-    units one setting serves layers and data sets of any scale. λ_h of a layer whose weights are
-    all zero is kept above zero; such a layer passes nothing down whatever its λ_h.
+    In this unit one setting serves layers and data sets of any scale.
+    """
+    return relative * float(mean_of_g)
+
+
+def absolute_lambda_h(layer: NDArray, relative: float) -> float:
+    """Return λ_h from a multiple of K's mean eigenvalue, ‖W‖²/d_out; ∞ stays ∞.
+
+    λ_h of a layer whose weights are all zero is kept above zero; such a layer passes nothing down
+    whatever its λ_h.
     """
     tiny = float(np.finfo(layer.dtype).tiny)
-    mean_of_k = max(_mean_eigenvalue_of_k(layer), tiny)  # ∞ times it stays ∞
-    return relative_w * float(mean_of_g), max(relative_h * mean_of_k, tiny)
+    mean_of_k = max(float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1], tiny)
+    return max(relative * mean_of_k, tiny)
 
 
 def mean_eigenvalue_of_gram(inputs: NDArray) -> float:
@@ -181,10 +186,6 @@ def _inverse_on_range(of_k: tuple[NDArray, NDArray], lambda_h: float) -> NDArray
     # (K + λ_h I)⁻¹ on the range of K: a λ_h below rounding gives the pseudo-inverse
     k, u = of_k
     return u @ divide_above_rounding(u.T, (k + lambda_h)[:, None], k)
-
-
-def _mean_eigenvalue_of_k(layer: NDArray) -> float:
-    return float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1]
 
 
 def spectrum(symmetric: NDArray) -> tuple[NDArray, NDArray]:

@@ -1,7 +1,8 @@
 """How the layers' problems are solved within a sweep, with a memory that outlives the batch.
 
-Before a sweep each solver looks at its layer with `observe`; in the sweep `solve` finds δW̃, and
-`pass_down` turns what the weights leave over into the wanted change of the layer's input.
+Each solver looks at its weights with `begin` and, where it says so, at its inputs with `observe`;
+`solve` finds δW̃, and `pass_down` turns what the weights leave over into the wanted change of the
+layer's input. Passing down needs the weights alone, so that it may come before `observe`.
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
+    absolute_lambda_h,
+    absolute_lambda_w,
     divide_above_rounding,
     exact_solution,
-    gram,
     gram_operator,
-    mean_eigenvalue_of_gram,
     pass_down_matrix,
     passed_down,
     spectrum,
     weight_operator,
 )
 from new_algorithm.back_projection.moving_gram import Inverse, MovingGram, ridge_inverse
+from new_algorithm.back_projection.observed_gram import BatchGram, ObservedGram
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,31 @@ class Penalties:
     lambda_h: float = np.inf
     relative: bool = True
 
-    def absolute(self, mean_of_g: float, layer: NDArray) -> tuple[float, float]:
-        """Return (λ_w, λ_h) in the units of (P); mean_of_g: trace(G) over the order of G."""
-        if not self.relative:
-            return self.lambda_w, self.lambda_h
-        return absolute_penalties(mean_of_g, layer, self.lambda_w, self.lambda_h)
+    def absolute_w(self, mean_of_g: float) -> float:
+        """Return λ_w in the units of (P); mean_of_g: trace(G) over the order of G."""
+        return absolute_lambda_w(mean_of_g, self.lambda_w) if self.relative else self.lambda_w
+
+    def absolute_h(self, layer: NDArray) -> float:
+        """Return λ_h in the units of (P)."""
+        return absolute_lambda_h(layer, self.lambda_h) if self.relative else self.lambda_h
 
 
 class LayerSolver(Protocol):
     """One layer's way through a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n like W̃."""
 
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        """Take in H̃ and W̃ of this iteration; damping ≥ 1 multiplies λ_w."""
+    def begin(self, layer: NDArray, damping: float) -> bool:
+        """Take in W̃ of this iteration, and say whether H̃ᵀH̃ is wanted; damping ≥ 1 is on λ_w."""
+
+    def observe(self, gram: ObservedGram) -> None:
+        """Take in H̃ᵀH̃ of this iteration, where `begin` has asked for it."""
 
     def solve(
-        self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray
+        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
     ) -> CGResult | None:
-        """Write δW̃ to `out`; the result of conjugate gradients where they were used."""
+        """Write δW̃ to `out`; the result of conjugate gradients where they were used.
+
+        inputs: None where the batch came in chunks; then a CGSolver needs a moving average.
+        """
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
         """Write (k̄ + λ_h) δH (n, d_in) to `out`, from what is left of Δ (n, d_out)."""
@@ -70,17 +79,21 @@ class EigenbasisSolver:
         self._basis, self._penalties = basis, penalties
         self._damping = 0.0
 
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        if damping == self._damping:
-            return
-        self._damping = damping
-        lambda_w, _ = self._penalties.absolute(self._basis.mean_eigenvalue, layer)
-        self._lambda_w = damping * lambda_w
-        g = self._basis.values
-        damped = (g + self._lambda_w).astype(layer.dtype)[:, None]
-        self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
+    def begin(self, layer: NDArray, damping: float) -> bool:
+        if damping != self._damping:
+            self._damping = damping
+            self._lambda_w = damping * self._penalties.absolute_w(self._basis.mean_eigenvalue)
+            g = self._basis.values
+            damped = (g + self._lambda_w).astype(layer.dtype)[:, None]
+            self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
+        return False
 
-    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+    def observe(self, gram: ObservedGram) -> None:
+        pass  # the basis has the Gram matrix of all rows
+
+    def solve(
+        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
+    ) -> None:
         np.multiply(moment, self._inverse, out=out)
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
@@ -104,37 +117,44 @@ class FactoredSolver:
         self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
     ) -> None:
         self._penalties, self._gram = penalties, average
+        self._inputs_fixed = np.isinf(penalties.lambda_h)
         self._gram_every, self._factor_every = gram_every, factor_every
         self._iteration = self._next_factoring = 0
-        self._damping = 0.0
+        self._damping = 0.0  # with which it is factored; 0: not factored
         self._inverse: Inverse | None = None
 
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        due = self._iteration >= self._next_factoring or damping != self._damping
-        if due or self._iteration % self._gram_every == 0:
-            self._gram.update(inputs)
-        if due:
-            self._factor(layer, damping)
-            self._damping = damping
-            self._next_factoring = self._iteration + min(
-                self._factor_every, max(3, 3 * self._iteration)
-            )
+    def begin(self, layer: NDArray, damping: float) -> bool:
+        self._due = self._iteration >= self._next_factoring or damping != self._damping
+        self._next_damping = damping
+        if self._due and not self._inputs_fixed:
+            self._lambda_h = self._penalties.absolute_h(layer)
+            self._of_k = spectrum(layer[:-1].T @ layer[:-1])
+            self._passed = pass_down_matrix(self._of_k, self._lambda_h)
+        gram_wanted = self._due or self._iteration % self._gram_every == 0
+        if self._due:
+            soon = max(3, 3 * self._iteration)
+            self._next_factoring = self._iteration + min(self._factor_every, soon)
         self._iteration += 1
+        return gram_wanted
 
-    def _factor(self, layer: NDArray, damping: float) -> None:
+    def observe(self, gram: ObservedGram) -> None:
+        self._gram.update(gram)
+        if self._due:
+            self._factor()
+            self._damping = self._next_damping
+
+    def _factor(self) -> None:
         average = self._gram.value
         mean_of_g = np.trace(average) / len(average)
-        lambda_w, self._lambda_h = self._penalties.absolute(mean_of_g, layer)
-        self._lambda_w = damping * lambda_w
-        self._inputs_fixed = np.isinf(self._lambda_h)
+        self._lambda_w = self._next_damping * self._penalties.absolute_w(mean_of_g)
         if self._inputs_fixed:
             self._inverse = ridge_inverse(average, self._lambda_w, self._inverse)
-            return
-        self._of_g = spectrum(average)
-        self._of_k = spectrum(layer[:-1].T @ layer[:-1])
-        self._passed = pass_down_matrix(self._of_k, self._lambda_h)
+        else:
+            self._of_g = spectrum(average)
 
-    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+    def solve(
+        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
+    ) -> None:
         if self._damping == 0:
             raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
         if self._inputs_fixed:
@@ -155,7 +175,7 @@ class FactoredSolver:
     def forget(self) -> None:
         self._gram.forget()
         self._inverse = None
-        self._damping = 0.0  # not factored
+        self._damping = 0.0
 
 
 class GradientSolver:
@@ -164,11 +184,17 @@ class GradientSolver:
     def __init__(self, penalties: Penalties) -> None:
         self._penalties = penalties
 
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
-        lambda_w, _ = self._penalties.absolute(mean_eigenvalue_of_gram(inputs), layer)
-        self._factor = 1 / (damping * lambda_w)
+    def begin(self, layer: NDArray, damping: float) -> bool:
+        self._damping = damping
+        return True
 
-    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> None:
+    def observe(self, gram: ObservedGram) -> None:
+        lambda_w = self._penalties.absolute_w(gram.mean_eigenvalue())
+        self._factor = 1 / (self._damping * lambda_w)
+
+    def solve(
+        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
+    ) -> None:
         np.multiply(moment, self._factor, out=out)
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
@@ -208,22 +234,32 @@ class CGSolver:
         self._previous: NDArray | None = None
         self._inverse = None
 
-    def observe(self, inputs: NDArray, layer: NDArray, damping: float) -> None:
+    def begin(self, layer: NDArray, damping: float) -> bool:
+        self._damping = damping
+        self.lambda_h = self._penalties.absolute_h(layer)
+        return True
+
+    def observe(self, gram: ObservedGram) -> None:
         if self._gram is None:
-            mean_of_g = mean_eigenvalue_of_gram(inputs)
+            mean_of_g = gram.mean_eigenvalue()
         else:
-            self._gram.update(inputs)
-            mean_of_g = np.trace(self._gram.value) / inputs.shape[1]
-        lambda_w, self.lambda_h = self._penalties.absolute(mean_of_g, layer)
-        self.lambda_w = damping * lambda_w
+            self._gram.update(gram)
+            mean_of_g = np.trace(self._gram.value) / gram.order
+        self.lambda_w = self._damping * self._penalties.absolute_w(mean_of_g)
         if self._precondition and self._iteration % self._factor_every == 0:
-            self._inverse = ridge_inverse(self._gram_now(inputs), self.lambda_w)
+            self._inverse = ridge_inverse(self._gram_now(gram), self.lambda_w)
         self._iteration += 1
 
-    def _gram_now(self, inputs: NDArray) -> NDArray:
-        return gram(inputs) if self._gram is None else self._gram.value
+    def _gram_now(self, latest: ObservedGram) -> NDArray:
+        if self._gram is not None:
+            return self._gram.value
+        total = np.empty((latest.order, latest.order), latest.dtype)
+        latest.write_sum(total)
+        return total / latest.rows
 
-    def solve(self, inputs: NDArray, layer: NDArray, moment: NDArray, out: NDArray) -> CGResult:
+    def solve(
+        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
+    ) -> CGResult:
         # in exact arithmetic one iteration a distinct eigenvalue is enough
         expected = min(self.max_iterations or layer.size, layer.size)
         if self._gram is None:
@@ -251,7 +287,9 @@ class CGSolver:
         out[...] = passed_down(left, layer, self.lambda_h)
 
     def condition(self, inputs: NDArray) -> float:
-        return condition_number(np.linalg.eigvalsh(self._gram_now(inputs)), self.lambda_w)
+        return condition_number(
+            np.linalg.eigvalsh(self._gram_now(BatchGram(inputs))), self.lambda_w
+        )
 
     def forget(self) -> None:
         if self._gram is not None:

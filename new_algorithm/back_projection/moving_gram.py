@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from new_algorithm.back_projection.layer_problem import divide_above_rounding, spectrum
+from new_algorithm.back_projection.observed_gram import ObservedGram
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
 LEADING_SHARE = 8  # one eigenvector in so many: applying them costs a quarter of a whole inverse
@@ -27,17 +28,16 @@ class MovingGram:
         self._sum: NDArray | None = None  # Σ_k ρ^k H̃ᵀH̃
         self._rows = 0.0  # Σ_k ρ^k n
 
-    def update(self, inputs: NDArray) -> None:
-        """Take in the Gram matrix of H̃ (n, d). LinAlgError, and no change, if it is not finite."""
+    def update(self, gram: ObservedGram) -> None:
+        """Take in H̃ᵀH̃ of a batch. LinAlgError, and no change, if it is not finite."""
         if self._sum is None:
-            d = inputs.shape[1]
-            self._sum, self._latest = np.zeros((2, d, d), inputs.dtype)
-        np.matmul(inputs.T, inputs, out=self._latest)
+            self._sum, self._latest = np.zeros((2, gram.order, gram.order), gram.dtype)
+        gram.write_sum(self._latest)
         if not np.isfinite(self._latest.trace()):  # NaN or infinity in a column is on the diagonal
             raise np.linalg.LinAlgError("the Gram matrix of the batch is not finite")
         self._sum *= self.decay
         self._sum += self._latest
-        self._rows = self.decay * self._rows + len(inputs)
+        self._rows = self.decay * self._rows + gram.rows
 
     def forget(self) -> None:
         """Begin again, with the next batch."""

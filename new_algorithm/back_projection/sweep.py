@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.layer_solvers import LayerSolver
 from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.back_projection.observed_gram import BatchGram
 from new_algorithm.back_projection.workspace import Workspace
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -64,7 +65,8 @@ class Sweep:
         trios = zip(self._solvers, workspace.activations, layers, strict=True)
         for number, (solver, inputs, layer) in enumerate(trios, start=1):
             try:
-                solver.observe(inputs, layer, damping)
+                if solver.begin(layer, damping):
+                    solver.observe(BatchGram(inputs))
             except np.linalg.LinAlgError as error:
                 self._blame_what_is_not_finite(workspace)
                 raise NumericalError(number, str(error)) from error

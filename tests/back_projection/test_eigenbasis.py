@@ -23,7 +23,7 @@ def change_on_features(basis: Eigenbasis, p: NDArray, wanted: NDArray, lambda_w:
     """Q δA, solved in the basis with a relative λ_w."""
     moment = p.T @ wanted / len(p)
     solver = EigenbasisSolver(basis, Penalties(lambda_w))
-    solver.observe(p, np.zeros_like(moment), 1.0)
+    solver.begin(np.zeros_like(moment), 1.0)
     change = np.empty_like(moment)
     solver.solve(p, np.zeros_like(moment), moment, change)
     return basis.vectors @ change

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from new_algorithm.back_projection import layer_problem
 from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
 from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
+    absolute_lambda_h,
+    absolute_lambda_w,
     cross_moment,
     divide_above_rounding,
     exact_solution,
@@ -252,7 +253,8 @@ def test_zero_lambda_w_without_hidden_change_is_least_squares(shape, rank_defici
 
 
 def absolute(inputs, layer, relative_w, relative_h):
-    return absolute_penalties(mean_eigenvalue_of_gram(inputs), layer, relative_w, relative_h)
+    mean_of_g = mean_eigenvalue_of_gram(inputs)
+    return absolute_lambda_w(mean_of_g, relative_w), absolute_lambda_h(layer, relative_h)
 
 
 def test_relative_penalties_do_not_see_the_scale_of_the_data():

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.layer_problem import (
-    absolute_penalties,
+    absolute_lambda_h,
+    absolute_lambda_w,
     mean_eigenvalue_of_gram,
     passed_down,
     weight_change_exact,
@@ -23,6 +24,7 @@ from new_algorithm.back_projection.layer_solvers import (
 )
 from new_algorithm.back_projection.moving_gram import MovingGram
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.observed_gram import BatchGram
 
 ROWS, D_IN, D_OUT = 50, 7, 4
 
@@ -40,6 +42,12 @@ def solution(solver: LayerSolver, inputs: NDArray, layer: NDArray, moment: NDArr
     out = np.full_like(moment, np.nan)
     solver.solve(inputs, layer, moment, out)
     return out
+
+
+def show(solver: LayerSolver, inputs: NDArray, layer: NDArray, damping: float) -> None:
+    """What a sweep does before it solves."""
+    if solver.begin(layer, damping):
+        solver.observe(BatchGram(inputs))
 
 
 def factored(penalties: Penalties) -> FactoredSolver:
@@ -60,9 +68,10 @@ MAKERS = [factored, by_cg]
 def test_solution_is_the_exact_form_with_damped_penalties(lambda_h, relative, damping, make):
     inputs, layer, wanted, moment = data()
     solver = make(Penalties(0.2, lambda_h, relative))
-    solver.observe(inputs, layer, damping)
+    show(solver, inputs, layer, damping)
     mean = mean_eigenvalue_of_gram(inputs)
-    in_force = absolute_penalties(mean, layer, 0.2, lambda_h) if relative else (0.2, lambda_h)
+    relative_ones = absolute_lambda_w(mean, 0.2), absolute_lambda_h(layer, lambda_h)
+    in_force = relative_ones if relative else (0.2, lambda_h)
     expected = weight_change_exact(inputs, layer, wanted, damping * in_force[0], in_force[1])
     np.testing.assert_allclose(solution(solver, inputs, layer, moment), expected, atol=1e-10)
     out = np.empty((ROWS, D_IN))
@@ -74,7 +83,7 @@ def test_solution_is_the_exact_form_with_damped_penalties(lambda_h, relative, da
 def test_no_penalty_is_least_squares(lambda_h):
     inputs, layer, wanted, moment = data()
     solver = factored(Penalties(0.0, lambda_h))
-    solver.observe(inputs, layer, 1.0)
+    show(solver, inputs, layer, 1.0)
     expected = np.linalg.lstsq(inputs, wanted)[0]
     np.testing.assert_allclose(solution(solver, inputs, layer, moment), expected, atol=1e-9)
 
@@ -85,7 +94,7 @@ def test_no_penalty_is_least_squares(lambda_h):
 def test_condition_is_that_of_the_damped_gram(make, relative, damping):
     inputs, layer, _, _ = data()
     solver = make(Penalties(0.02, 0.5, relative))
-    solver.observe(inputs, layer, damping)
+    show(solver, inputs, layer, damping)
     g = inputs.T @ inputs / ROWS
     lambda_w = 0.02 * damping * (np.trace(g) / len(g) if relative else 1)
     assert solver.condition(inputs) == pytest.approx(np.linalg.cond(g + lambda_w * np.eye(len(g))))
@@ -111,8 +120,8 @@ def test_eigenbasis_of_full_rank_is_ridge_regression(relative, damping):
     lambda_w = 0.2 * damping * (np.trace(g) / len(g) if relative else 1)
     ridge = g + lambda_w * np.eye(len(g))
     in_basis = basis.vectors.T @ layer
-    solver.observe(p, in_basis, 1.0)
-    solver.observe(p, in_basis, damping)
+    show(solver, p, in_basis, 1.0)
+    show(solver, p, in_basis, damping)
     found = basis.vectors @ solution(solver, p, in_basis, p.T @ wanted / ROWS)
     np.testing.assert_allclose(found, np.linalg.solve(ridge, inputs.T @ wanted / ROWS), atol=1e-10)
     assert solver.condition(p) == pytest.approx(np.linalg.cond(ridge))
@@ -124,7 +133,7 @@ def test_batch_is_solved_with_the_gram_of_all_rows():
     solver = EigenbasisSolver(basis, Penalties(0.2, relative=False))
     batch = slice(0, 10)
     in_basis = basis.vectors.T @ layer
-    solver.observe(p[batch], in_basis, 1.0)
+    show(solver, p[batch], in_basis, 1.0)
     moment = p[batch].T @ wanted[batch] / 10
     found = basis.vectors @ solution(solver, p[batch], in_basis, moment)
     ridge = inputs.T @ inputs / ROWS + 0.2 * np.eye(D_IN + 1)
@@ -159,7 +168,7 @@ def renewals(solver: FactoredSolver, dampings: list[float]) -> list[int]:
     found, last = [], None
     for iteration, damping in enumerate(dampings):
         inputs = data(seed=iteration)[0]
-        solver.observe(inputs, layer, damping)
+        show(solver, inputs, layer, damping)
         now = solution(solver, inputs, layer, moment)
         if last is None or (now != last).any():
             found.append(iteration)
@@ -188,7 +197,7 @@ def test_gram_is_averaged_every_so_often_and_before_each_factoring():
     solver = FactoredSolver(Penalties(0.3, relative=False), MovingGram(0.6), 4, 10**6)
     layer = data()[1]
     for iteration in range(14):
-        solver.observe(data(seed=iteration)[0], layer, 1.0)
+        show(solver, data(seed=iteration)[0], layer, 1.0)
     taken_in = [data(seed=iteration)[0] for iteration in (0, 3, 4, 8, 12)]
     weights = 0.6 ** np.arange(5)[::-1]
     grams = [h.T @ h / ROWS for h in taken_in]
@@ -202,7 +211,7 @@ def test_relative_penalty_is_in_units_of_the_average():
     solver = FactoredSolver(Penalties(0.3), average, 1, 1)
     layer, moment = data()[1], data()[3]
     for inputs in (first, second):
-        solver.observe(inputs, layer, 1.0)
+        show(solver, inputs, layer, 1.0)
     g = (0.5 * first.T @ first + second.T @ second) / (1.5 * ROWS)
     expected = np.linalg.solve(g + 0.3 * np.trace(g) / len(g) * np.eye(len(g)), moment)
     np.testing.assert_allclose(solution(solver, second, layer, moment), expected, atol=1e-10)
@@ -224,7 +233,7 @@ def test_warm_start_and_preconditioner_save_iterations(lambda_h, moving):
         )
         counts, found = [], []
         for inputs, layer, moment in drifting(12):
-            solver.observe(inputs, layer, 1.0)
+            show(solver, inputs, layer, 1.0)
             out = np.empty_like(moment)
             result = solver.solve(inputs, layer, moment, out)
             assert result.status == "converged"
@@ -240,14 +249,14 @@ def test_warm_start_and_preconditioner_save_iterations(lambda_h, moving):
 def test_preconditioner_of_the_same_gram_needs_one_iteration():
     inputs, layer, _, moment = data()
     solver = CGSolver(Penalties(0.01), rtol=1e-10, precondition=True)
-    solver.observe(inputs, layer, 1.0)
+    show(solver, inputs, layer, 1.0)
     assert solver.solve(inputs, layer, moment, np.empty_like(moment)).iterations == 1
 
 
 def test_warm_start_at_the_solution_needs_no_iteration():
     inputs, layer, _, moment = data()
     solver = CGSolver(Penalties(0.1, 0.5), rtol=1e-10, warm_start=True)
-    solver.observe(inputs, layer, 1.0)
+    show(solver, inputs, layer, 1.0)
     first, second = (np.empty_like(moment) for _ in range(2))
     assert solver.solve(inputs, layer, moment, first).iterations > 0
     assert solver.solve(inputs, layer, moment, second).iterations == 0
@@ -257,7 +266,7 @@ def test_warm_start_at_the_solution_needs_no_iteration():
 def test_cap_ends_a_solve():
     inputs, layer, _, moment = data()
     solver = CGSolver(Penalties(1e-3), rtol=1e-12, max_iterations=2)
-    solver.observe(inputs, layer, 1.0)
+    show(solver, inputs, layer, 1.0)
     result = solver.solve(inputs, layer, moment, np.empty_like(moment))
     assert (result.iterations, result.status) == (2, "max_iterations")
 
@@ -283,7 +292,7 @@ def test_batch_that_is_not_finite_is_forgotten(decay, name, bad, lambda_h):
     for batch in (inputs, bad, inputs):
         try:
             with np.errstate(invalid="ignore"):
-                solver.observe(batch, layer, 1.0)
+                show(solver, batch, layer, 1.0)
                 found = solution(solver, batch, layer, moment)
         except (np.linalg.LinAlgError, ValueError):
             assert batch is bad

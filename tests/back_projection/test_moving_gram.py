@@ -18,6 +18,7 @@ from new_algorithm.back_projection.moving_gram import (
     intervals,
     ridge_inverse,
 )
+from new_algorithm.back_projection.observed_gram import BatchGram
 
 
 def batches(count: int, rows: int = 9, d: int = 5) -> list[NDArray]:
@@ -45,7 +46,7 @@ def as_matrix(inverse: Inverse, d: int) -> NDArray:
 def test_average_is_the_weighted_sum_over_the_weights(decay):
     average, seen = MovingGram(decay), batches(6)
     for count, batch in enumerate(seen, start=1):
-        average.update(batch)
+        average.update(BatchGram(batch))
         weights = decay ** np.arange(count)[::-1]
         grams = [h.T @ h / len(h) for h in seen[:count]]
         expected = np.tensordot(weights / weights.sum(), grams, axes=1)
@@ -54,8 +55,8 @@ def test_average_is_the_weighted_sum_over_the_weights(decay):
 
 def test_no_memory_is_the_last_batch_bit_for_bit():
     average, (first, last) = MovingGram(0.0), batches(2)
-    average.update(first)
-    average.update(last)
+    average.update(BatchGram(first))
+    average.update(BatchGram(last))
     np.testing.assert_array_equal(average.value, last.T @ last / len(last))
 
 
@@ -63,7 +64,7 @@ def test_value_is_a_copy_and_needs_a_batch():
     average = MovingGram(0.5)
     with pytest.raises(ValueError, match="no batch"):
         _ = average.value
-    average.update(batches(1)[0])
+    average.update(BatchGram(batches(1)[0]))
     before = average.value
     average.value[:] = np.nan
     np.testing.assert_array_equal(average.value, before)
