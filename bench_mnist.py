@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from datasets import Dataset, load_from_flags
+from new_algorithm.back_projection.evaluation import scores_of
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
 from new_algorithm.back_projection.network import initial_weights, weight_norms
 from new_algorithm.lab.clock import TrainingClock
@@ -94,16 +95,16 @@ def train(
                 schedule.step()
 
         with torch.no_grad():
-            train_metrics = loss.evaluate(model(x).numpy(), data.y_train)
-            held_out_metrics = loss.evaluate(model(x_held_out).numpy(), data.y_test)
-        if not math.isfinite(train_metrics[0]):
-            raise diverged(epoch, steps, train_metrics[0])
+            train_scores = scores_of(loss, model(x).numpy(), data.y_train)
+            held_out_scores = scores_of(loss, model(x_held_out).numpy(), data.y_test)
+        if not math.isfinite(train_scores.loss):
+            raise diverged(epoch, steps, train_scores.loss)
         weights = folded_weights(model)
         run.save_weights(weights)
         run.record_epoch(
             epoch,
-            train=train_metrics,
-            held_out=held_out_metrics,
+            train=train_scores,
+            held_out=held_out_scores,
             layer_norms=weight_norms(weights),
             clock=clock,
         )

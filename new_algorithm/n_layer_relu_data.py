@@ -23,20 +23,28 @@ Notes for those who change it next are at the end of the file.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from datasets import Dataset, find_higgs, load_from_flags
+from datasets.batches import RowsInMemory, StreamedRows, rows_in_pieces
 from new_algorithm.back_projection.diagnostics import diagnose
-from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
+from new_algorithm.back_projection.eigenbasis import (
+    Eigenbasis,
+    leading_eigenbasis,
+    streamed_eigenbasis,
+)
+from new_algorithm.back_projection.evaluation import Chunk, evaluate
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -45,15 +53,16 @@ from new_algorithm.back_projection.layer_solvers import (
     LayerSolver,
     Penalties,
 )
-from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.losses import Loss, loss_for
+from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.moving_gram import MovingGram, intervals
-from new_algorithm.back_projection.network import initial_weights, predict, weight_norms
+from new_algorithm.back_projection.network import initial_weights, weight_norms
+from new_algorithm.back_projection.passes import StreamedPass, WholePass
 from new_algorithm.back_projection.relu_targets import RELU_TARGETS
-from new_algorithm.back_projection.schedule import SCHEDULES, minibatches
+from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
-from new_algorithm.back_projection.workspace import Workspace, take_rows
+from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
@@ -70,13 +79,17 @@ from new_algorithm.lab.flags import (
     per_layer,
 )
 from new_algorithm.lab.progress import progress
+from new_algorithm.lab.ranks import Alone, Ranks, join_ranks, shard
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.lab.tables import format_table
 
 JUDGED_EVERY = 20  # iterations; a judgement costs one more forward pass
 INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
 DIAGNOSED_ROWS = 512  # the first of the training set
+CHUNK_ROWS = 4_096  # in memory at a time where rows are streamed
+STREAMED_FROM_BYTES = 1 << 26  # of a mapped file; a smaller one is read into memory
 MOST_RETREATS = 30  # in a row; then the run ends with its best weights
 
 
@@ -135,6 +148,16 @@ class Config(PenaltyFlags, CommonFlags):
     verbose: bool = False
     """Print the diagnostics of every layer after each epoch."""
 
+    chunk_rows: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
+    ] = None
+    """Rows in memory at a time. By default 4096 where the data come from a large mapped file or
+    over several ranks; otherwise all data are read into memory and each batch is one chunk."""
+    rank_timeout: PositiveFloat = 300.0
+    """Under torchrun: seconds to wait for another rank before the run ends."""
+    resume: bool = False
+    """Go on with the run that --tag names, from its last whole epoch."""
+
     @property
     def hidden_widths(self) -> tuple[int, ...]:
         return self.widths or (self.hidden_dim,) * (self.num_layers - 1)
@@ -172,128 +195,135 @@ def main() -> None:
     config = parse(Config, __doc__, presets=PRESETS)
     lambda_w, lambda_h = penalties_of_layers(config)
     check_step_bounds(config)
-    check_tag(config.tag, config.overwrite)
+    check_tag(config.tag, config.overwrite, resume=config.resume)
     fix_threads(config.threads)
     config = with_depth(with_data_set(config))
     config = replace(config, lambda_w_layers=lambda_w, lambda_h_layers=lambda_h)  # as in force
-    data = load_from_flags(config)
-    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
-        train(config, data, run)
+    with join_ranks(config.rank_timeout) as ranks:
+        data = load_from_flags(config)
+        check_streamed(config, data, ranks)
+        record = partial(Run, script=Path(__file__), config=config, data=data.provenance())
+        with record(resume=config.resume) if ranks.rank == 0 else SilentRun() as run:
+            train(config, data, run, ranks)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
-def train(config: Config, data: Dataset, run: Run) -> None:
+def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | None = None) -> None:
     """Train and record; weights.npz holds those of the epoch with the lowest train loss."""
+    ranks = ranks or Alone()
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
-    x_train, x_held_out = (x.astype(config.dtype, copy=False) for x in (data.x_train, data.x_test))
-    y_train = data.y_train if data.num_classes else data.y_train.astype(config.dtype, copy=False)
-    loss, outputs = loss_for(data.num_classes, y_train)
-    rows, features = x_train.shape
-    batch_size = rows if config.batch_size == "full" else config.batch_size
-    iterations_an_epoch = rows // batch_size
+    loss, outputs = loss_for(data.num_classes, data.y_train)
+    samples, features = data.x_train.shape
+    batch_size = samples if config.batch_size == "full" else config.batch_size
+    iterations_an_epoch = samples // batch_size
     iterations = config.epochs * iterations_an_epoch
     judged_every = JUDGED_EVERY if iterations_an_epoch >= JUDGED_EVERY else 1
-    schedule, momentum = SCHEDULES[config.schedule], config.momentum
+    schedule = SCHEDULES[config.schedule]
 
     clock = TrainingClock()
     with clock:  # finding the eigenvectors and projecting the data are part of the cost
-        basis, inputs = leading_eigenbasis(x_train, config.input_rank)  # X̃ Q (rows, rank)
+        basis, rows = training_rows(config, data, ranks)
         layers = initial_weights(rng, (features, *config.hidden_widths, outputs), config.dtype)
         layers[0] = basis.vectors.T @ layers[0]  # A of W̃_1 = Q A
-        weights = LayerStack.of(layers)
-        velocity, last_good = weights.zeros_like(), LayerStack.of(layers)
-        workspace = Workspace(batch_size, weights.layers)
-        solvers = build_solvers(config, basis, weights, batch_size)
+        weights = MovingWeights(layers, config.momentum)
+        batch_rows = batch_size * len(rows) // samples  # of this rank
+        solvers = build_solvers(config, basis, layers, batch_size, rows)
         passes_left = config.pass_down == "left"
-        sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
-        sample = Workspace(min(rows, DIAGNOSED_ROWS), weights.layers)
-        sample.inputs = inputs[: len(sample.inputs)]
-        y_sample = y_train[: len(sample.inputs)]
-        control = build_control(config, loss.value(sample.forward(weights.layers), y_sample))
-    held_out_inputs = basis.project(x_held_out)
+        sweep = Sweep(weights.stack, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
+        passes = build_passes(sweep, rows, batch_rows, layers, loss, ranks)
+        sample = rows.first(DIAGNOSED_ROWS)
+        start = evaluate(loss, layers, [sample], ranks.all_sum).loss
+        control = build_control(config, start)
+    held_out = held_out_rows(config, data, basis, ranks)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
     run.save_weights(basis.on_features(weights.layers))
 
-    iteration, lowest_loss, length = 0, np.inf, control.length(np.inf)
-    retreats_in_a_row, sequential = 0, config.order == "sequential"
-    for epoch in range(1, config.epochs + 1):
-        tally = EpochTally()
+    epochs_done, lowest_loss, length, retreats_in_a_row = 0, np.inf, control.length(np.inf), 0
+    if checkpoint := ranks.from_first(run.checkpoint):
+        arrays, facts = checkpoint
+        weights.restore(arrays)
+        if not np.array_equal(arrays["basis"], basis.vectors):  # found anew with another rounding
+            weights.turn_first_layer(basis.vectors.T @ arrays["basis"])
+        control = restored(control, facts["control"])
+        rng.bit_generator.state, clock = facts["rng"], TrainingClock(*facts["clock"])
+        epochs_done, lowest_loss, length, retreats_in_a_row = facts["loop"]
+    if ranks.rank > 0:
+        rng = np.random.default_rng([config.seed, ranks.rank, epochs_done])  # of its own shard
+    iteration, sequential = epochs_done * iterations_an_epoch, config.order == "sequential"
+    for epoch in range(epochs_done + 1, config.epochs + 1):
+        tally, sent_before = EpochTally(), ranks.sent_bytes
         with clock:
-            batches = minibatches(rng, rows, batch_size)
+            batches = islice(rows.batches(rng, batch_rows), iterations_an_epoch)
             for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
                 share = schedule(iteration, iterations)
                 judged = iteration % judged_every == 0
-                targets = y_train[batch]
-                take_rows(inputs, batch, workspace)
                 try:
-                    output = workspace.forward(weights.layers)
-                    if judged:
-                        before = loss.value(output, targets)
-
                     change = None
                     if sequential:  # with the length that the sweep before would have had
-                        change = partial(
-                            change_layer, weights, velocity, sweep, length, momentum, share
-                        )
-                    sweep.observe(weights.layers, workspace, control.damping)
-                    sweep(weights.layers, workspace, loss.residual(output, targets), change)
+                        change = partial(weights.step_layer, sweep.changes, length, share)
+                    before = passes.sweep(weights.layers, batch, control.damping, change, judged)
                     length = control.length(sweep.slope)
                     if not sequential:
-                        momentum_step(weights, velocity, sweep.changes, length, momentum, share)
+                        weights.step(sweep.changes, length, share)
 
                     if judged:
-                        predicted = share * velocity.inner(sweep.moments)
-                        after = loss.value(workspace.forward(weights.layers), targets)
+                        predicted = share * weights.velocity.inner(sweep.moments)
+                        after = passes.loss(weights.layers, batch)
                         tally.decrease(predicted, before - after)
                         if not control.judge(predicted, before, after, share):
                             raise NumericalError(
-                                layer_that_moved_furthest(weights, velocity),
+                                weights.moved_furthest(),
                                 "moved furthest where the loss of the batch went from "
                                 f"{before:.4g} to {after:.4g}",
                             )
-                        last_good.flat[:] = weights.flat
+                        weights.keep()
                         retreats_in_a_row = 0
                 except NumericalError as error:
                     tally.trouble(iteration, error)
                     retreats_in_a_row += 1
-                    go_back(weights, velocity, last_good, sweep, control)
+                    go_back(weights, sweep, control)
                 tally.solves(iteration, sweep.iterations(), sweep.stalled())
                 iteration += 1
 
-        train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
-        if not np.isfinite(train_metrics[0]):
-            tally.trouble(
-                iteration, NumericalError(len(solvers), f"the loss is {train_metrics[0]}")
-            )
-            go_back(weights, velocity, last_good, sweep, control)
-            train_metrics = loss.evaluate(predict(weights.layers, inputs), y_train)
-        if train_metrics[0] < lowest_loss:
-            lowest_loss = train_metrics[0]
+        sent = {"sent_bytes": ranks.sent_bytes - sent_before} if ranks.size > 1 else {}
+        scores = evaluate(loss, weights.layers, rows.chunks(), ranks.all_sum)
+        if not np.isfinite(scores.loss):
+            tally.trouble(iteration, NumericalError(len(solvers), f"the loss is {scores.loss}"))
+            go_back(weights, sweep, control)
+            scores = evaluate(loss, weights.layers, rows.chunks(), ranks.all_sum)
+        if scores.loss < lowest_loss:
+            lowest_loss = scores.loss
             run.save_weights(basis.on_features(weights.layers))
             run.result(saved_epoch=epoch, saved_train_loss=lowest_loss)
-        layer_diagnostics = diagnose(
-            weights.layers,
-            sample,
-            sweep.detached(),
-            residual=lambda output: loss.residual(output, y_sample),
-            loss=lambda output: loss.value(output, y_sample),
-            length=control.length,
-        )
+        diagnostics = diagnosed(weights.layers, sample, sweep, loss, control)
         norms, tallied = weight_norms(weights.layers), tally.numbers()
         for text in tally.anomalies(epoch):
             run.anomaly(text)
         run.record_epoch(
             epoch,
-            train=train_metrics,
-            held_out=loss.evaluate(predict(weights.layers, held_out_inputs), data.y_test),
+            train=scores,
+            held_out=evaluate(loss, weights.layers, held_out.chunks(), ranks.all_sum),
             layer_norms=norms,
             clock=clock,
             **tallied,
             **control.numbers(),
-            **layer_diagnostics,
+            **diagnostics,
+            **sent,
+        )
+        if not ranks.same_everywhere(weights.stack.flat):  # machines of different kinds
+            run.anomaly(f"epoch {epoch}: the ranks' weights differ; all take those of rank 0")
+            weights.restore(ranks.from_first(weights.arrays()))
+        run.save_checkpoint(
+            {**weights.arrays(), "basis": basis.vectors},
+            {
+                "loop": (epoch, lowest_loss, length, retreats_in_a_row),
+                "control": asdict(control),
+                "rng": rng.bit_generator.state,
+                "clock": (clock.cpu_seconds, clock.wall_seconds),
+            },
         )
         if config.verbose:
-            columns = {"weight_norms": norms, **layer_diagnostics}
+            columns = {"weight_norms": norms, **diagnostics}
             columns |= {"cg_iterations": tallied["cg_iterations"]}
             in_force = ", ".join(f"{name} {value:.3g}" for name, value in control.numbers().items())
             print(f"In force: {in_force}\n{format_table(by_layer(columns))}", flush=True)
@@ -306,65 +336,113 @@ def train(config: Config, data: Dataset, run: Run) -> None:
             )
 
 
-def momentum_step(
-    weights: LayerStack,
-    velocity: LayerStack,
-    changes: LayerStack,
-    length: float,
-    momentum: float,
-    share: float,
-) -> None:
-    """V ← μ V + η δW̃,   W̃ ← W̃ + share · V, in place.
-
-    η, which depends on the batch, is within the velocity, so that a batch with a large δW̃ weighs
-    no more in it than others.
-    """
-    velocity.scale(momentum)
-    velocity.add(length, changes)
-    weights.add(share, velocity)
-
-
-def change_layer(
-    weights: LayerStack,
-    velocity: LayerStack,
-    sweep: Sweep,
-    length: float,
-    momentum: float,
-    share: float,
-    index: int,
-) -> None:
-    """Take the momentum step of one layer alone."""
-    stacks = (stack.part(index) for stack in (weights, velocity, sweep.changes))
-    momentum_step(*stacks, length, momentum, share)
-
-
-def go_back(
-    weights: LayerStack,
-    velocity: LayerStack,
-    last_good: LayerStack,
-    sweep: Sweep,
-    control: TrustRegion | FixedStep,
-) -> None:
+def go_back(weights: MovingWeights, sweep: Sweep, control: TrustRegion | FixedStep) -> None:
     """Return to the last good weights, at rest, and trust the steps less from now on."""
-    weights.flat[:] = last_good.flat
-    velocity.flat[:] = 0
+    weights.go_back()
     sweep.forget()
     control.retreat()
+
+
+def diagnosed(
+    layers: list[NDArray], sample: Chunk, sweep: Sweep, loss: Loss, control: TrustRegion | FixedStep
+) -> dict[str, list[float]]:
+    """Return the diagnostics of every layer on a few rows; none of a rank that has no rows."""
+    inputs, targets = sample
+    if not len(inputs):
+        return {}
+    workspace = Workspace(len(inputs), layers)
+    workspace.inputs = inputs
+    return diagnose(
+        layers,
+        workspace,
+        sweep.detached(),
+        residual=lambda output: loss.residual(output, targets),
+        loss=lambda output: loss.value(output, targets),
+        length=control.length,
+    )
+
+
+def is_streamed(config: Config, data: Dataset, ranks: Ranks) -> bool:
+    """Return whether the rows pass through memory in chunks, rather than lie there as a whole."""
+    mapped = isinstance(data.x_train, np.memmap) and data.x_train.nbytes > STREAMED_FROM_BYTES
+    return mapped or ranks.size > 1 or config.chunk_rows is not None
+
+
+def check_streamed(config: Config, data: Dataset, ranks: Ranks) -> None:
+    """UserError where the rows come in chunks, or over several ranks, and the flags forbid it."""
+    whole = config.order == "sequential" or config.pass_down == "left"
+    if whole and is_streamed(config, data, ranks):
+        raise UserError(
+            "--order sequential and --pass-down left need a whole batch in memory, and here the "
+            "rows come in chunks: give --order simultaneous --pass-down whole, or one process, a "
+            "--train-limit and no --chunk-rows"
+        )
+    if config.batch_size != "full" and config.batch_size < ranks.size:
+        raise UserError(
+            f"--batch-size {config.batch_size} is less than one row for each of {ranks.size} "
+            f"ranks: give at least {ranks.size}"
+        )
+
+
+def training_rows(
+    config: Config, data: Dataset, ranks: Ranks
+) -> tuple[Eigenbasis, RowsInMemory | StreamedRows]:
+    """Return the eigenbasis of all training rows, and this rank's rows in it."""
+    if not is_streamed(config, data, ranks):
+        x = data.x_train.astype(config.dtype, copy=False)
+        y = data.y_train if data.num_classes else data.y_train.astype(config.dtype, copy=False)
+        basis, inputs = leading_eigenbasis(x, config.input_rank)  # X̃ Q (rows, rank)
+        return basis, RowsInMemory(inputs, y)
+    mine = shard(len(data.x_train), ranks.rank, ranks.size)
+    x, y = data.x_train[mine], data.y_train[mine]
+    chunk_rows = config.chunk_rows or CHUNK_ROWS
+    pieces = rows_in_pieces(x, chunk_rows)
+    basis = streamed_eigenbasis(pieces, x.shape[1], config.input_rank, config.dtype, ranks.all_sum)
+    return basis, StreamedRows(x, y, basis.project, len(basis.values), chunk_rows, config.dtype)
+
+
+def held_out_rows(
+    config: Config, data: Dataset, basis: Eigenbasis, ranks: Ranks
+) -> RowsInMemory | StreamedRows:
+    """Return this rank's held-out rows in the eigenbasis."""
+    if not is_streamed(config, data, ranks):
+        return RowsInMemory(basis.project(data.x_test.astype(config.dtype)), data.y_test)
+    mine = shard(len(data.x_test), ranks.rank, ranks.size)
+    chunk_rows = config.chunk_rows or CHUNK_ROWS
+    x, y = data.x_test[mine], data.y_test[mine]
+    return StreamedRows(x, y, basis.project, len(basis.values), chunk_rows, config.dtype)
+
+
+def build_passes(
+    sweep: Sweep,
+    rows: RowsInMemory | StreamedRows,
+    batch_rows: int,
+    layers: list[NDArray],
+    loss: Loss,
+    ranks: Ranks,
+) -> WholePass | StreamedPass:
+    """Return what goes over the batches, whole or in chunks."""
+    if isinstance(rows, RowsInMemory):
+        return WholePass(sweep, Workspace(batch_rows, layers), loss)
+    chunk = Workspace(min(rows.chunk_rows, batch_rows), layers)
+    return StreamedPass(sweep, chunk, loss, ranks.all_sum)
 
 
 def build_solvers(
     config: Config,
     basis: Eigenbasis,
-    weights: LayerStack,
+    layers: list[NDArray],
     batch_size: int,
+    rows: RowsInMemory | StreamedRows,
 ) -> list[LayerSolver]:
     """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
     lambda_w, lambda_h = penalties_of_layers(config)
     relative = not config.absolute_penalties
-    shapes = [layer.shape for layer in weights.layers]
+    shapes = [layer.shape for layer in layers]
     gram_every, factor_every = intervals(batch_size, shapes)
     if config.gram_average == 0:
         gram_every = factor_every = 1
+    streamed = isinstance(rows, StreamedRows)  # then a batch's inputs are not there for CG
     solvers: list[LayerSolver] = [
         EigenbasisSolver(basis, Penalties(lambda_w[0], relative=relative))
     ]
@@ -379,7 +457,7 @@ def build_solvers(
             solvers.append(
                 CGSolver(
                     penalties,
-                    average if config.gram_average else None,
+                    average if config.gram_average or streamed else None,
                     rtol=config.cg_tolerance,
                     max_iterations=config.cg_iterations,
                     warm_start=config.warm_start,
@@ -390,13 +468,6 @@ def build_solvers(
     return solvers
 
 
-def layer_that_moved_furthest(weights: LayerStack, velocity: LayerStack) -> int:
-    """Return the layer, from 1, whose step is the largest beside its weights."""
-    pairs = zip(velocity.layers, weights.layers, strict=True)
-    ratios = [np.linalg.norm(v) / max(np.linalg.norm(w), 1e-30) for v, w in pairs]
-    return int(np.argmax(ratios)) + 1
-
-
 def build_control(config: Config, start: float) -> TrustRegion | FixedStep:
     """Return what decides on the length of steps, for a training that starts with the loss."""
     watch = LossWatch(start if np.isfinite(start) else None)
@@ -404,6 +475,11 @@ def build_control(config: Config, start: float) -> TrustRegion | FixedStep:
         return FixedStep(config.step_size, watch=watch)
     least, most = config.step_bounds
     return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)
+
+
+def restored(control: TrustRegion | FixedStep, facts: dict[str, Any]) -> TrustRegion | FixedStep:
+    """Return a control of the same kind as it was at a checkpoint."""
+    return type(control)(**{**facts, "watch": LossWatch(**facts["watch"])})
 
 
 def check_step_bounds(config: Config) -> None:

@@ -29,14 +29,15 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from datasets.batches import in_chunks
 from datasets.synthetic import teacher_network
+from new_algorithm.back_projection.evaluation import evaluate
 from new_algorithm.back_projection.layer_solvers import CGSolver, Penalties
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import SQUARED
 from new_algorithm.back_projection.network import (
     append_ones,
     initial_weights,
-    predict,
     weight_norms,
 )
 from new_algorithm.back_projection.observed_solve import ObservedSolve, observe
@@ -164,9 +165,9 @@ def train(
                 velocity.scale(config.momentum)
                 velocity.add(1.0, sweep.changes)
                 weights.add(config.step_size, velocity)
-            train_metrics = SQUARED.evaluate(predict(weights.layers, x_train), y_train)
-            if not np.isfinite(train_metrics[0]):
-                raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
+            train_scores = evaluate(SQUARED, weights.layers, in_chunks(x_train, y_train))
+            if not np.isfinite(train_scores.loss):
+                raise NumericalError(config.num_layers, f"the loss is {train_scores.loss}")
         except NumericalError as error:
             raise DivergedError(
                 f"sweep {epoch}, {error}; weights.npz holds those before this sweep: "
@@ -178,8 +179,8 @@ def train(
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {solve.status}")
         run.record_epoch(
             epoch,
-            train=train_metrics,
-            held_out=SQUARED.evaluate(predict(weights.layers, x_test), y_test),
+            train=train_scores,
+            held_out=evaluate(SQUARED, weights.layers, in_chunks(x_test, y_test)),
             layer_norms=weight_norms(weights.layers),
             cg_iterations=sweep.iterations(),
             clock=clock,

@@ -23,7 +23,9 @@ if __name__ == "__main__":  # search the repository root, not this folder
 import numpy as np
 
 from datasets import Dataset, load_from_flags
+from datasets.batches import RowsInMemory, in_chunks
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.evaluation import evaluate
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -33,11 +35,12 @@ from new_algorithm.back_projection.layer_solvers import (
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import loss_for
 from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.network import initial_weights, predict, weight_norms
+from new_algorithm.back_projection.network import initial_weights, weight_norms
+from new_algorithm.back_projection.passes import WholePass
 from new_algorithm.back_projection.relu_targets import RELU_TARGETS
-from new_algorithm.back_projection.schedule import minibatches, warm_up_and_decay
+from new_algorithm.back_projection.schedule import warm_up_and_decay
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
-from new_algorithm.back_projection.workspace import Workspace, take_rows
+from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
@@ -103,9 +106,9 @@ def train(
 ) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
-    rows, features = data.x_train.shape
+    features = data.x_train.shape[1]
     loss, outputs = loss_for(data.num_classes, data.y_train)
-    iterations_an_epoch = rows // config.batch_size
+    iterations_an_epoch = len(data.x_train) // config.batch_size
     iterations = config.epochs * iterations_an_epoch
 
     clock = TrainingClock()
@@ -115,7 +118,7 @@ def train(
         layers[0] = basis.vectors.T @ layers[0]  # A of W̃_1 = Q A
         weights = LayerStack.of(layers)
         velocity = weights.zeros_like()
-        workspace = Workspace(config.batch_size, weights.layers)
+        rows = RowsInMemory(inputs, data.y_train)
     penalties = [Penalties(w, h) for w, h in zip(lambda_w, lambda_h, strict=True)]
     solvers = [
         EigenbasisSolver(basis, penalties[0]),
@@ -124,6 +127,7 @@ def train(
         else FactoredSolver(penalties[1], MovingGram(decay=0.0), gram_every=1, factor_every=1),
     ]
     sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=True)
+    passes = WholePass(sweep, Workspace(config.batch_size, weights.layers), loss)
     held_out_inputs = basis.project(data.x_test)
     run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
     run.save_weights(basis.on_features(weights.layers))
@@ -133,13 +137,9 @@ def train(
         iterations_of_cg, stalls = [], []
         try:
             with clock:
-                batches = minibatches(rng, rows, config.batch_size)
+                batches = rows.batches(rng, config.batch_size)
                 for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
-                    take_rows(inputs, batch, workspace)
-                    output = workspace.forward(weights.layers)
-                    residual = loss.residual(output, data.y_train[batch])
-                    sweep.observe(weights.layers, workspace)
-                    sweep(weights.layers, workspace, residual)
+                    passes.sweep(weights.layers, batch, with_loss=False)
 
                     warm = warm_up_and_decay(iteration, iterations, config.warm_up)
                     velocity.scale(config.momentum)
@@ -149,10 +149,12 @@ def train(
                     iterations_of_cg.append(sweep.iterations())
                     stalls += [(layer, iteration) for layer in sweep.stalled()]
                     iteration += 1
-            train_metrics = loss.evaluate(predict(weights.layers, inputs), data.y_train)
-            held_out_metrics = loss.evaluate(predict(weights.layers, held_out_inputs), data.y_test)
-            if not np.isfinite(train_metrics[0]):
-                raise NumericalError(config.num_layers, f"the loss is {train_metrics[0]}")
+            train_scores = evaluate(loss, weights.layers, rows.chunks())
+            held_out_scores = evaluate(
+                loss, weights.layers, in_chunks(held_out_inputs, data.y_test)
+            )
+            if not np.isfinite(train_scores.loss):
+                raise NumericalError(config.num_layers, f"the loss is {train_scores.loss}")
         except NumericalError as error:
             raise DivergedError(
                 f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
@@ -167,8 +169,8 @@ def train(
             )
         run.record_epoch(
             epoch,
-            train=train_metrics,
-            held_out=held_out_metrics,
+            train=train_scores,
+            held_out=held_out_scores,
             layer_norms=weight_norms(weights.layers),
             cg_iterations=np.mean(iterations_of_cg, axis=0),
             clock=clock,

@@ -1,7 +1,9 @@
 """What the tests of training loops record with."""
 
+from new_algorithm.lab.silent_run import SilentRun
 
-class Recorder:
+
+class Recorder(SilentRun):
     """Stands for a Run and keeps what it is told."""
 
     def __init__(self):
@@ -21,4 +23,4 @@ class Recorder:
 
     @property
     def loss(self):
-        return self.epochs[-1]["train"][0]
+        return self.epochs[-1]["train"].loss

@@ -7,7 +7,7 @@ import torch
 import bench_mnist
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.network import append_ones, initial_weights, predict
+from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.lab.errors import DivergedError
 from tests.recorder import Recorder
 
@@ -24,7 +24,7 @@ def test_network_is_the_numpy_network_and_back():
     weights, x = weights_and_inputs()
     model = bench_mnist.relu_network(weights)
     output = model(torch.from_numpy(x)).detach().numpy()
-    np.testing.assert_allclose(output, predict(weights, append_ones(x)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output, forward(weights, append_ones(x))[1], rtol=1e-4, atol=1e-5)
     for layer, folded in zip(weights, bench_mnist.folded_weights(model), strict=True):
         np.testing.assert_array_equal(layer, folded)
 

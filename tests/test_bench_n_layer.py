@@ -7,7 +7,7 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm import bench_n_layer
-from new_algorithm.back_projection.network import append_ones, initial_weights, predict
+from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.bench_n_layer import (
     ABLATIONS,
     ABLATIONS_OF_DEPTH,
@@ -101,8 +101,8 @@ def test_data_in_the_eigenbasis_have_a_diagonal_gram_and_the_same_distances():
     widths = (data.x_train.shape[1], TWO_LAYERS["hidden_dim"], data.num_classes)
     ours = initial_weights(np.random.default_rng([3, 1]), widths)
     np.testing.assert_allclose(
-        predict(weights_of(3), append_ones(projected.x_test)),
-        predict(ours, append_ones(data.x_test)),
+        forward(weights_of(3), append_ones(projected.x_test))[1],
+        forward(ours, append_ones(data.x_test))[1],
         atol=1e-4,
     )
 

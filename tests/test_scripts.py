@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset
-from new_algorithm.back_projection.network import append_ones, predict
+from new_algorithm.back_projection.network import append_ones, forward
 
 BENCH = "bench_mnist.py"
 DATA = "new_algorithm/two_layer_relu_data.py"
@@ -85,7 +85,7 @@ def test_recorded_weights_give_the_recorded_accuracy(twice, work_tree):
     data = load_dataset("synthetic", seed=3)
     with np.load(work_tree / "ploting_data" / tag / "weights.npz") as archive:
         weights = [archive["layer_1"], archive["layer_2"]]
-    output = predict(weights, append_ones(data.x_test))
+    output = forward(weights, append_ones(data.x_test))[1]
     accuracy = (output.argmax(axis=1) == data.y_test).mean()
     recorded = record(work_tree, tag)["final_metrics"]["test_accuracy_fraction"]
     assert accuracy == pytest.approx(recorded, abs=1.5 / len(data.y_test))
@@ -131,7 +131,7 @@ def test_deep_network_leaves_the_numbers_of_every_layer(work_tree, run_script):
     with np.load(folder / "weights.npz") as archive:
         weights = [archive[f"layer_{layer}"] for layer in range(1, 6)]
     data = load_dataset("synthetic")
-    output = predict(weights, append_ones(data.x_test))
+    output = forward(weights, append_ones(data.x_test))[1]
     accuracy = (output.argmax(axis=1) == data.y_test).mean()
     recorded = run["final_metrics"]["test_accuracy_fraction"]
     assert accuracy == pytest.approx(recorded, abs=1.5 / len(data.y_test))

@@ -7,14 +7,15 @@ problem, which has no δH, is diagonal:
     δA = (Pᵀ Δ / n)_ij / (g_i + λ_w)                          the exact form (3) with λ_h = ∞
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import eigh
 
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.sweep_sums import AllSum
 
 KEPT_SHARE = 0.9  # of trace(G), where the rank is chosen here: 66 of 785 on MNIST
 NARROW = 128  # columns up to which all are kept: there a truncation saves nothing
@@ -33,9 +34,11 @@ class Eigenbasis:
     mean_eigenvalue: float
     explained: float
 
-    def project(self, x: NDArray) -> NDArray:
-        """Return P = [X, 1] Q_r: (n, d) → (n, r)."""
-        return x @ self.vectors[:-1] + self.vectors[-1]
+    def project(self, x: NDArray, out: NDArray | None = None) -> NDArray:
+        """Return P = [X, 1] Q_r: (n, d) → (n, r), in `out` if it is given."""
+        out = np.matmul(x, self.vectors[:-1], out=out)
+        out += self.vectors[-1]
+        return out
 
     def on_features(self, layers: Sequence[NDArray]) -> list[NDArray]:
         """Return W̃_1 = Q A and the other layers: the same network, on the data as they are."""
@@ -70,6 +73,37 @@ def leading_eigenbasis(
         explained=float(values.sum()) / total,
     )
     return basis, p @ rotation
+
+
+def streamed_eigenbasis(
+    chunks: Iterable[NDArray],
+    features: int,
+    rank: int | None = None,
+    dtype: DTypeLike = np.float32,
+    all_sum: AllSum | None = None,
+) -> Eigenbasis:
+    """Find the `rank` leading eigenvectors as above, from rows x (c, features) in chunks.
+
+    G is formed of all rows, which for many features costs more than a sample would. dtype: of the
+    vectors and values. all_sum: adds up over the processes that hold other rows.
+    """
+    total = np.zeros((features + 1, features + 1))
+    for x in chunks:
+        rows = append_ones(x.astype(np.float64))
+        total += rows.T @ rows
+    if all_sum is not None:
+        all_sum(total)
+    gram = total / total[-1, -1]  # the ones count the rows
+    values, vectors = eigh(gram)
+    rank = _sufficient_rank(values[::-1]) if rank is None else min(rank, features + 1)
+    values = np.maximum(values[::-1][:rank], 0)
+    trace = float(gram.trace())
+    return Eigenbasis(
+        vectors=np.ascontiguousarray(vectors[:, ::-1][:, :rank].astype(dtype)),
+        values=values.astype(dtype),
+        mean_eigenvalue=trace / (features + 1),
+        explained=float(values.sum()) / trace,
+    )
 
 
 def _sufficient_rank(values: NDArray) -> int:

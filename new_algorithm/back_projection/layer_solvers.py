@@ -91,9 +91,7 @@ class EigenbasisSolver:
     def observe(self, gram: ObservedGram) -> None:
         pass  # the basis has the Gram matrix of all rows
 
-    def solve(
-        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
-    ) -> None:
+    def solve(self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._inverse, out=out)
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
@@ -152,9 +150,7 @@ class FactoredSolver:
         else:
             self._of_g = spectrum(average)
 
-    def solve(
-        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
-    ) -> None:
+    def solve(self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray) -> None:
         if self._damping == 0:
             raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
         if self._inputs_fixed:
@@ -192,9 +188,7 @@ class GradientSolver:
         lambda_w = self._penalties.absolute_w(gram.mean_eigenvalue())
         self._factor = 1 / (self._damping * lambda_w)
 
-    def solve(
-        self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray
-    ) -> None:
+    def solve(self, inputs: NDArray | None, layer: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._factor, out=out)
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:

@@ -20,10 +20,6 @@ class Loss:
     residual: Callable[[NDArray, NDArray], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
 
-    def evaluate(self, output: NDArray, targets: NDArray) -> tuple[float, float | None]:
-        """Return (value, accuracy), the accuracy None for regression."""
-        return self.value(output, targets), self.accuracy and self.accuracy(output, targets)
-
 
 def _squared_value(output: NDArray, targets: NDArray) -> float:
     # 1/(2n) ‖Y − F‖²

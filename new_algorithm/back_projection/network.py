@@ -48,12 +48,6 @@ def forward(weights: Sequence[NDArray], inputs: NDArray) -> tuple[list[NDArray],
     return activations, activations[-1] @ weights[-1]
 
 
-def predict(weights: Sequence[NDArray], inputs: NDArray, rows_at_once: int = 10_000) -> NDArray:
-    """Return F (n, d_L) alone, in blocks of rows so that memory stays bounded."""
-    blocks = range(0, len(inputs), rows_at_once)
-    return np.concatenate([forward(weights, inputs[i : i + rows_at_once])[1] for i in blocks])
-
-
 def relu_mask(hidden: NDArray) -> NDArray[np.bool_]:
     """Return where Z > 0, read off H̃ = [max(Z, 0), 1]: (n, d + 1) → (n, d)."""
     return hidden[:, :-1] > 0

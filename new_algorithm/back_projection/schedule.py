@@ -1,25 +1,4 @@
-"""Which rows and what step size belong to which iteration."""
-
-from collections.abc import Iterator
-
-import numpy as np
-from numpy.typing import NDArray
-
-
-def minibatches(
-    rng: np.random.Generator, rows: int, batch_size: int
-) -> Iterator[NDArray[np.intp] | slice]:
-    """Yield one epoch of row indices: shuffled batches of equal size, or all rows as they are.
-
-    The rows mod batch_size that are left over wait for another epoch's shuffle: a shorter batch
-    would give its rows more weight.
-    """
-    if batch_size == rows:
-        yield slice(None)
-        return
-    order = rng.permutation(rows)
-    for first in range(0, rows - batch_size + 1, batch_size):
-        yield order[first : first + batch_size]
+"""The factor on the step size in each iteration."""
 
 
 def warm_up_and_decay(iteration: int, iterations: int, warm_up: float) -> float:

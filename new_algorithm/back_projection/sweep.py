@@ -6,7 +6,8 @@ The arrays hold Δ/n, so that M = H̃ᵀΔ/n is one product.
 
 What is passed down is (1) of what the weights leave over. Solved to the end they leave
 Δ − H̃ δW̃; but where only a small step along δW̃ is made, nearly all of Δ remains, and the layers
-below are asked for it whole.
+below are asked for it whole. Then nothing but sums over rows is needed before the layers are
+solved, and a batch may come in chunks (`begin`, `add` each, `solve`) in place of at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.layer_solvers import LayerSolver
 from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.observed_gram import BatchGram
+from new_algorithm.back_projection.observed_gram import BatchGram, SummedGram
+from new_algorithm.back_projection.sweep_sums import SweepSums
 from new_algorithm.back_projection.workspace import Workspace
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -63,13 +65,13 @@ class Sweep:
         Raises NumericalError where a Gram matrix cannot be factored.
         """
         trios = zip(self._solvers, workspace.activations, layers, strict=True)
-        for number, (solver, inputs, layer) in enumerate(trios, start=1):
+        for index, (solver, inputs, layer) in enumerate(trios):
             try:
                 if solver.begin(layer, damping):
                     solver.observe(BatchGram(inputs))
             except np.linalg.LinAlgError as error:
                 self._blame_what_is_not_finite(workspace)
-                raise NumericalError(number, str(error)) from error
+                raise NumericalError(index + 1, str(error)) from error
 
     def __call__(
         self,
@@ -94,8 +96,56 @@ class Sweep:
         self.slope = self.changes.inner(self.moments)
         if not np.isfinite(self.slope):
             self._blame_what_is_not_finite(workspace)
-            for index in reversed(range(len(layers))):
-                _require_finite(self.changes.layers[index], index)
+            self._require_finite_changes()
+
+    def begin(self, layers: Sequence[NDArray], damping: float, sums: SweepSums) -> None:
+        """Clear the sums for a batch in chunks; damping ≥ 1 multiplies λ_w."""
+        pairs = zip(self._solvers, layers, strict=True)
+        sums.clear([solver.begin(layer, damping) for solver, layer in pairs])
+
+    def add(
+        self, layers: Sequence[NDArray], workspace: Workspace, residual: NDArray, sums: SweepSums
+    ) -> None:
+        """Add a chunk, which the workspace holds with its R (n, d_L), to the sums but the losses.
+
+        Δ is passed down whole and the weights stay as they are: nothing is solved on the way.
+        """
+        rows, wanted = len(residual), residual / len(residual)
+        sums.rows += rows
+        for index in reversed(range(len(layers))):
+            inputs = workspace.hidden[index - 1] if index else workspace.inputs
+            moment = self.moments.layers[index]
+            np.matmul(inputs.T, wanted, out=moment)
+            sums.moments.layers[index] += rows * moment
+            gram = sums.grams[index]
+            if gram is not None:
+                gram += inputs.T @ inputs
+            if index:
+                below = workspace.wanted[index - 1]
+                self._pass_down(index, wanted, layers[index], inputs, below)
+                wanted = below
+
+    def solve(self, layers: Sequence[NDArray], sums: SweepSums) -> None:
+        """Fill `moments`, `changes` and `solves` from the sums of a whole batch.
+
+        Raises NumericalError where a sum is not finite, a solve fails or a change is not finite.
+        """
+        dtype = self.moments.flat.dtype
+        np.divide(sums.moments.flat, sums.rows, out=self.moments.flat, casting="same_kind")
+        for index, moment in enumerate(self.moments.layers):
+            if not np.isfinite(moment).all():
+                raise NumericalError(index + 1, "its H̃ᵀΔ is not finite")
+        for index, layer in enumerate(layers):
+            try:
+                gram = sums.grams[index]
+                if gram is not None:
+                    self._solvers[index].observe(SummedGram(gram, sums.rows, dtype))
+                self._solve(index, None, layer)
+            except np.linalg.LinAlgError as error:
+                raise NumericalError(index + 1, str(error)) from error
+        self.slope = self.changes.inner(self.moments)
+        if not np.isfinite(self.slope):
+            self._require_finite_changes()
 
     def _project_back(
         self,
@@ -107,12 +157,9 @@ class Sweep:
     ) -> NDArray:
         """Solve one layer for Δ/n, and return the Δ/n of the layer below."""
         inputs = workspace.hidden[index - 1] if index else workspace.inputs
-        moment, change = self.moments.layers[index], self.changes.layers[index]
-        solver = self._solvers[index]
-        np.matmul(inputs.T, wanted, out=moment)
-        solve = self.solves[index] = solver.solve(inputs, layer, moment, change)
-        if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
-            raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
+        np.matmul(inputs.T, wanted, out=self.moments.layers[index])
+        self._solve(index, inputs, layer)
+        change = self.changes.layers[index]
         if after_layer is not None:
             _require_finite(change, index)
             after_layer(index)
@@ -120,9 +167,20 @@ class Sweep:
             return wanted
         left = wanted - inputs @ change / len(wanted) if self._pass_left else wanted
         below = workspace.wanted[index - 1]
-        solver.pass_down(left, layer, below)
-        self._relu_target(below, inputs)
+        self._pass_down(index, left, layer, inputs, below)
         return below
+
+    def _solve(self, index: int, inputs: NDArray | None, layer: NDArray) -> None:
+        moment, change = self.moments.layers[index], self.changes.layers[index]
+        solve = self.solves[index] = self._solvers[index].solve(inputs, layer, moment, change)
+        if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
+            raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
+
+    def _pass_down(
+        self, index: int, left: NDArray, layer: NDArray, inputs: NDArray, below: NDArray
+    ) -> None:
+        self._solvers[index].pass_down(left, layer, below)
+        self._relu_target(below, inputs)
 
     def forget(self) -> None:
         """Drop what the solvers remember of earlier batches."""
@@ -155,6 +213,10 @@ class Sweep:
         """Return each layer's condition number of G + λ_w I, NaN where it has none."""
         pairs = zip(self._solvers, workspace.activations, strict=True)
         return [_condition(solver, inputs) for solver, inputs in pairs]
+
+    def _require_finite_changes(self) -> None:
+        for index in reversed(range(len(self.changes.layers))):
+            _require_finite(self.changes.layers[index], index)
 
     def _blame_what_is_not_finite(self, workspace: Workspace) -> None:
         """Raise NumericalError for the first layer whose output is not finite, if there is one."""

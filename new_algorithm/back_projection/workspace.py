@@ -5,6 +5,7 @@ every batch of the same n rows.
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +40,13 @@ class Workspace:
             below = hidden
         return np.matmul(below, layers[-1], out=self.output)
 
-
-def take_rows(inputs: NDArray, batch: NDArray | slice, workspace: Workspace) -> None:
-    """Put the rows of a batch into the workspace; all of them stand there without a copy."""
-    if isinstance(batch, slice):
-        workspace.inputs = inputs[batch]
-    else:  # mode="clip" writes to `out` directly; the indices are in range
-        np.take(inputs, batch, axis=0, out=workspace.inputs, mode="clip")
+    def first(self, rows: int) -> "Workspace":
+        """Return a workspace of so many rows within this one, without a copy; itself if all."""
+        if rows == len(self.output):
+            return self
+        part = copy(self)
+        part.inputs, part.output = self.inputs[:rows], self.output[:rows]
+        part.hidden = [hidden[:rows] for hidden in self.hidden]
+        part.wanted = [wanted[:rows] for wanted in self.wanted]
+        part._before_relu = [z[:rows] for z in self._before_relu]
+        return part

@@ -10,23 +10,26 @@ import bench_mnist
 from datasets import Dataset
 from new_algorithm import n_layer_relu_data
 from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.silent_run import SilentRun
 
 Method = Callable[[Dataset, int], "Score"]  # (data, seed)
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a run ended. Accuracy is NaN for regression; cpu_seconds of training, all included."""
+    """How a run ended. Accuracy is NaN for regression, AUC unless there are two classes;
+    cpu_seconds of training, all included."""
 
     train_loss: float
     held_out_loss: float
     held_out_accuracy: float
     cpu_seconds: float
     finished: bool
+    held_out_auc: float = np.nan
 
 
 @dataclass
-class Measurement:
+class Measurement(SilentRun):
     """Stands for a Run of a script's `train` and keeps the last epoch in memory."""
 
     anomalies: list[str] = field(default_factory=list)
@@ -38,19 +41,19 @@ class Measurement:
     def anomaly(self, text: str) -> None:
         self.anomalies.append(text)
 
-    def result(self, **numbers: float) -> None:
-        pass
-
-    def save_weights(self, weights: list[np.ndarray]) -> None:
-        pass
-
     def score(self, finished: bool) -> Score:
         """Summarise; infinite losses where no epoch was finished."""
         if not self.last:
             return Score(np.inf, np.inf, 0.0, 0.0, finished)
-        (train_loss, _), (loss, accuracy) = self.last["train"], self.last["held_out"]
-        seconds = self.last["clock"].cpu_seconds
-        return Score(train_loss, loss, np.nan if accuracy is None else accuracy, seconds, finished)
+        train, held_out = self.last["train"], self.last["held_out"]
+        return Score(
+            train.loss,
+            held_out.loss,
+            np.nan if held_out.accuracy is None else held_out.accuracy,
+            self.last["clock"].cpu_seconds,
+            finished,
+            np.nan if held_out.auc is None else held_out.auc,
+        )
 
 
 def back_projection(**flags: Any) -> Method:

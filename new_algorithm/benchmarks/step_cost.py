@@ -13,10 +13,11 @@ from new_algorithm.back_projection.layer_solvers import (
     LayerSolver,
     Penalties,
 )
-from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import SOFTMAX
+from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.moving_gram import MovingGram, intervals
 from new_algorithm.back_projection.network import initial_weights
+from new_algorithm.back_projection.passes import WholePass
 from new_algorithm.back_projection.relu_targets import mask
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.back_projection.sweep import Sweep
@@ -24,27 +25,25 @@ from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.n_layer_relu_data import (
     HIDDEN_LAMBDA_W,
     JUDGED_EVERY,
-    momentum_step,
 )
 
 MOMENTUM = 0.9
 SHARE = 1e-6  # so small a step that the weights stay what they are
 
 
-def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, LayerStack]:
+def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, MovingWeights]:
     """Return inputs (rows, widths[0]), labels, and weights whose first layer has no bias row."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((rows, widths[0])).astype(np.float32)
     layers = initial_weights(rng, widths)
     layers[0] = layers[0][:-1]
-    return inputs, rng.integers(0, widths[-1], rows), LayerStack.of(layers)
+    return inputs, rng.integers(0, widths[-1], rows), MovingWeights(layers, MOMENTUM)
 
 
 def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
     """Return an iteration of n_layer_relu_data.py with its defaults, all judgements included."""
     inputs, labels, weights = random_batch(widths, rows)
-    velocity, last_good = weights.zeros_like(), weights.zeros_like()
-    workspace, control = Workspace(rows, weights.layers), TrustRegion()
+    control, batch = TrustRegion(), [(np.empty_like(inputs), labels)]
     gram_every, factor_every = intervals(rows, [layer.shape for layer in weights.layers])
     rank = widths[0]  # eigenvalues of one, undamped: what counts is the cost, not the result
     basis = Eigenbasis(np.eye(rank, dtype=np.float32), np.ones(rank, np.float32), 1.0, 1.0)
@@ -53,25 +52,20 @@ def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]
         FactoredSolver(Penalties(HIDDEN_LAMBDA_W), MovingGram(0.9), gram_every, factor_every)
         for _ in weights.layers[1:]
     ]
-    sweep = Sweep(weights, solvers, mask, pass_left=False)
+    sweep = Sweep(weights.stack, solvers, mask, pass_left=False)
+    passes = WholePass(sweep, Workspace(rows, weights.layers), SOFTMAX)
     iteration = 0
 
     def step() -> None:
         nonlocal iteration
-        np.copyto(workspace.inputs, inputs)
-        output = workspace.forward(weights.layers)
+        np.copyto(batch[0][0], inputs)
         judged = iteration % JUDGED_EVERY == 0
+        before = passes.sweep(weights.layers, batch, control.damping, with_loss=judged)
+        weights.step(sweep.changes, control.length(sweep.slope), SHARE)
         if judged:
-            before = SOFTMAX.value(output, labels)
-            last_good.flat[:] = weights.flat
-        sweep.observe(weights.layers, workspace, control.damping)
-        sweep(weights.layers, workspace, SOFTMAX.residual(output, labels))
-        length = control.length(sweep.slope)
-        momentum_step(weights, velocity, sweep.changes, length, MOMENTUM, SHARE)
-        if judged:
-            predicted = SHARE * velocity.inner(sweep.moments)
-            after = SOFTMAX.value(workspace.forward(weights.layers), labels)
-            control.judge(predicted, before, after, SHARE)
+            predicted = SHARE * weights.velocity.inner(sweep.moments)
+            control.judge(predicted, before, passes.loss(weights.layers, batch), SHARE)
+            weights.keep()
         iteration += 1
 
     return step
@@ -80,7 +74,7 @@ def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]
 def gradient_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
     """Return an iteration of SGD with momentum on the same shapes, in place, the same arrays."""
     inputs, labels, weights = random_batch(widths, rows)
-    velocity, gradient = weights.zeros_like(), weights.zeros_like()
+    gradient = weights.stack.zeros_like()
     workspace = Workspace(rows, weights.layers)
 
     def step() -> None:
@@ -96,7 +90,7 @@ def gradient_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
                 np.matmul(delta, weights.layers[index][:-1].T, out=below)
                 np.multiply(below, activations[index][:, :-1] > 0, out=below)
                 delta = below
-        momentum_step(weights, velocity, gradient, 1.0, MOMENTUM, SHARE)
+        weights.step(gradient, 1.0, SHARE)
 
     return step
 

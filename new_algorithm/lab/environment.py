@@ -16,7 +16,7 @@ PACKAGES = (
     "torchvision",
     "tyro",
     "tqdm",
-    "pooch",
+    "requests",
     "threadpoolctl",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -47,6 +47,14 @@ class History:
         if len(self.rows) >= 1.1 * self._rows_in_arrays:
             self._save_arrays(durable=False)
 
+    def restore(self, rows: list[dict[str, Number | list[Number]]]) -> None:
+        """Take over the rows of a run that goes on, and write them."""
+        self.rows = [
+            {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+            for row in rows
+        ]
+        self.save()
+
     def save(self) -> None:
         """Write every file anew, each atomically and safe from a power cut."""
         if not self.rows:

@@ -11,3 +11,9 @@ Item = TypeVar("Item")
 def progress(items: Iterable[Item], name: str, total: int) -> Iterable[Item]:
     """Yield `items`, showing how many of `total` are done; the bar goes when they are."""
     return tqdm(items, name, total, leave=False, disable=None)
+
+
+def byte_progress(name: str, total: int | None, done: int = 0) -> tqdm:
+    """A bar of bytes for `with`, updated by hand; `total` is None where nobody knows it."""
+    bar = {"unit": "B", "unit_scale": True, "leave": False, "disable": None}
+    return tqdm(desc=name, total=total, initial=done, **bar)

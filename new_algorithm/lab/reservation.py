@@ -14,27 +14,42 @@ from new_algorithm.lab.tags import dated_tags, validate_tag
 LOCK_NAME = ".lock"  # stays in the folder: removing it would let two processes hold two files
 
 
-def check_tag(tag: str | None, overwrite: bool, root: Path = REPOSITORY) -> None:
-    """UserError if `tag` is unsafe, taken without `overwrite`, or in use by a living process."""
+def check_tag(
+    tag: str | None, overwrite: bool, root: Path = REPOSITORY, resume: bool = False
+) -> None:
+    """UserError if `tag` is unsafe, taken without `overwrite`, or in use by a living process.
+
+    With `resume` the tag must be taken.
+    """
+    if resume and (tag is None or overwrite):
+        raise UserError("--resume goes on with the run that --tag names, and without --overwrite")
     if tag is None:
         return
     validate_tag(tag)
     layout = Layout(root)
     if is_held(layout.record(tag)):
         raise _in_use(tag)
-    if not overwrite:
+    if resume and not _is_filled(layout.record(tag)):
+        raise UserError(f"--resume: there is no run {tag}; leave --resume out to begin it")
+    if not overwrite and not resume:
         _check_free(tag, layout)
 
 
 @contextmanager
 def reserve(
-    tag: str | None, script_stem: str, overwrite: bool, layout: Layout, now: datetime
+    tag: str | None,
+    script_stem: str,
+    overwrite: bool,
+    layout: Layout,
+    now: datetime,
+    resume: bool = False,
 ) -> Iterator[str]:
     """Hold an empty record folder for `tag`, or for a new dated tag if None; yield the tag.
 
-    UserError if the tag is unsafe, taken or in use; OSError if the folder cannot be made.
+    With `resume` the folder of an earlier run is held, as it is. UserError if the tag is unsafe,
+    taken or in use; OSError if the folder cannot be made.
     """
-    check_tag(tag, overwrite, layout.root)
+    check_tag(tag, overwrite, layout.root, resume)
     layout.records.mkdir(parents=True, exist_ok=True)
     if tag is None:
         tag = next(t for t in dated_tags(script_stem, now) if _create(layout.record(t)))
@@ -45,10 +60,11 @@ def reserve(
             stack.enter_context(hold_lock(folder / LOCK_NAME))
         except BlockingIOError:
             raise _in_use(tag) from None
-        if not overwrite:
+        if not overwrite and not resume:
             _check_free(tag, layout)  # again: a process that held the lock may have filled it
-        _clear(folder)
-        _clear(layout.figures(tag))
+        if not resume:
+            _clear(folder)
+            _clear(layout.figures(tag))
         yield tag
 
 

@@ -5,12 +5,19 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from new_algorithm.lab.anomalies import find_anomalies
 from new_algorithm.lab.atomic_files import save_npz
+from new_algorithm.lab.checkpoint import (
+    Checkpoint,
+    check_same,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
 from new_algorithm.lab.circumstances import (
     describe_command,
     describe_config,
@@ -31,7 +38,15 @@ from new_algorithm.lab.reservation import reserve
 from new_algorithm.lab.signals import sigterm_exits, uninterrupted
 from new_algorithm.lab.tables import format_table, save_csv
 
-LossAndAccuracy = tuple[float, float | None]
+MAY_DIFFER = (  # between a run that was cut short and its continuation
+    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout"),
+)
+
+
+class Scores(Protocol):
+    """A named tuple of loss and, where they make sense, accuracy and auc; None where not."""
+
+    def _asdict(self) -> dict[str, float | None]: ...
 
 
 class Run:
@@ -40,9 +55,11 @@ class Run:
     script: the file that runs; config: its flags; root: repository below which everything is
     written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
     `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
+    resume: go on with the record of that tag, from its `checkpoint`, if flags and data are the
+    same.
 
-    UserError if the tag is taken or in use, or the record cannot be written. Leaving the block
-    writes status, figures, note and index, and lets exceptions pass.
+    UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving the
+    block writes status, figures, note and index, and lets exceptions pass.
     """
 
     def __init__(
@@ -52,8 +69,11 @@ class Run:
         config: RunFlags,
         data: dict[str, Any],
         root: Path = REPOSITORY,
+        resume: bool = False,
     ) -> None:
         self.status = "running"
+        self.checkpoint: Checkpoint | None = None
+        self._resume = resume
         self._script = script
         self._config = config
         self._data = data
@@ -65,7 +85,7 @@ class Run:
         config, layout, now = self._config, self._layout, datetime.now().astimezone()
         with ExitStack() as stack, self._writing():
             self.tag = stack.enter_context(
-                reserve(config.tag, self._script.stem, config.overwrite, layout, now)
+                reserve(config.tag, self._script.stem, config.overwrite, layout, now, self._resume)
             )
             self.folder = layout.record(self.tag)
             log_path = layout.log(self.tag, now)
@@ -73,6 +93,8 @@ class Run:
             stack.enter_context(sigterm_exits())
             self._history = History(self.folder, self._loss_unit)
             self._record = self._description(now, log_path)
+            if self._resume:
+                self._go_on()
             save_record(self.folder, self._record)
             self._stack = stack.pop_all()
         print(f"Run {self.tag}: record in {layout.relative(self.folder)}/", flush=True)
@@ -95,8 +117,8 @@ class Run:
         self,
         epoch: int,
         *,
-        train: LossAndAccuracy,
-        held_out: LossAndAccuracy,
+        train: Scores,
+        held_out: Scores,
         layer_norms: Sequence[float],
         clock: TrainingClock,
         cg_iterations: Sequence[float] | None = None,
@@ -104,17 +126,16 @@ class Run:
     ) -> None:
         """Save and print one epoch.
 
-        train, held_out: loss, and accuracy or None, on the training and the held-out set; the
-        latter goes by the name that the data give it, test or validation. clock: the training
+        train, held_out: on the training and the held-out set; the latter goes by the name that the
+        data give it, test or validation. clock: the training
         time since the start of the run. ValueError if an epoch records other names or another
         number of layers than the first; UserError if the files cannot be written.
         """
         held = self._data.get("held_out", "test")
         row: dict[str, object] = {"epoch": epoch}
-        for part, (loss, accuracy) in (("train", train), (held, held_out)):
-            row[f"{part}_loss"] = loss
-            if accuracy is not None:
-                row[f"{part}_accuracy"] = accuracy
+        for part, scores in (("train", train), (held, held_out)):
+            named = {f"{part}_{name}": value for name, value in scores._asdict().items()}
+            row |= {name: value for name, value in named.items() if value is not None}
         row["layer_norms"] = layer_norms
         if cg_iterations is not None:
             row["cg_iterations"] = cg_iterations
@@ -151,6 +172,19 @@ class Run:
         with self._writing():
             save_npz(self.folder / "weights.npz", **arrays)
 
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Let this be where the run goes on if it is cut short; gone once it is completed."""
+        described = {"config": self._record["config"], "data": self._data}
+        with self._writing():
+            save_checkpoint(self.folder, arrays, {"rows": self._history.rows, **described, **facts})
+
+    def _go_on(self) -> None:
+        self.checkpoint = checkpoint = load_checkpoint(self.folder)
+        check_same("setting", checkpoint.facts["config"], self._record["config"], MAY_DIFFER)
+        check_same("data", checkpoint.facts["data"], self._data, ("source",))
+        self._history.restore(checkpoint.facts["rows"])
+        self._record["resumed_after_epoch"] = self._history.rows[-1]["epoch"]
+
     def _description(self, start: datetime, log_path: Path) -> dict[str, Any]:
         log = self._layout.relative(log_path) if log_path.exists() else None
         return {
@@ -186,6 +220,8 @@ class Run:
             with self._writing():
                 self._history.save()
                 self._save()
+                if self.status == "completed":
+                    remove_checkpoints(self.folder)
         except UserError as failure:
             if error is None:
                 raise
@@ -231,11 +267,12 @@ class Run:
 
 def _epoch_line(row: Row, held: str) -> str:
     short = "val" if held == "validation" else held
-    accuracy, loss = row.get(f"{held}_accuracy"), f"{short}_loss={row[f'{held}_loss']:.4g}"
+    accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
     fields = [
         f"loss={row['train_loss']:.4g}",
         *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
-        loss,
+        *([f"{short}_auc={auc:.4f}"] if auc is not None else []),
+        f"{short}_loss={row[f'{held}_loss']:.4g}",
         f"train_cpu={row['train_cpu_seconds']:.2f} s",
     ]
     return f"Epoch {row['epoch']}: {', '.join(fields)}"

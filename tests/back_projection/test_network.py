@@ -8,7 +8,6 @@ from new_algorithm.back_projection.network import (
     append_ones,
     forward,
     initial_weights,
-    predict,
     relu_mask,
     weight_norms,
 )
@@ -33,15 +32,6 @@ def test_forward_agrees_with_torch(widths):
         w, b = torch.from_numpy(layer[:-1]), torch.from_numpy(layer[-1])
         expected = torch.nn.functional.linear(expected, w.T, b)
     np.testing.assert_allclose(output, expected.numpy(), rtol=1e-12, atol=1e-12)
-
-
-def test_predict_in_blocks_is_the_output_of_forward():
-    rng = np.random.default_rng(1)
-    weights = initial_weights(rng, (4, 6, 2))
-    inputs = append_ones(rng.standard_normal((25, 4)).astype(np.float32))
-    np.testing.assert_allclose(
-        predict(weights, inputs, rows_at_once=7), forward(weights, inputs)[1], rtol=1e-5
-    )
 
 
 def test_mask_is_where_the_unit_is_active():

@@ -7,6 +7,7 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm import n_layer_relu_data
+from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.benchmarks import methods
 from new_algorithm.benchmarks.methods import Measurement, back_projection
 from new_algorithm.lab.clock import TrainingClock
@@ -30,8 +31,8 @@ def test_score_is_that_of_the_scripts_own_loop(data):
     run = Listener()
     n_layer_relu_data.train(config, data, run)
     score = back_projection(**SMALL)(data, 3)
-    assert score.train_loss == run.last["train"][0]
-    assert (score.held_out_loss, score.held_out_accuracy) == run.last["held_out"]
+    assert score.train_loss == run.last["train"].loss
+    assert (score.held_out_loss, score.held_out_accuracy, None) == run.last["held_out"]
     assert score.cpu_seconds > 0
     assert score.finished
 
@@ -52,7 +53,9 @@ def test_diverged_run_keeps_its_last_epoch_and_is_not_finished():
     run = Measurement()
 
     def train():
-        run.record_epoch(1, train=(0.7, 0.5), held_out=(0.8, 0.4), clock=TrainingClock(1.5, 2.0))
+        run.record_epoch(
+            1, train=Scores(0.7, 0.5), held_out=Scores(0.8, 0.4), clock=TrainingClock(1.5, 2.0)
+        )
         raise DivergedError("epoch 2")
 
     score = methods._scored(run, train)
@@ -72,5 +75,5 @@ def test_run_that_diverged_at_once_has_infinite_loss():
 
 def test_accuracy_of_a_regression_is_nan():
     run = Measurement()
-    run.record_epoch(1, train=(0.7, None), held_out=(0.8, None), clock=TrainingClock())
+    run.record_epoch(1, train=Scores(0.7, None), held_out=Scores(0.8, None), clock=TrainingClock())
     assert np.isnan(run.score(finished=True).held_out_accuracy)

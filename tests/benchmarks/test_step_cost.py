@@ -5,7 +5,8 @@ import pytest
 
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import SOFTMAX
-from new_algorithm.back_projection.network import initial_weights, predict
+from new_algorithm.back_projection.momentum import MovingWeights
+from new_algorithm.back_projection.network import forward, initial_weights
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.benchmarks import step_cost
 
@@ -19,27 +20,27 @@ def batch(monkeypatch):
     inputs, labels = rng.standard_normal((ROWS, WIDTHS[0])), rng.integers(0, WIDTHS[-1], ROWS)
     layers = initial_weights(rng, WIDTHS, np.float64)
     layers[0] = layers[0][:-1]
-    weights = LayerStack.of(layers)
-    weights.flat[:] += 0.1 * rng.standard_normal(weights.flat.size)  # biases too
+    weights = MovingWeights(layers, step_cost.MOMENTUM)
+    weights.stack.flat[:] += 0.1 * rng.standard_normal(weights.stack.flat.size)  # biases too
     monkeypatch.setattr(step_cost, "random_batch", lambda *_: (inputs, labels, weights))
     return inputs, labels, weights
 
 
 def numerical_gradient(batch):
-    inputs, labels, weights = batch
+    inputs, labels, weights = batch[0], batch[1], batch[2].stack
     gradient, h = np.empty_like(weights.flat), 1e-6
     for index in range(gradient.size):
         losses = []
         for sign in (1, -1):
             weights.flat[index] += sign * h
-            losses.append(SOFTMAX.value(predict(weights.layers, inputs), labels))
+            losses.append(SOFTMAX.value(forward(weights.layers, inputs)[1], labels))
             weights.flat[index] -= sign * h
         gradient[index] = (losses[0] - losses[1]) / (2 * h)
     return gradient
 
 
 def test_gradient_step_is_stochastic_gradient_descent_with_momentum(batch):
-    gradient, weights = numerical_gradient(batch), batch[2]
+    gradient, weights = numerical_gradient(batch), batch[2].stack
     start = weights.flat.copy()
     step = step_cost.gradient_step(WIDTHS, ROWS)
     step()
@@ -52,7 +53,7 @@ def test_gradient_step_is_stochastic_gradient_descent_with_momentum(batch):
 
 
 def test_back_projection_step_solves_every_layer_but_the_first(batch):
-    inputs, _, weights = batch
+    inputs, weights = batch[0], batch[2].stack
     gradient = LayerStack.of(weights.layers)
     gradient.flat[:] = numerical_gradient(batch)
     changes = [-gradient.layers[0]]  # the stand-in for the eigenbasis divides by one

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.lab import figures
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.flags import CommonFlags
@@ -21,6 +22,7 @@ import sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.flags import CommonFlags, parse
@@ -39,7 +41,7 @@ def main():
     root = Path(__file__).parent
     with Run(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
         for epoch in range(1, config.epochs + 1):
-            run.record_epoch(epoch, train=(1 / epoch, 0.5), held_out=(2 / epoch, 0.5),
+            run.record_epoch(epoch, train=Scores(1 / epoch, 0.5), held_out=Scores(2 / epoch, 0.5),
                 layer_norms=[1.0], clock=TrainingClock(epoch, epoch))
             time.sleep(config.pause)
 
@@ -89,7 +91,8 @@ def record_epochs():
             row |= {name: values[epoch - 1] for name, values in columns.items()}
             clock = TrainingClock(row.pop("cpu_seconds"), row.pop("wall_seconds"))
             train, held_out = (
-                (row.pop(f"{part}_loss"), row.pop(f"{part}_accuracy")) for part in ("train", "test")
+                Scores(row.pop(f"{part}_loss"), row.pop(f"{part}_accuracy"))
+                for part in ("train", "test")
             )
             run.record_epoch(epoch, train=train, held_out=held_out, clock=clock, **row)
 

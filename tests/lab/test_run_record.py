@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.lab import figures
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.errors import DivergedError, UserError
@@ -114,7 +115,11 @@ def test_validation_is_named_everywhere(tmp_path, open_run, record_epochs, capsy
 def test_regression_prints_and_draws_the_loss_alone(tmp_path, open_run, capsys):
     with open_run(run_options={"data": {"name": "toy"}}) as run:
         run.record_epoch(
-            1, train=(0.5, None), held_out=(0.25, None), layer_norms=[1], clock=TrainingClock(1, 1)
+            1,
+            train=Scores(0.5, None),
+            held_out=Scores(0.25, None),
+            layer_norms=[1],
+            clock=TrainingClock(1, 1),
         )
     assert "Epoch 1: loss=0.5, test_loss=0.25" in capsys.readouterr().out
     assert not (tmp_path / "figures" / "t" / "accuracy.png").exists()

@@ -1,0 +1,191 @@
+"""The rows that are trained on, batch by batch: from memory, or streamed from a mapped file.
+
+A batch is a list or a stream of chunks (inputs (c, d), targets), arrays that are written again by
+the next chunk. Rows that are left over by an epoch wait for another epoch's shuffle: a shorter
+batch would give its rows more weight.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from datasets.mapped_pages import release_pages
+
+Chunk = tuple[NDArray, NDArray]
+Project = Callable[[NDArray, NDArray], None]  # rows of the data set, and where their inputs go
+
+EVALUATED_ROWS = 10_000  # at a time
+BLOCK_ROWS = 1_024  # read in one piece: 112 KiB of HIGGS
+POOL_ROWS = 1 << 18  # shuffled together
+
+
+def in_chunks(
+    inputs: NDArray, targets: NDArray, rows_at_once: int = EVALUATED_ROWS
+) -> Iterator[Chunk]:
+    """Yield all rows in their order, in views of at most so many."""
+    for first in range(0, len(inputs), rows_at_once):
+        rows = slice(first, first + rows_at_once)
+        yield inputs[rows], targets[rows]
+
+
+def rows_in_pieces(x: NDArray, rows_at_once: int) -> Iterator[NDArray]:
+    """Yield views of consecutive rows; what is mapped from a file leaves memory behind them."""
+    for first in range(0, len(x), rows_at_once):
+        yield x[first : first + rows_at_once]
+        release_pages(x)
+
+
+class RowsInMemory:
+    """inputs (n, d), targets (n,) or (n, m). A batch is one chunk; shuffles are complete."""
+
+    def __init__(self, inputs: NDArray, targets: NDArray) -> None:
+        self._inputs, self._targets = inputs, targets
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def batches(self, rng: np.random.Generator, size: int) -> Iterator[list[Chunk]]:
+        """Yield one epoch: shuffled batches of `size` rows, or all rows as they are."""
+        if size == len(self):
+            yield [(self._inputs, self._targets)]
+            return
+        gathered = np.empty((size, self._inputs.shape[1]), self._inputs.dtype)
+        for batch in minibatches(rng, len(self), size):
+            # mode="clip" writes to `out` directly; the indices are in range
+            np.take(self._inputs, batch, axis=0, out=gathered, mode="clip")
+            yield [(gathered, self._targets[batch])]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows in their order."""
+        return in_chunks(self._inputs, self._targets)
+
+    def first(self, rows: int) -> Chunk:
+        """Return copies of the first rows, at most so many."""
+        return self._inputs[:rows].copy(), self._targets[:rows].copy()
+
+
+class StreamedRows:
+    """Rows that stay in a mapped file (or an array) and pass through memory chunk by chunk.
+
+    x (n, features), targets as above; `project` makes inputs (c, width) of type `dtype` of them.
+    Batches of more than `chunk_rows` rows consist of whole blocks of the file, drawn at random, and
+    come in chunks; smaller ones are drawn from a pool of such blocks, shuffled in memory. Nothing
+    is read row by row. Memory: `chunk_rows` + POOL_ROWS rows, the latter for small batches only.
+    """
+
+    def __init__(
+        self,
+        x: NDArray,
+        targets: NDArray,
+        project: Project,
+        width: int,
+        chunk_rows: int,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.chunk_rows = chunk_rows
+        self._x, self._targets, self._project = x, targets, project
+        self._width, self._dtype = width, dtype
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def batches(self, rng: np.random.Generator, size: int) -> Iterator[Iterable[Chunk]]:
+        """Yield one epoch: batches of `size` rows drawn at random, or all rows as they are.
+
+        Of size 0, as of a rank whose shard is too small for its part, there is no end.
+        """
+        if size == 0:
+            yield from repeat([])
+        elif size == len(self):
+            yield _Stream(self, [range(size)])
+        elif size > self.chunk_rows:
+            for ranges in _groups(shuffled_blocks(rng, len(self)), size):
+                if sum(map(len, ranges)) == size:
+                    yield _Stream(self, ranges)
+        else:
+            yield from self._pooled_batches(rng, size)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows in their order."""
+        return self.read([range(len(self))])
+
+    def first(self, rows: int) -> Chunk:
+        """Return the first rows, at most so many."""
+        return self._read_together([range(min(rows, len(self)))])
+
+    def read(self, ranges: Iterable[range]) -> Iterator[Chunk]:
+        """Yield the rows of `ranges` in chunks; each is valid until the next."""
+        inputs, targets = self._buffers(min(self.chunk_rows, len(self)))
+        for group in _groups(ranges, self.chunk_rows):
+            rows = self._fill(group, inputs, targets)
+            yield inputs[:rows], targets[:rows]
+
+    def _pooled_batches(self, rng: np.random.Generator, size: int) -> Iterator[list[Chunk]]:
+        pool_rows = max(1, POOL_ROWS // size) * size
+        gathered = np.empty((size, self._width), self._dtype)
+        for ranges in _groups(shuffled_blocks(rng, len(self)), pool_rows):
+            inputs, targets = self._read_together(ranges)
+            for batch in minibatches(rng, len(inputs), size):
+                np.take(inputs, batch, axis=0, out=gathered, mode="clip")
+                yield [(gathered, targets[batch])]
+
+    def _read_together(self, ranges: list[range]) -> Chunk:
+        inputs, targets = self._buffers(sum(map(len, ranges)))
+        self._fill(ranges, inputs, targets)
+        return inputs, targets
+
+    def _buffers(self, rows: int) -> Chunk:
+        shape = (rows, *self._targets.shape[1:])
+        return np.empty((rows, self._width), self._dtype), np.empty(shape, self._targets.dtype)
+
+    def _fill(self, ranges: list[range], inputs: NDArray, targets: NDArray) -> int:
+        """Read the ranges one after the other into the arrays; return how many rows they are."""
+        end = 0
+        for rows in ranges:
+            here, there = slice(end, end + len(rows)), slice(rows.start, rows.stop)
+            self._project(self._x[there], inputs[here])
+            targets[here] = self._targets[there]
+            end += len(rows)
+        release_pages(self._x)
+        release_pages(self._targets)
+        return end
+
+
+class _Stream:
+    """A batch that is read anew each time it is gone through."""
+
+    def __init__(self, rows: StreamedRows, ranges: list[range]) -> None:
+        self._rows, self._ranges = rows, ranges
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self._rows.read(self._ranges)
+
+
+def minibatches(rng: np.random.Generator, rows: int, size: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the shuffled indices of `rows` rows, `size` at a time; fewer left over are dropped."""
+    order = rng.permutation(rows)
+    for first in range(0, rows - size + 1, size):
+        yield order[first : first + size]
+
+
+def shuffled_blocks(rng: np.random.Generator, rows: int) -> Iterator[range]:
+    """Yield the blocks of BLOCK_ROWS rows, the last one shorter, in random order."""
+    for block in rng.permutation(-(-rows // BLOCK_ROWS)).tolist():
+        yield range(block * BLOCK_ROWS, min(rows, (block + 1) * BLOCK_ROWS))
+
+
+def _groups(ranges: Iterable[range], size: int) -> Iterator[list[range]]:
+    """Yield the ranges in groups of `size` rows, cut to fit; the last group may be shorter."""
+    group: list[range] = []
+    missing = size
+    for rows in ranges:
+        while len(rows) >= missing:
+            yield [*group, rows[:missing]]
+            rows, group, missing = rows[missing:], [], size
+        if rows:
+            group.append(rows)
+            missing -= len(rows)
+    if group:
+        yield group
