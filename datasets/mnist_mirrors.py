@@ -1,17 +1,11 @@
 """Public mirrors of MNIST over HTTP."""
 
-import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.fetch_error import FetchError
+from datasets.download import PAUSE_S, download
 from datasets.mnist_files import Arrays, Expected, read_folder
-
-TIMEOUT_S = 10
-ATTEMPTS = 3
-PAUSE_S = 1.0  # doubled after each attempt
 
 IDX_FILES = {
     "train-images-idx3-ubyte.gz": (
@@ -40,7 +34,7 @@ class Mirror:
     def fetch(self, folder: Path, expected: Expected) -> Arrays:
         """Download into `folder`, which is temporary, and read. FetchError, UserError."""
         for name, sha256 in self.files.items():
-            _download(self.url + name, f"sha256:{sha256}", folder / name, self.pause_s)
+            download(self.url + name, folder / name, sha256, pause_s=self.pause_s)
         found = read_folder(folder, expected)
         assert found is not None, "a mirror's files are named as read_folder expects them"
         return found[1]
@@ -58,29 +52,3 @@ MIRRORS = {
         {"mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"},
     ),
 }
-
-
-def _download(url: str, known_hash: str, path: Path, pause_s: float) -> None:
-    """Retry a server's own errors (5xx) only: any other answer would be the same again."""
-    import pooch  # with requests a fifth of a second, needed only where nothing lies locally
-    import requests
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
-    for attempt in range(ATTEMPTS):
-        try:
-            pooch.retrieve(url, known_hash, path.name, path.parent, downloader=downloader)
-            return
-        except requests.HTTPError as error:
-            status = error.response.status_code
-            if status < 500 or attempt == ATTEMPTS - 1:
-                raise FetchError(f"{path.name}: the server answered {status}") from error
-        except requests.Timeout as error:
-            raise FetchError(f"{path.name}: no answer within {TIMEOUT_S} s") from error
-        except requests.ConnectionError as error:
-            raise FetchError("the server cannot be reached") from error
-        except requests.RequestException as error:
-            raise FetchError(f"{path.name}: the answer broke off") from error
-        except ValueError as error:
-            raise FetchError(f"{path.name}: the file sent has the wrong hash") from error
-        time.sleep(pause_s * 2**attempt)
