@@ -22,6 +22,7 @@ from new_algorithm.back_projection.layer_problem import (
     pass_down_matrix,
     passed_down,
     spectrum,
+    times_transpose,
     weight_operator,
 )
 from new_algorithm.back_projection.moving_gram import Inverse, MovingGram, ridge_inverse
@@ -163,7 +164,7 @@ class FactoredSolver:
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
         if not self._inputs_fixed:
             left = left @ self._passed
-        np.matmul(left, layer[:-1].T, out=out)
+        times_transpose(left, layer[:-1], out)
 
     def condition(self, inputs: NDArray) -> float:
         return condition_number(np.linalg.eigvalsh(self._gram.value), self._lambda_w)
@@ -192,7 +193,7 @@ class GradientSolver:
         np.multiply(moment, self._factor, out=out)
 
     def pass_down(self, left: NDArray, layer: NDArray, out: NDArray) -> None:
-        np.matmul(left, layer[:-1].T, out=out)
+        times_transpose(left, layer[:-1], out)
 
     def condition(self, inputs: NDArray) -> float:
         return 1.0
