@@ -19,7 +19,7 @@ Writes tables (.csv) into ploting_data/TAG/, a map into figures/TAG/, and _logs/
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -35,6 +35,7 @@ from datasets import Dataset, load_dataset
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.benchmarks.budget import epochs_within
+from new_algorithm.benchmarks.in_turns import in_turns
 from new_algorithm.benchmarks.methods import Method, Score, back_projection, gradient_descent
 from new_algorithm.benchmarks.own_data import own_data_sets
 from new_algorithm.benchmarks.step_cost import cost_ratio
@@ -358,17 +359,6 @@ def epochs_of(config: Config, batch_size: int) -> int:
     """Return a baseline's epochs: larger batches make more in the same time."""
     times = MORE_EPOCHS_IN_THE_SAME_TIME[batch_size] if config.same_time else 1.0
     return round(times * config.epochs)
-
-
-def in_turns(
-    seeds: Iterable[int], methods: dict[str, tuple[Method, Dataset]]
-) -> dict[str, list[Score]]:
-    """Run every method once a seed, seed by seed, so that the machine's moods hit all alike."""
-    scores: dict[str, list[Score]] = {name: [] for name in methods}
-    jobs = list(product(seeds, methods.items()))
-    for seed, (name, (method, data)) in progress(jobs, "runs", len(jobs)):
-        scores[name].append(method(data, seed))
-    return scores
 
 
 def two_layers(epochs: int) -> Method:

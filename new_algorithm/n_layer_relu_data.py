@@ -37,7 +37,8 @@ import tyro
 from numpy.typing import NDArray
 
 from datasets import Dataset, find_higgs, load_from_flags
-from datasets.batches import RowsInMemory, StreamedRows, rows_in_pieces
+from datasets.batches import RowsInMemory, StreamedRows
+from datasets.mapped_pages import is_mapped, row_blocks
 from new_algorithm.back_projection.diagnostics import diagnose
 from new_algorithm.back_projection.eigenbasis import (
     Eigenbasis,
@@ -285,7 +286,7 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
                 tally.solves(iteration, sweep.iterations(), sweep.stalled())
                 iteration += 1
 
-        sent = {"sent_bytes": ranks.sent_bytes - sent_before} if ranks.size > 1 else {}
+        sent = {"sent_bytes": ranks.sent_bytes - sent_before} if ranks.all_sum else {}
         scores = evaluate(loss, weights.layers, rows.chunks(), ranks.all_sum)
         if not np.isfinite(scores.loss):
             tally.trouble(iteration, NumericalError(len(solvers), f"the loss is {scores.loss}"))
@@ -364,8 +365,8 @@ def diagnosed(
 
 def is_streamed(config: Config, data: Dataset, ranks: Ranks) -> bool:
     """Return whether the rows pass through memory in chunks, rather than lie there as a whole."""
-    mapped = isinstance(data.x_train, np.memmap) and data.x_train.nbytes > STREAMED_FROM_BYTES
-    return mapped or ranks.size > 1 or config.chunk_rows is not None
+    large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train)
+    return large or ranks.size > 1 or config.chunk_rows is not None
 
 
 def check_streamed(config: Config, data: Dataset, ranks: Ranks) -> None:
@@ -396,7 +397,7 @@ def training_rows(
     mine = shard(len(data.x_train), ranks.rank, ranks.size)
     x, y = data.x_train[mine], data.y_train[mine]
     chunk_rows = config.chunk_rows or CHUNK_ROWS
-    pieces = rows_in_pieces(x, chunk_rows)
+    pieces = (block for _, block in row_blocks(x, chunk_rows))
     basis = streamed_eigenbasis(pieces, x.shape[1], config.input_rank, config.dtype, ranks.all_sum)
     return basis, StreamedRows(x, y, basis.project, len(basis.values), chunk_rows, config.dtype)
 

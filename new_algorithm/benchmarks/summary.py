@@ -14,8 +14,11 @@ def summarise(name: str, scores: Sequence[Score], **more: str | int | float) -> 
     for label, values in (
         ("train_loss", [score.train_loss for score in scores]),
         ("accuracy", [score.held_out_accuracy for score in scores]),
+        ("auc", [score.held_out_auc for score in scores]),
         ("cpu_s", [score.cpu_seconds for score in scores]),
     ):
+        if label == "auc" and np.isnan(values).all():
+            continue  # there are not two classes
         row[label] = float(np.mean(values))
         with np.errstate(invalid="ignore"):  # an infinite loss has no spread
             row[f"{label}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -25,6 +25,14 @@ from new_algorithm.lab.lambda_map import MAP_FILE, draw_lambda_map
 from new_algorithm.lab.layer_maps import draw_layer_maps, has_layer_maps
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.record_json import read_record
+from new_algorithm.lab.scaling_figure import (
+    NODES_FILE,
+    RANKS_FILE,
+    ROWS_FILE,
+    draw_expected_times,
+    draw_rank_scaling,
+    draw_row_scaling,
+)
 
 Record = dict[str, Any]
 
@@ -33,6 +41,9 @@ FROM_FILES = (  # tables that some scripts leave, how they are drawn, and inches
     (CONVERGENCE_FILE, draw_convergence, (10.0, 4.2)),
     (MAP_FILE, draw_lambda_map, (11.0, 8.0)),
     (DEPTH_FILE, draw_depth, (10.0, 4.2)),
+    (ROWS_FILE, draw_row_scaling, (12.0, 4.2)),
+    (RANKS_FILE, draw_rank_scaling, None),
+    (NODES_FILE, draw_expected_times, (10.0, 5.0)),
 )
 
 
