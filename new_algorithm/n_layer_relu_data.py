@@ -236,11 +236,12 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
         start = evaluate(loss, layers, [sample], ranks.all_sum).loss
         control = build_control(config, start)
     held_out = held_out_rows(config, data, basis, ranks)
-    run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
-    run.save_weights(basis.on_features(weights.layers))
-
     epochs_done, lowest_loss, length, retreats_in_a_row = 0, np.inf, control.length(np.inf), 0
-    if checkpoint := ranks.from_first(run.checkpoint):
+    checkpoint = ranks.from_first(run.checkpoint)
+    if checkpoint is None:
+        run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
+        run.save_weights(basis.on_features(weights.layers))
+    else:
         arrays, facts = checkpoint
         weights.restore(arrays)
         if not np.array_equal(arrays["basis"], basis.vectors):  # found anew with another rounding

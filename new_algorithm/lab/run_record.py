@@ -174,15 +174,23 @@ class Run:
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Let this be where the run goes on if it is cut short; gone once it is completed."""
-        described = {"config": self._record["config"], "data": self._data}
+        so_far = {
+            "rows": self._history.rows,
+            "results": self._results,
+            "anomalies": self._record["anomalies"],
+            "config": self._record["config"],
+            "data": self._data,
+        }
         with self._writing():
-            save_checkpoint(self.folder, arrays, {"rows": self._history.rows, **described, **facts})
+            save_checkpoint(self.folder, arrays, so_far | facts)
 
     def _go_on(self) -> None:
         self.checkpoint = checkpoint = load_checkpoint(self.folder)
         check_same("setting", checkpoint.facts["config"], self._record["config"], MAY_DIFFER)
         check_same("data", checkpoint.facts["data"], self._data, ("source",))
         self._history.restore(checkpoint.facts["rows"])
+        self._results = checkpoint.facts["results"]
+        self._record["anomalies"] = checkpoint.facts["anomalies"]
         self._record["resumed_after_epoch"] = self._history.rows[-1]["epoch"]
 
     def _description(self, start: datetime, log_path: Path) -> dict[str, Any]:
