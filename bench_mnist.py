@@ -74,8 +74,10 @@ def train(
         weights = initial_weights(np.random.default_rng([config.seed, 1]), widths)
     model = relu_network(weights)
     objective = torch_objective(loss)
-    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
-    x_held_out = torch.from_numpy(data.x_test)
+    x, y, x_held_out = (  # torch wants arrays that it may write to, which a mapped file is not
+        torch.from_numpy(np.require(array, requirements="W"))
+        for array in (data.x_train, data.y_train, data.x_test)
+    )
 
     steps = len(x) // config.batch_size
     optimizer = build_optimizer(config, model)
