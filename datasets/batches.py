@@ -30,13 +30,6 @@ def in_chunks(
         yield inputs[rows], targets[rows]
 
 
-def rows_in_pieces(x: NDArray, rows_at_once: int) -> Iterator[NDArray]:
-    """Yield views of consecutive rows; what is mapped from a file leaves memory behind them."""
-    for first in range(0, len(x), rows_at_once):
-        yield x[first : first + rows_at_once]
-        release_pages(x)
-
-
 class RowsInMemory:
     """inputs (n, d), targets (n,) or (n, m). A batch is one chunk; shuffles are complete."""
 

@@ -4,64 +4,59 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.dataset import Dataset, hash_arrays
-from datasets.higgs_csv import count_rows, read_blocks
-from datasets.higgs_sources import locate_higgs
-from datasets.npz_checks import check_scaled, count_classes
+from datasets.dataset import Dataset
+from datasets.higgs_cache import STEP, Rows, open_rows, open_scaled, verify_rows
+from datasets.higgs_csv_origin import csv_origin
+from datasets.higgs_sources import HiggsSource, locate_higgs
+from datasets.mapped_pages import row_blocks
+from datasets.npz_checks import count_classes
 from datasets.splits import Split
-from datasets.standardise import Standardiser
-from new_algorithm.lab.errors import UserError
 
-TEST_ROWS = 500_000
-ROWS_FOR_THAT_TEST_SET = 2_600_000
-TEST_SHARE = 5  # one row in five of a smaller file
 CITATION = (
     "Baldi, Sadowski, Whiteson, Nature Communications 5:4308, 2014; UCI HIGGS data set, CC BY 4.0"
 )
 
 
-def load_higgs(data_dir: Path | None, split: Split) -> Dataset:
-    """The first HIGGS file found: 28 features of a collision, label 1 for a Higgs boson."""
-    source, path = locate_higgs(data_dir)
-    loaded = _read(path)
-    arrays = split.hold_out(loaded)
-    num_classes = count_classes(path, arrays["y_train"], arrays["y_test"])
-    standardise = Standardiser.fit(arrays["x_train"])
-    arrays = split.limit(arrays)
-    test, rows = len(loaded["y_test"]), len(loaded["y_train"]) + len(loaded["y_test"])
+def load_higgs(data_dir: Path | None, split: Split, cache_dir: Path | None = None) -> Dataset:
+    """The first HIGGS found: 28 features of a collision, label 1 for a Higgs boson.
+
+    The csv is read once, into a cache of which the arrays are read-only maps: their rows are in
+    memory only while they are used.
+    """
+    source = locate_higgs(data_dir)
+    rows = open_rows(csv_origin(source), cache_dir)
+    return dataset_of(rows, split, "higgs", f"{source} ({CITATION})")
+
+
+def count_training_rows(data_dir: Path | None, cache_dir: Path | None = None) -> int:
+    """Rows before the test set; where they were not read yet, they are now."""
+    return len(open_rows(csv_origin(locate_higgs(data_dir)), cache_dir).parts()["y_train"])
+
+
+def verify_higgs(source: HiggsSource, cache_dir: Path | None = None) -> int:
+    """How many rows there are, every one of them sound, and so the cache."""
+    return len(verify_rows(open_rows(csv_origin(source), cache_dir)).labels)
+
+
+def dataset_of(rows: Rows, split: Split, name: str, source: str) -> Dataset:
+    """The rows as a classification, held-out rows and limits as `split` says."""
+    path, whole = rows.origin.path, rows.parts()
+    arrays = split.hold_out(whole)
+    num_classes = count_classes(path, _classes(arrays["y_train"]), _classes(arrays["y_test"]))
+    unscaled = {name: arrays[name] for name in ("x_train", "x_test")}
+    arrays = split.limit(arrays | open_scaled(rows, split.held_out, unscaled))
     return Dataset(
-        name="higgs",
-        x_train=check_scaled(path, "x_train", standardise(arrays["x_train"])),
-        y_train=arrays["y_train"],
-        x_test=check_scaled(path, "x_test", standardise(arrays["x_test"])),
-        y_test=arrays["y_test"],
+        name=name,
+        **arrays,
         num_classes=num_classes,
         held_out=split.held_out,
-        source=f"{source} ({CITATION}), the last {test:,} of {rows:,} rows being the test set",
+        source=f"{source}, the last {len(whole['y_test']):,} of {len(rows.labels):,} rows being "
+        "the test set",
         scaling="features standardised with the mean and standard deviation of all training rows "
         "that are not held out",
-        sha256=hash_arrays(loaded),
+        sha256=rows.facts.sha256,
     )
 
 
-def count_training_rows(data_dir: Path | None) -> int:
-    """Rows before the test set, counted without parsing them."""
-    _, path = locate_higgs(data_dir)
-    rows = count_rows(path)
-    return rows - count_test_rows(path, rows)
-
-
-def count_test_rows(path: Path, rows: int) -> int:
-    """How many of the file's last rows are the test set; UserError if it has too few to split."""
-    if rows < TEST_SHARE:
-        raise UserError(
-            f"{path}: {rows} rows are too few to set a test set apart: {TEST_SHARE} or more are "
-            "needed"
-        )
-    return TEST_ROWS if rows >= ROWS_FOR_THAT_TEST_SET else rows // TEST_SHARE
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    x, y = (np.concatenate(blocks) for blocks in zip(*read_blocks(path), strict=True))
-    end = len(y) - count_test_rows(path, len(y))
-    return {"x_train": x[:end], "y_train": y[:end], "x_test": x[end:], "y_test": y[end:]}
+def _classes(labels: np.ndarray) -> np.ndarray:
+    return np.unique(np.concatenate([np.unique(block) for _, block in row_blocks(labels, STEP)]))

@@ -1,48 +1,122 @@
-"""Where HIGGS lies: in the user's folder or in this one."""
+"""Where HIGGS lies: in the user's folder or in this one, as one file or in parts."""
 
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.gzip_files import name_of_parts
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER, folders_to_search
 from new_algorithm.lab.errors import UserError
 
 WHOLE = ("HIGGS.csv", "HIGGS.csv.gz")  # looked for everywhere before a sample is
 SAMPLE = ("HIGGS_sample*.csv.gz", "HIGGS_sample*.csv")
+# HIGGS.csv.1, HIGGS.csv.gz.00, HIGGS.csv.part-3.gz, or with the letters of `split`, HIGGS.csv.gz.aa
+PART = re.compile(r"(HIGGS\.csv(?:\.gz)?\.(?:part[-_.]?)?)(\d+|(?!gz|xz)[a-z]{2})((?:\.gz)?)")
+
+
+@dataclass(frozen=True)
+class HiggsSource:
+    """One csv file, gzipped or not, or the parts of one in their order.
+
+    where: the folder, in words that name none of this machine.
+    """
+
+    parts: tuple[Path, ...]
+    where: str
+
+    @property
+    def path(self) -> Path:
+        """The file, or the first part."""
+        return self.parts[0]
+
+    @property
+    def name(self) -> str:
+        """What records and messages call it."""
+        return name_of_parts(self.parts)
+
+    @property
+    def is_sample(self) -> bool:
+        return not self.path.name.startswith("HIGGS.csv")
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.where}"
 
 
 def find_higgs(data_dir: Path | None = None, *, own_folder: Path = OWN_FOLDER) -> Path | None:
-    """The file that `load_higgs` would read, or None; it is not opened."""
-    found = _find(data_dir, own_folder)
-    return found and found[1]
+    """The file that `load_higgs` would read, or its first part, or None; it is not opened."""
+    found = find_source(data_dir, own_folder=own_folder)
+    return found and found.path
 
 
-def locate_higgs(
-    data_dir: Path | None = None, *, own_folder: Path = OWN_FOLDER
-) -> tuple[str, Path]:
-    """Where the file lies, in words that name no folder of this machine, and its path.
+def locate_higgs(data_dir: Path | None = None, *, own_folder: Path = OWN_FOLDER) -> HiggsSource:
+    """What `load_higgs` reads; UserError if no folder that is searched has it, or a part lacks.
 
-    UserError if no folder that is searched holds it; an explicit `data_dir` is searched alone.
+    An explicit `data_dir` is searched alone.
     """
-    found = _find(data_dir, own_folder)
+    found = find_source(data_dir, own_folder=own_folder)
     if found is None:
         searched = " or ".join(str(folder) for folder, _ in folders_to_search(data_dir, own_folder))
         raise UserError(
-            f"no HIGGS in {searched}: put HIGGS.csv.gz (the UCI HIGGS data set) there, "
-            f"or let --data-dir or {FOLDER_VARIABLE} name its folder"
+            f"no HIGGS in {searched}: put HIGGS.csv.gz (the UCI HIGGS data set) there, let "
+            f"./starter --data higgs fetch it, or let --data-dir or {FOLDER_VARIABLE} name its "
+            "folder"
         )
+    _check_parts(found.parts)
     return found
 
 
-def _find(data_dir: Path | None, own_folder: Path) -> tuple[str, Path] | None:
-    for patterns in (WHOLE, SAMPLE):
-        for folder, words in folders_to_search(data_dir, own_folder):
-            if path := _file_in(folder, patterns):
-                return f"{path.name} in {words}", path
+def find_source(
+    data_dir: Path | None = None, *, own_folder: Path = OWN_FOLDER
+) -> HiggsSource | None:
+    """A whole file of any folder before parts of one there, and both before a sample."""
+    for candidates in (_whole, _sample):
+        for folder, where in folders_to_search(data_dir, own_folder):
+            try:
+                parts = next((parts for parts in candidates(folder) if parts), None)
+            except OSError as error:
+                raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
+            if parts:
+                return HiggsSource(parts, where)
     return None
 
 
-def _file_in(folder: Path, patterns: tuple[str, ...]) -> Path | None:
-    try:
-        matches = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
-        return next((path for path in matches if path.is_file()), None)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
+def _whole(folder: Path) -> Iterator[tuple[Path, ...]]:
+    for name in WHOLE:
+        yield _files([folder / name])
+    by_kind: dict[tuple[str, str], list[Path]] = {}
+    for path in _files(sorted(folder.glob("HIGGS.csv.*"))):
+        if match := PART.fullmatch(path.name):
+            by_kind.setdefault((match[1], match[3]), []).append(path)
+    for kind in sorted(by_kind):
+        yield tuple(sorted(by_kind[kind], key=_place))
+
+
+def _sample(folder: Path) -> Iterator[tuple[Path, ...]]:
+    for pattern in SAMPLE:
+        yield _files(sorted(folder.glob(pattern)))[:1]
+
+
+def _files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(path for path in paths if path.is_file())
+
+
+def _place(part: Path) -> int:
+    """The number in a part's name; letters count from aa, which is 0."""
+    match = PART.fullmatch(part.name)
+    digits = match[2] if match else "0"
+    if digits.isdigit():
+        return int(digits)
+    return 26 * (ord(digits[0]) - ord("a")) + ord(digits[1]) - ord("a")
+
+
+def _check_parts(parts: tuple[Path, ...]) -> None:
+    if len(parts) == 1 and not PART.fullmatch(parts[0].name):
+        return
+    places = [_place(part) for part in parts]
+    if places[0] > 1:
+        raise UserError(f"{parts[0]}: the parts before it are missing; put all into that folder")
+    for before, after, part in zip(places, places[1:], parts[1:], strict=False):
+        if after != before + 1:
+            fault = "the part before it is missing" if after > before else "there are two of it"
+            raise UserError(f"{part}: {fault}; put all parts there, each once and nothing else")

@@ -5,6 +5,8 @@ from pathlib import Path
 from datasets.dataset import Dataset, HeldOut
 from datasets.higgs import count_training_rows as count_higgs_training_rows
 from datasets.higgs import load_higgs
+from datasets.higgs_like_rows import count_training_rows as count_higgs_like_training_rows
+from datasets.higgs_like_rows import is_higgs_like, load_higgs_like, rows_of
 from datasets.mnist import TRAINING_ROWS as MNIST_TRAINING_ROWS
 from datasets.mnist import load_mnist
 from datasets.npz_file import count_training_rows as count_npz_training_rows
@@ -24,12 +26,13 @@ def load_dataset(
     held_out: HeldOut = "test",
     seed: int = 0,
 ) -> Dataset:
-    """Load "mnist", "higgs", "synthetic" or the .npz file at the path `name`.
+    """Load "mnist", "higgs", "higgs-like:ROWS", "synthetic" or the .npz file at the path `name`.
 
     data_dir: the folder that holds MNIST or HIGGS; without it BACK_PROJECTION_DATASETS, then
     `datasets/`, then, for MNIST, a download. train_limit, test_limit: keep the first rows only.
     held_out: "validation" puts the last sixth of the training rows in the place of the test set,
-    before the limits. seed: of the synthetic data. UserError for whatever the user can put right.
+    before the limits. seed: of data that are drawn at random. UserError for whatever the user can
+    put right. HIGGS and what is like it are read-only maps of files in `datasets/cache/`.
     """
     check_name(name)
     folder = _folder(data_dir)
@@ -38,6 +41,8 @@ def load_dataset(
         return load_mnist(folder, split)
     if name == "higgs":
         return load_higgs(folder, split)
+    if is_higgs_like(name):
+        return load_higgs_like(name, split, seed)
     if name == "synthetic":
         return load_synthetic(split, seed)
     return load_npz_file(Path(name), split)
@@ -52,7 +57,7 @@ def training_rows(
 ) -> int:
     """How many training rows `load_dataset` would give; no data are loaded.
 
-    HIGGS is read through once, to count its lines.
+    Where HIGGS is not in `datasets/cache/` yet, it is put there.
     """
     check_name(name)
     folder = _folder(data_dir)
@@ -61,12 +66,16 @@ def training_rows(
 
 
 def check_name(name: str) -> None:
-    """UserError for an unknown data set, or for an .npz file that is not there."""
+    """UserError for an unknown data set, for nonsense after `higgs-like:`, for an absent .npz."""
     if name in ("mnist", "higgs", "synthetic"):
+        return
+    if is_higgs_like(name):
+        rows_of(name)
         return
     if not name.endswith(".npz"):
         raise UserError(
-            f"unknown data set {name!r}: choose mnist, higgs, synthetic or the path of an .npz file"
+            f"unknown data set {name!r}: choose mnist, higgs, higgs-like, synthetic or the path of "
+            "an .npz file"
         )
     if not Path(name).is_file():
         raise UserError(f"{name}: no such file; check the path")
@@ -77,6 +86,8 @@ def _all_training_rows(name: str, folder: Path | None) -> int:
         return MNIST_TRAINING_ROWS
     if name == "higgs":
         return count_higgs_training_rows(folder)
+    if is_higgs_like(name):
+        return count_higgs_like_training_rows(name)
     if name == "synthetic":
         return SYNTHETIC_TRAINING_ROWS
     return count_npz_training_rows(Path(name))

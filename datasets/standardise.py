@@ -1,9 +1,14 @@
-"""Zero mean and unit standard deviation per feature, in float64, whatever the input's type."""
+"""Zero mean and unit standard deviation per feature, in float64, whatever the input's type.
+
+The input may be mapped from a file larger than memory: its pages go as they have been used.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from datasets.mapped_pages import row_blocks
 
 BLOCK_ELEMENTS = 1 << 20  # 8 MiB of float64 at a time, so that large inputs are never copied whole
 
@@ -30,14 +35,18 @@ class Standardiser:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The standardised x; infinite where a value is beyond float32 after standardising."""
         scaled = np.empty(x.shape, np.float32)
-        with np.errstate(over="ignore"):
-            for rows, block in _blocks(x):
-                scaled[rows] = (block - self.mean) / self.sd
+        for rows, block in self.blocks(x):
+            scaled[rows] = block
         return scaled
+
+    def blocks(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """The standardised x as `__call__` gives it, a block of rows at a time."""
+        for rows, block in _blocks(x):
+            with np.errstate(over="ignore"):
+                scaled = ((block - self.mean) / self.sd).astype(np.float32)
+            yield rows, scaled
 
 
 def _blocks(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    step = max(1, BLOCK_ELEMENTS // x.shape[1])
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
-        yield rows, x[rows].astype(np.float64)
+    for rows, block in row_blocks(x, max(1, BLOCK_ELEMENTS // x.shape[1])):
+        yield rows, block.astype(np.float64)

@@ -1,13 +1,17 @@
 """Tiny stand-ins: for MNIST, of which the code is told shapes and hashes, and for HIGGS."""
 
 import gzip
+import os
 import struct
+from itertools import count
 
 import numpy as np
 import pytest
 
+from datasets import higgs_cache
 from datasets.dataset import hash_arrays
 from datasets.mnist_files import ExpectedArray
+from tests.datasets.misbehaving_server import serving
 
 IDX_NAMES = {
     "x_train": "train-images-idx3-ubyte",
@@ -20,6 +24,25 @@ IDX_NAMES = {
 @pytest.fixture(autouse=True)
 def no_folder_of_the_developer(monkeypatch):
     monkeypatch.delenv("BACK_PROJECTION_DATASETS", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_developer(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(higgs_cache, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
@@ -82,3 +105,17 @@ def higgs_csv():
     return lambda rows: b"".join(
         ",".join(f"{value:.18e}" for value in row).encode() + b"\n" for row in rows
     )
+
+
+@pytest.fixture
+def write_higgs(higgs_csv):
+    """write_higgs(path, rows): a file, plain or .gz, never of the same time as the one before."""
+    times = count(1_600_000_000)
+
+    def write(path, rows):
+        content = higgs_csv(rows)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        os.utime(path, (0, next(times)))
+        return path
+
+    return write

@@ -1,5 +1,4 @@
-import subprocess
-import sys
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +6,18 @@ import pytest
 
 from datasets import load_dataset, training_rows
 from datasets.dataset import hash_arrays
-from datasets.higgs import count_test_rows
+from datasets.higgs_form import count_test_rows
 from new_algorithm.lab.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture
-def load(tmp_path, higgs_csv):
+def load(tmp_path, write_higgs):
     """load(rows, **options) -> the Dataset of a file that holds these rows."""
 
     def from_rows(rows, **options):
-        (tmp_path / "HIGGS_sample.csv").write_bytes(higgs_csv(rows))
+        write_higgs(tmp_path / "HIGGS_sample.csv", rows)
         return load_dataset("higgs", data_dir=tmp_path, **options)
 
     return from_rows
@@ -32,12 +31,22 @@ def test_the_form_is_the_common_one(load, higgs_rows):
     assert dataset.x_train.dtype == dataset.x_test.dtype == np.float32
     assert dataset.y_train.dtype == dataset.y_test.dtype == np.int64
     assert dataset.x_train.flags.c_contiguous
+    assert not dataset.x_train.flags.writeable
     assert dataset.num_classes == 2
     features = rows[:, 1:]
     expected = (features - features[:49].mean(axis=0)) / features[:49].std(axis=0)
     np.testing.assert_allclose(dataset.x_train, expected[:49], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(dataset.x_test, expected[49:], rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(np.r_[dataset.y_train, dataset.y_test], rows[:, 0])
+
+
+def test_all_arrays_stay_in_their_files(load, higgs_rows):
+    dataset = load(higgs_rows(61), held_out="validation", train_limit=20)
+    for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+        owner = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        assert isinstance(owner, mmap.mmap)
 
 
 def test_provenance_says_what_was_read_and_no_folder(load, higgs_rows, tmp_path):
@@ -124,6 +133,22 @@ def test_a_single_class_is_refused(load, higgs_rows):
         load(rows)
 
 
+def test_rows_that_are_all_the_same_are_zero(load, higgs_rows):
+    rows = np.repeat(higgs_rows(1), 20, axis=0)
+    rows[::2, 0] = 1
+    dataset = load(rows)
+    assert np.all(dataset.x_train == 0)
+    assert np.all(dataset.x_test == 0)
+
+
+def test_a_class_that_training_lacks_is_refused(load, higgs_rows):
+    rows = higgs_rows(24)
+    rows[:17, 0] = 1  # of the 20 training rows, the last 3 are held out for validation
+    with pytest.raises(UserError, match="one class only, 1"):
+        load(rows, held_out="validation")
+    assert load(rows).num_classes == 2
+
+
 def test_a_constant_feature_is_zero(load, higgs_rows):
     rows = higgs_rows(20)
     rows[:, 7] = 0.1
@@ -138,6 +163,7 @@ def test_outliers_beyond_float32_once_standardised_are_refused(load, higgs_rows)
     rows[16:, 7] = 1e30
     with pytest.raises(UserError, match=r"HIGGS_sample\.csv: x_test leaves the range of float32"):
         load(rows)
+    assert load(rows, held_out="validation").num_classes == 2  # those rows do not enter
 
 
 @pytest.mark.parametrize("function", [load_dataset, training_rows])
@@ -150,34 +176,3 @@ def test_a_limit_below_one_is_refused_before_the_file_is_read(tmp_path):
     (tmp_path / "HIGGS.csv").write_bytes(b"bad")
     with pytest.raises(UserError, match="train_limit 0"):
         training_rows("higgs", data_dir=tmp_path, train_limit=0)
-
-
-@pytest.fixture
-def command(tmp_path):
-    def run():
-        return subprocess.run(
-            [sys.executable, "-m", "datasets", "higgs"],
-            cwd=ROOT,
-            env={"BACK_PROJECTION_DATASETS": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-
-    return run
-
-
-def test_the_command_checks_every_row(command, tmp_path, higgs_rows, higgs_csv):
-    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(6)))
-    finished = command()
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("HIGGS: 6 rows are sound, from HIGGS.csv in ")
-
-
-def test_the_command_reports_a_fault_in_one_line(command, tmp_path, higgs_rows, higgs_csv):
-    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(6)) + b"1,2\n")
-    finished = command()
-    assert finished.returncode == 1
-    assert finished.stdout == ""
-    (line,) = finished.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert "HIGGS.csv: row 7, column 3: missing" in line

@@ -1,12 +1,14 @@
 import pytest
 
 from datasets import find_higgs
-from datasets.higgs_sources import locate_higgs
+from datasets.higgs_sources import HiggsSource, locate_higgs
 from new_algorithm.lab.errors import UserError
 
 IN_ORDER = [
     "HIGGS.csv",
     "HIGGS.csv.gz",
+    "HIGGS.csv.0",
+    "HIGGS.csv.gz.aa",
     "HIGGS_sample_11k.csv.gz",
     "HIGGS_sample_2k.csv.gz",
     "HIGGS_sample.csv",
@@ -32,10 +34,67 @@ def test_the_whole_file_comes_before_a_sample(folder, place):
     assert find_higgs(given) == given / IN_ORDER[place]
 
 
-def test_other_files_and_folders_of_that_name_are_passed_over(folder):
-    given = folder("given", "HIGGS.csv.gz.part", "higgs.txt", "HIGGS_sample.npz")
-    (given / "HIGGS.csv").mkdir()
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HIGGS.csv.gz.part", "HIGGS.csv.lock", "HIGGS.csv.gz.1.part", "HIGGS.csv.gz.00.lock"),
+        *("HIGGS.csv~", "HIGGS.csv.~1~", "HIGGS.csv.1~", "HIGGS.csv.bak", ".HIGGS.csv.1.swp"),
+        *("HIGGS.csv.gz.sha256", "HIGGS.csv.md5", "HIGGS.csv.1.sha256", "HIGGS.csv.gz.sha512"),
+        *("HIGGS.csv.bz2", "HIGGS.csv.xz", "HIGGS.csv.7z", "HIGGS.csv.gz.gz", "HIGGS.csv.zip"),
+        *("higgs.txt", "HIGGS_sample.npz", "HIGGS_sample.csv.part", "XHIGGS.csv.1"),
+    ],
+)
+def test_other_files_are_passed_over(folder, name):
+    assert find_higgs(folder("given", name)) is None
+    beside = folder("beside", name, "HIGGS.csv.1")
+    assert locate_higgs(beside).parts == (beside / "HIGGS.csv.1",)
+
+
+def test_folders_of_that_name_are_passed_over(folder):
+    given = folder("given")
+    for name in ("HIGGS.csv", "HIGGS.csv.1", "HIGGS_sample.csv"):
+        (given / name).mkdir()
     assert find_higgs(given) is None
+
+
+ORDERS = {
+    "numbers": [f"HIGGS.csv.{number}" for number in range(1, 12)],
+    "digits": [f"HIGGS.csv.gz.{number:02d}" for number in range(12)],
+    "letters": [f"HIGGS.csv.gz.{a}{b}" for a in "abc" for b in "abcdefghijklmnopqrstuvwxyz"],
+    "words": [f"HIGGS.csv.part-{number}.gz" for number in range(12)],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_parts_come_in_the_order_of_their_numbers(folder, order):
+    given = folder("given", *reversed(ORDERS[order]))
+    source = locate_higgs(given)
+    assert [part.name for part in source.parts] == ORDERS[order]
+    first, last = ORDERS[order][0], ORDERS[order][-1]
+    assert source.name == f"{first} to {last} ({len(ORDERS[order])} parts)"
+    assert find_higgs(given) == given / first
+    assert not source.is_sample
+
+
+def test_parts_of_two_kinds_are_never_mixed(folder):
+    given = folder("given", "HIGGS.csv.gz.0", "HIGGS.csv.gz.1", "HIGGS.csv.0", "HIGGS.csv.1")
+    assert [part.name for part in locate_higgs(given).parts] == ["HIGGS.csv.0", "HIGGS.csv.1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["HIGGS.csv.0", "HIGGS.csv.2"], r"HIGGS\.csv\.2: the part before it is missing"),
+        (["HIGGS.csv.2", "HIGGS.csv.3"], r"HIGGS\.csv\.2: the parts before it are missing"),
+        (["HIGGS.csv.1", "HIGGS.csv.01"], r"HIGGS\.csv\.0?1: there are two of it"),
+        (["HIGGS.csv.gz.ac"], r"HIGGS\.csv\.gz\.ac: the parts before it are missing"),
+    ],
+)
+def test_a_part_that_lacks_or_comes_twice_is_named(folder, names, fault):
+    given = folder("given", *names)
+    with pytest.raises(UserError, match=fault):
+        locate_higgs(given)
+    assert find_higgs(given).name.startswith("HIGGS.csv")
 
 
 def test_an_explicit_data_dir_is_searched_alone(folder, monkeypatch):
@@ -45,18 +104,18 @@ def test_an_explicit_data_dir_is_searched_alone(folder, monkeypatch):
     with pytest.raises(UserError, match=r"no HIGGS in \S*bare: put HIGGS\.csv\.gz \(the UCI HIGGS"):
         locate_higgs(folder("bare"), own_folder=own)
     given = folder("given", "HIGGS.csv")
-    source, path = locate_higgs(given, own_folder=own)
-    assert source == "HIGGS.csv in the folder named by --data-dir"
-    assert path == given / "HIGGS.csv"
+    source = locate_higgs(given, own_folder=own)
+    assert str(source) == "HIGGS.csv in the folder named by --data-dir"
+    assert source.parts == (given / "HIGGS.csv",)
 
 
 def test_the_environment_comes_before_the_own_folder(folder, monkeypatch):
     own = folder("own", "HIGGS.csv")
     named = folder("named", "HIGGS.csv.gz")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
-    source, path = locate_higgs(own_folder=own)
-    assert source == "HIGGS.csv.gz in the folder named by BACK_PROJECTION_DATASETS"
-    assert path == find_higgs(own_folder=own) == named / "HIGGS.csv.gz"
+    source = locate_higgs(own_folder=own)
+    assert str(source) == "HIGGS.csv.gz in the folder named by BACK_PROJECTION_DATASETS"
+    assert source.path == find_higgs(own_folder=own) == named / "HIGGS.csv.gz"
 
 
 def test_a_whole_file_anywhere_comes_before_a_sample(folder, monkeypatch):
@@ -70,7 +129,7 @@ def test_the_own_folder_comes_last(folder, tmp_path, monkeypatch, named):
     folder("bare")
     own = folder("own", "HIGGS.csv.gz")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", named and str(tmp_path / named))
-    assert locate_higgs(own_folder=own) == ("HIGGS.csv.gz in datasets/", own / "HIGGS.csv.gz")
+    assert locate_higgs(own_folder=own) == HiggsSource((own / "HIGGS.csv.gz",), "datasets/")
 
 
 def test_where_there_is_none_one_line_names_the_folders_and_the_remedy(folder, monkeypatch):

@@ -1,0 +1,197 @@
+"""`python -m datasets`."""
+
+import logging
+import os
+import subprocess
+import sys
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from datasets import __main__ as command
+from datasets.higgs_csv import read_blocks
+from new_algorithm.lab.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
+
+@pytest.fixture
+def run(work_tree):
+    """run("higgs", ...) -> CompletedProcess of the command in a copy of the code."""
+
+    def finished(*arguments, folder=None):
+        environment = {"BACK_PROJECTION_DATASETS": str(folder)} if folder else {}
+        return subprocess.run(
+            [sys.executable, "-m", "datasets", *map(str, arguments)],
+            cwd=work_tree,
+            env={"PATH": os.environ["PATH"]} | environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return finished
+
+
+@pytest.fixture
+def main(monkeypatch, tmp_path, capsys):
+    """main("higgs", ...) -> status, stdout, stderr; where HIGGS is asked for, it is not fetched."""
+    fetched = []
+
+    def fetch_higgs(folder):
+        fetched.append(folder)
+        raise UserError("HIGGS could not be fetched: no network. By hand: get it")
+
+    mirrors = ModuleType("datasets.higgs_mirrors")
+    mirrors.fetch_higgs = fetch_higgs
+    monkeypatch.setitem(sys.modules, "datasets.higgs_mirrors", mirrors)
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(command, "OWN_FOLDER", tmp_path / "own")
+    for name in ("find_source", "locate_higgs"):
+        function = getattr(command, name)
+        monkeypatch.setattr(command, name, partial(function, own_folder=tmp_path / "own"))
+    logger = logging.getLogger("datasets")
+    level = logger.level
+
+    def called(*arguments):
+        status = command.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    called.mirrors, called.fetched = mirrors, fetched
+    yield called
+    logger.setLevel(level)
+
+
+def test_every_row_of_higgs_is_checked(run, tmp_path, write_higgs, higgs_rows):
+    write_higgs(tmp_path / "HIGGS.csv", higgs_rows(6))
+    finished = run("higgs", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == (
+        "HIGGS: 6 rows are sound, from HIGGS.csv in the folder named by BACK_PROJECTION_DATASETS\n"
+    )
+    assert "HIGGS cache: reading HIGGS.csv, once for this and all later runs\n" in finished.stderr
+    again = run("higgs", folder=tmp_path)
+    assert (again.stdout, again.stderr) == (finished.stdout, "")
+
+
+def test_a_fault_is_reported_in_one_line(run, tmp_path, higgs_rows, higgs_csv):
+    (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(6)) + b"1,2\n")
+    finished = run("higgs", "--data-dir", tmp_path)
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    (error,) = (line for line in finished.stderr.splitlines() if line.startswith("error: "))
+    assert f"{tmp_path}/HIGGS.csv: row 7, column 3: missing" in error
+    assert "Traceback" not in finished.stderr
+
+
+def test_where_there_is_no_higgs_it_is_fetched_into_datasets(main, tmp_path):
+    status, out, err = main("higgs")
+    assert (status, out) == (1, "")
+    assert err == "error: HIGGS could not be fetched: no network. By hand: get it\n"
+    assert main.fetched == [tmp_path / "own"]
+
+
+def test_what_is_fetched_is_read(main, tmp_path, write_higgs, higgs_rows):
+    main.mirrors.fetch_higgs = lambda folder: write_higgs(folder / "HIGGS.csv.gz", higgs_rows(8))
+    assert main("higgs")[:2] == (0, "HIGGS: 8 rows are sound, from HIGGS.csv.gz in datasets/\n")
+
+
+def test_higgs_is_fetched_into_the_folder_that_is_named(main, tmp_path):
+    (tmp_path / "given").mkdir()
+    assert main("higgs", "--data-dir", tmp_path / "given")[0] == 1
+    assert main.fetched == [tmp_path / "given"]
+
+
+def test_a_whole_file_at_hand_is_not_fetched(main, tmp_path, write_higgs, higgs_rows):
+    write_higgs(tmp_path / "own" / "HIGGS.csv.gz", higgs_rows(8))
+    assert main("higgs")[:2] == (0, "HIGGS: 8 rows are sound, from HIGGS.csv.gz in datasets/\n")
+    assert main.fetched == []
+
+
+def test_in_place_of_a_sample_the_whole_is_fetched(main, tmp_path, write_higgs, higgs_rows):
+    write_higgs(tmp_path / "own" / "HIGGS_sample.csv", higgs_rows(8))
+    main.mirrors.fetch_higgs = lambda folder: write_higgs(folder / "HIGGS.csv.gz", higgs_rows(12))
+    assert main("higgs")[:2] == (0, "HIGGS: 12 rows are sound, from HIGGS.csv.gz in datasets/\n")
+
+
+def test_where_that_fails_the_sample_is_named(main, tmp_path, write_higgs, higgs_rows):
+    write_higgs(tmp_path / "own" / "HIGGS_sample.csv", higgs_rows(8))
+    status, out, err = main("higgs")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "HIGGS could not be fetched: no network. By hand: get it" in err
+    assert "the sample at hand, HIGGS_sample.csv in datasets/, can be used: train with" in err
+    assert "`--dataset higgs`" in err
+
+
+def test_a_sample_will_do_where_that_is_said(main, tmp_path, write_higgs, higgs_rows):
+    write_higgs(tmp_path / "own" / "HIGGS_sample.csv", higgs_rows(8))
+    expected = "HIGGS: 8 rows are sound, from HIGGS_sample.csv in datasets/\n"
+    assert main("higgs", "--sample")[:2] == (0, expected)
+    assert main.fetched == []
+
+
+def test_without_any_sample_the_whole_is_fetched_nevertheless(main, tmp_path):
+    assert main("higgs", "--sample")[0] == 1
+    assert main.fetched == [tmp_path / "own"]
+
+
+def test_generated_rows_are_put_into_the_cache(main):
+    status, out, _ = main("higgs-like:500", "--seed", "3")
+    assert status == 0
+    assert out.startswith("higgs-like:500: 500 rows are sound, generated in the form of HIGGS")
+    assert "seed 3" in out
+
+
+def test_generated_rows_are_written_as_csv(main, tmp_path):
+    status, out, _ = main("higgs-like:50", "--write-csv", tmp_path / "rows.csv.gz")
+    assert status == 0
+    assert "50 rows in " in out
+    (features,) = (x for x, _ in read_blocks([tmp_path / "rows.csv.gz"]))
+    assert features.shape == (50, 28)
+    assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["higgs-like:abc"], "'abc' is no number of rows"),
+        (["higgs", "--data-dir", "absent"], "absent: no such folder; make it, or name another"),
+        (["mnist", "--data-dir", "."], "no MNIST there"),
+    ],
+)
+def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = main(*arguments)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: ")
+    assert fault in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["cifar"], "unknown data set 'cifar': choose mnist, higgs or higgs-like:ROWS"),
+        ([], "required: name"),
+        (["mnist", "--sample"], "--sample goes with higgs alone"),
+        (["higgs", "--write-csv", "rows.csv"], "--seed and --write-csv go with higgs-like"),
+        (["mnist", "--seed", "1"], "--seed and --write-csv go with higgs-like"),
+        (["higgs-like", "--data-dir", "."], "--data-dir goes with mnist and higgs"),
+        (["higgs-like", "--seed", "-1"], "--seed: a whole number of at least 0"),
+        (["higgs-like", "--seed", "x"], "invalid int value"),
+        (["higgs", "--samp"], "unrecognized arguments"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(main, capsys, arguments, fault):
+    with pytest.raises(SystemExit) as stop:
+        main(*arguments)
+    assert stop.value.code == 2
+    assert fault in capsys.readouterr().err
+
+
+def test_help_says_what_there_is(main, capsys):
+    with pytest.raises(SystemExit):
+        main("--help")
+    text = capsys.readouterr().out
+    for word in ("mnist ", "higgs-like:ROWS", "--write-csv FILE", "--sample", "examples:"):
+        assert word in text

@@ -1,0 +1,503 @@
+import errno
+import gzip
+import json
+import logging
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from datasets import higgs_cache, higgs_csv_origin
+from datasets import higgs_csv as reading
+from datasets.higgs import count_training_rows, load_higgs, verify_higgs
+from datasets.higgs_sources import locate_higgs
+from datasets.splits import Split
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.reservation import LOCK_NAME
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
+ALL_FILES = {LOCK_NAME, "cache.json", "features.npy", "labels.npy", "scaled_test.npy"}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Several blocks, so that a fault comes when some are written already."""
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 1500)
+    monkeypatch.setattr(higgs_cache, "STEP", 4)
+
+
+@pytest.fixture
+def folder(tmp_path, write_higgs, higgs_rows):
+    """A folder with HIGGS.csv of 20 rows."""
+    (tmp_path / "data").mkdir()
+    write_higgs(tmp_path / "data" / "HIGGS.csv", higgs_rows(20))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def load(folder, cache, caplog):
+    """load(...) -> the Dataset; the lines of the log are those of the last load."""
+
+    def from_cache(held_out="test", **limits):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "datasets"):
+            return load_higgs(folder, Split(held_out, **limits), cache)
+
+    return from_cache
+
+
+@pytest.fixture
+def lines(caplog):
+    return lambda: [r.getMessage() for r in caplog.records if "cache" in r.getMessage()]
+
+
+@pytest.fixture
+def entry(cache):
+    """entry() -> the one folder in the cache."""
+    return lambda: next(cache.iterdir())
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """A list that grows with each reading of a csv file."""
+    begun = []
+    read_blocks = higgs_csv_origin.read_blocks
+    monkeypatch.setattr(
+        higgs_csv_origin, "read_blocks", lambda *args: begun.append(args) or read_blocks(*args)
+    )
+    return begun
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def contents(folder):
+    """Name -> bytes and time of every file but the lock."""
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.iterdir()
+        if path.name != LOCK_NAME
+    }
+
+
+def same(one, other):
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("x_train", "y_train", "x_test", "y_test")
+    )
+
+
+def test_what_is_kept(load, folder, cache, higgs_rows, entry):
+    load()
+    assert files(entry()) == ALL_FILES
+    assert entry().name.startswith("HIGGS.csv-")
+    features = np.load(entry() / "features.npy")
+    labels = np.load(entry() / "labels.npy")
+    assert (features.dtype, labels.dtype) == (np.float32, np.int64)
+    np.testing.assert_array_equal(features, higgs_rows(20)[:, 1:].astype(np.float32))
+    np.testing.assert_array_equal(labels, higgs_rows(20)[:, 0])
+    facts = json.loads((entry() / "cache.json").read_text())
+    assert facts["rows"] == 20
+    stat = (folder / "HIGGS.csv").stat()
+    assert facts["source"] == {"files": [["HIGGS.csv", stat.st_size, stat.st_mtime_ns]]}
+    np.testing.assert_allclose(facts["scaled"]["test"]["mean"], features[:16].mean(axis=0), 1e-5)
+    np.testing.assert_allclose(facts["scaled"]["test"]["sd"], features[:16].std(axis=0), 1e-5)
+    assert str(cache) not in json.dumps(facts)
+
+
+def test_cache_json_is_strict_json_where_a_feature_is_constant(
+    load, folder, entry, write_higgs, higgs_rows
+):
+    rows = higgs_rows(20)
+    rows[:, 7] = 0.1
+    write_higgs(folder / "HIGGS.csv", rows)
+    load()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    facts = json.loads((entry() / "cache.json").read_text(), parse_constant=refuse)
+    assert facts["scaled"]["test"]["sd"][6] is None
+
+
+def test_the_csv_is_read_once_for_all_splits_and_limits(load, folder, cache, reads, lines):
+    assert count_training_rows(folder, cache) == 16
+    first = load()
+    assert lines() == ["HIGGS cache: standardising for test, once for this and all later runs"]
+    assert len(load("validation").y_test) == 2
+    again = load(train_limit=5, test_limit=1)
+    assert lines() == []
+    np.testing.assert_array_equal(again.x_train, first.x_train[:5])
+    np.testing.assert_array_equal(again.x_test, first.x_test[:1])
+    assert verify_higgs(locate_higgs(folder), cache) == 20
+    assert len(reads) == 1
+
+
+def test_a_first_build_says_what_it_does(load, lines):
+    load()
+    assert lines()[0] == "HIGGS cache: reading HIGGS.csv, once for this and all later runs"
+
+
+def test_the_test_set_is_not_in_the_file_that_is_scaled_for_validation(load, entry):
+    load("validation")
+    assert len(np.load(entry() / "scaled_validation.npy")) == 16
+
+
+def test_files_of_one_name_in_different_folders_have_caches_of_their_own(
+    load, cache, tmp_path, write_higgs, higgs_rows
+):
+    load()
+    (tmp_path / "other").mkdir()
+    write_higgs(tmp_path / "other" / "HIGGS.csv", higgs_rows(30))
+    assert count_training_rows(tmp_path / "other", cache) == 24
+    assert len(list(cache.iterdir())) == 2
+    load()
+    assert len(load().y_train) == 16
+
+
+CHANGES = {
+    "other rows": lambda folder, write, rows: write(folder / "HIGGS.csv", rows(20, seed=1)),
+    "more rows": lambda folder, write, rows: write(folder / "HIGGS.csv", rows(25)),
+    "another time": lambda folder, write, rows: os.utime(folder / "HIGGS.csv", (0, 5)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_cache_older_than_its_source_is_built_anew(
+    load, folder, lines, write_higgs, higgs_rows, change, entry, tmp_path
+):
+    load()
+    load("validation")
+    change(folder, write_higgs, higgs_rows)
+    after = load()
+    assert files(entry()) == ALL_FILES
+    assert lines()[0] == "HIGGS cache: built anew, HIGGS.csv has changed since"
+    assert same(after, load_higgs(folder, Split(), tmp_path / "fresh"))
+    load()
+    assert lines() == []
+
+
+DAMAGE = {
+    "features.npy": ("built anew, features.npy is damaged", lambda content: content[:-4]),
+    "labels.npy": ("built anew, labels.npy is damaged", lambda content: b""),
+    "scaled_test.npy": ("built anew, scaled_test.npy is damaged", lambda content: content[:-1]),
+    "cache.json": ("built anew, cache.json is damaged", lambda content: content[:100]),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_is_made_anew(load, entry, lines, name):
+    before = load()
+    x_train = before.x_train.copy()
+    reason, damage = DAMAGE[name]
+    (entry() / name).write_bytes(damage((entry() / name).read_bytes()))
+    after = load()
+    assert reason in lines()[0]
+    np.testing.assert_array_equal(after.x_train, x_train)
+    load()
+    assert lines() == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL_FILES - {LOCK_NAME}))
+def test_a_missing_file_is_made_anew(load, entry, lines, name):
+    before = load()
+    (entry() / name).unlink()
+    assert same(load(), before)
+    missing = f"HIGGS cache: built anew, {name} is missing"
+    reading = "HIGGS cache: reading HIGGS.csv, once for this and all later runs"
+    assert lines()[0] == (reading if name == "cache.json" else missing)
+    assert files(entry()) == ALL_FILES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts | {"layout": 0},
+        lambda facts: {key: value for key, value in facts.items() if key != "layout"},
+        lambda facts: facts | {"rows": "20"},
+        lambda facts: facts | {"rows": 21},
+        lambda facts: {"layout": facts["layout"]},
+        lambda facts: [facts],
+        lambda facts: facts | {"more": 1},
+    ],
+)
+def test_a_cache_json_that_is_not_of_this_version_is_not_believed(load, entry, lines, change):
+    before = load()
+    path = entry() / "cache.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(change(facts)))
+    assert same(load(), before)
+    assert lines()[0].startswith("HIGGS cache: built anew, ")
+    assert json.loads(path.read_text()) == facts
+
+
+def test_nothing_is_read_without_cache_json(load, entry, reads):
+    """As after a build that was killed between the arrays and their voucher."""
+    before = load()
+    (entry() / "cache.json").unlink()
+    np.save(entry() / "features.npy", np.zeros((20, 28), np.float32))
+    assert same(load(), before)
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("name", ["features.npy", "labels.npy", "scaled_test.npy"])
+def test_verification_finds_a_flipped_bit(load, folder, cache, entry, caplog, name):
+    before = load()
+    x_train, y_train = before.x_train.copy(), before.y_train.copy()
+    content = bytearray((entry() / name).read_bytes())
+    content[200] ^= 1
+    (entry() / name).write_bytes(content)
+    with caplog.at_level(logging.INFO, "datasets"):
+        assert verify_higgs(locate_higgs(folder), cache) == 20
+    assert any("HIGGS cache: damaged, " in r.getMessage() for r in caplog.records)
+    after = load()
+    np.testing.assert_array_equal(after.x_train, x_train)
+    np.testing.assert_array_equal(after.y_train, y_train)
+
+
+FAULTS = {
+    "truncated": lambda content: gzip.compress(content)[:-400],
+    "without its CRC": lambda content: gzip.compress(content)[:-8],
+    "error page": lambda content: b"<!DOCTYPE html><html>404</html>",
+    "empty": lambda content: b"",
+    "short row": lambda content: gzip.compress(content + b"1,2\n"),
+    "too few rows": lambda content: gzip.compress(b"".join(content.splitlines(True)[:4])),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_in_the_source_leaves_no_cache(
+    tmp_path, cache, fault, higgs_rows, higgs_csv, entry
+):
+    (tmp_path / "HIGGS.csv.gz").write_bytes(fault(higgs_csv(higgs_rows(20))))
+    with pytest.raises(UserError, match=r"HIGGS\.csv\.gz: "):
+        load_higgs(tmp_path, Split(), cache)
+    assert files(entry()) == {LOCK_NAME}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_in_a_later_source_leaves_the_older_cache_as_it_was(
+    tmp_path, cache, fault, write_higgs, higgs_rows, entry
+):
+    path = write_higgs(tmp_path / "HIGGS.csv.gz", higgs_rows(20))
+    good, before = path.read_bytes(), load_higgs(tmp_path, Split(), cache)
+    stat, kept = path.stat(), contents(entry())
+    path.write_bytes(fault(gzip.decompress(good)))
+    with pytest.raises(UserError):
+        load_higgs(tmp_path, Split(), cache)
+    assert contents(entry()) == kept
+    path.write_bytes(good)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert same(load_higgs(tmp_path, Split(), cache), before)
+    assert contents(entry()) == kept
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(
+    load, folder, monkeypatch, higgs_rows, higgs_csv, entry
+):
+    read_blocks = higgs_csv_origin.read_blocks
+
+    def growing(parts, on_read):
+        yield from read_blocks(parts, on_read)
+        with parts[0].open("ab") as file:
+            file.write(higgs_csv(higgs_rows(3)))
+
+    monkeypatch.setattr(higgs_csv_origin, "read_blocks", growing)
+    with pytest.raises(UserError, match=r"HIGGS\.csv: it changed while it was read"):
+        load()
+    assert files(entry()) == {LOCK_NAME}
+
+
+def test_what_a_killed_build_left_behind_is_cleared_away(load, folder, entry, higgs_rows):
+    load()
+    for name in (".features.npy.x1", ".scaled_test.npy.x2", ".cache.json.x3"):
+        (entry() / name).write_bytes(b"half")
+    os.utime(folder / "HIGGS.csv", (0, 5))
+    load()
+    assert files(entry()) == ALL_FILES
+
+
+def test_arrays_that_were_replaced_are_not_believed_before_all_is_done(
+    load, folder, monkeypatch, write_higgs, higgs_rows
+):
+    """A build that ends between the arrays and cache.json, and then the older file comes back."""
+    path = folder / "HIGGS.csv"
+    x_train, content, stat = load().x_train.copy(), path.read_bytes(), path.stat()
+    write_higgs(path, higgs_rows(20, seed=1))
+    with monkeypatch.context() as ended:
+        ended.setattr(higgs_cache, "_hashes", lambda rows: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            load()
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    np.testing.assert_array_equal(load().x_train, x_train)
+
+
+def test_values_beyond_float32_once_scaled_leave_no_file(
+    load, folder, entry, write_higgs, higgs_rows
+):
+    rows = higgs_rows(20)
+    rows[:16, 7] *= 1e-20
+    rows[16:, 7] = 1e30
+    write_higgs(folder / "HIGGS.csv", rows)
+    with pytest.raises(UserError, match=r"HIGGS\.csv: x_test leaves the range"):
+        load()
+    assert files(entry()) == ALL_FILES - {"scaled_test.npy"}
+
+
+class _FullDisk:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, file, room):
+        self._file, self._room = file, room
+
+    def write(self, data):
+        self._room -= memoryview(data).nbytes
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("room", [0, 500, 1500])
+def test_a_full_disk_is_named_and_leaves_all_as_it_was(
+    load, folder, cache, entry, monkeypatch, room
+):
+    load()
+    kept = contents(entry())
+    os.utime(folder / "HIGGS.csv", (0, 5))
+    replace_atomically = higgs_cache.replace_atomically
+
+    @contextmanager
+    def on_a_full_disk(path):
+        with replace_atomically(path) as file:
+            yield _FullDisk(file, room)
+
+    monkeypatch.setattr(higgs_cache, "replace_atomically", on_a_full_disk)
+    with pytest.raises(UserError) as failure:
+        load()
+    message = str(failure.value)
+    assert message.startswith(f"{entry()}: the cache of HIGGS cannot be written (No space left")
+    assert f"make {cache} a link to another disk" in message
+    assert "\n" not in message
+    assert contents(entry()) == kept
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(load, cache):
+    cache.write_text("in the way")
+    with pytest.raises(UserError, match=r"cache/HIGGS\.csv-\w+: the cache of HIGGS cannot be"):
+        load()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named_but_a_cache_in_it_is_used(load, folder, cache, entry):
+    before = load()
+    kept = contents(entry())
+    entry().chmod(0o555)
+    assert same(load(), before)
+    os.utime(folder / "HIGGS.csv", (0, 5))
+    with pytest.raises(UserError, match=r"Permission denied\); make room or allow writing there"):
+        load()
+    entry().chmod(0o755)
+    assert contents(entry()) == kept
+
+
+def test_a_good_cache_is_used_without_writing(load, entry, monkeypatch):
+    before = load()
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(higgs_cache, "writing", refuse)
+    assert same(load(), before)
+
+
+def test_arrays_that_are_in_use_outlive_a_rebuild(load, folder, write_higgs, higgs_rows):
+    old = load()
+    kept = old.x_train.copy()
+    write_higgs(folder / "HIGGS.csv", higgs_rows(40, seed=1))
+    assert len(load().y_train) == 32
+    np.testing.assert_array_equal(old.x_train, kept)
+
+
+def test_deleting_the_cache_is_safe(load, entry):
+    before = load()
+    for path in entry().iterdir():
+        path.unlink()
+    entry().rmdir()
+    assert same(load(), before)
+
+
+def cut(content, pieces):
+    size = -(-len(content) // pieces)
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
+def lines_cut(content, pieces):
+    return [b"".join(piece) for piece in cut(content.splitlines(True), pieces)]
+
+
+PARTS = {
+    "csv, cut anywhere": ("HIGGS.csv.%d", lambda content: cut(content, 12)),
+    "gzip, cut anywhere": ("HIGGS.csv.gz.%02d", lambda content: cut(gzip.compress(content), 12)),
+    "gzipped one by one": (
+        "HIGGS.csv.%d.gz",
+        lambda content: [gzip.compress(piece) for piece in lines_cut(content, 10)],
+    ),
+    "gzipped one by one, numbered last": (
+        "HIGGS.csv.gz.%d",
+        lambda content: [gzip.compress(piece) for piece in cut(content, 12)],
+    ),
+    "gzip that no name tells": (
+        "HIGGS.csv.part%d",
+        lambda content: cut(gzip.compress(content), 12),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("first", [0, 1])
+def test_parts_are_read_as_one_file(load, folder, tmp_path, kind, first):
+    whole = load()
+    name, divide = PARTS[kind]
+    (tmp_path / "parts").mkdir()
+    for number, piece in enumerate(divide((folder / "HIGGS.csv").read_bytes()), start=first):
+        (tmp_path / "parts" / (name % number)).write_bytes(piece)
+    parts = load_higgs(tmp_path / "parts", Split(), tmp_path / "cache")
+    assert same(parts, whole)
+    assert parts.sha256 == whole.sha256
+    assert f"{name % first} to {name % number} (" in parts.source
+
+
+def test_a_part_that_changes_makes_the_cache_stale(folder, cache, tmp_path, caplog):
+    (tmp_path / "parts").mkdir()
+    for number, piece in enumerate(cut((folder / "HIGGS.csv").read_bytes(), 3)):
+        (tmp_path / "parts" / f"HIGGS.csv.{number}").write_bytes(piece)
+    load_higgs(tmp_path / "parts", Split(), cache)
+    os.utime(tmp_path / "parts" / "HIGGS.csv.2", (0, 5))
+    with caplog.at_level(logging.INFO, "datasets"):
+        load_higgs(tmp_path / "parts", Split(), cache)
+    changed = "built anew, one of HIGGS.csv.0 to HIGGS.csv.2 (3 parts) has changed since"
+    assert changed in caplog.text
+
+
+@pytest.mark.parametrize(("part", "fault"), [(0, ""), (1, ""), (2, "damaged or not gzip")])
+def test_a_part_that_lacks_its_end_is_refused(folder, cache, tmp_path, part, fault):
+    (tmp_path / "parts").mkdir()
+    for number, piece in enumerate(cut(gzip.compress((folder / "HIGGS.csv").read_bytes()), 3)):
+        end = -5 if number == part else None
+        (tmp_path / "parts" / f"HIGGS.csv.gz.{number}").write_bytes(piece[:end])
+    named = r"HIGGS\.csv\.gz\.0 to HIGGS\.csv\.gz\.2 \(3 parts\): "
+    with pytest.raises(UserError, match=named + fault):
+        load_higgs(tmp_path / "parts", Split(), cache)
+    assert files(next(cache.iterdir())) == {LOCK_NAME}
