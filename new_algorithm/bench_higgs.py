@@ -65,16 +65,16 @@ Flags = dict[str, Any]
 # 36 settings each
 GRIDS: dict[str, list[Flags]] = {
     "back projection": grid(
-        input_lambda_w=(1.0, 3.0),
+        input_lambda_w=(0.1, 0.3),
         hidden_lambda_w=(30.0, 100.0, 300.0),
-        step_bounds=((1e-3, 5e-2), (5e-3, 2e-1)),
+        step_bounds=((5e-3, 0.2), (2e-2, 0.5)),
         batch_size=(64,),
-        epochs=(6, 12, 24),
+        epochs=(4, 6, 12),
     ),
-    "adam": grid(lr=(1e-3, 2e-3, 4e-3, 8e-3), batch_size=(32, 64, 128), epochs=(6, 12, 24)),
-    "momentum": grid(lr=(0.02, 0.05, 0.1, 0.2), batch_size=(32, 64, 128), epochs=(6, 12, 24)),
+    "adam": grid(lr=(2e-3, 4e-3, 8e-3, 1.6e-2), batch_size=(16, 32, 64), epochs=(6, 9, 12)),
+    "momentum": grid(lr=(0.02, 0.05, 0.1, 0.2), batch_size=(16, 32, 64), epochs=(6, 9, 12)),
     "gradient boosting": grid(
-        learning_rate=(0.02, 0.05, 0.1),
+        learning_rate=(0.05, 0.1, 0.2),
         max_leaf_nodes=(7, 15, 31),
         max_iter=(100, 200),
         l2_regularization=(0.0, 10.0),
@@ -137,7 +137,7 @@ def auc(config: Config, run: Run) -> None:
     searched: list[Row] = []
     for name, settings in GRIDS.items():
         method_of = METHODS[name](config.widths)
-        best, rows = search(name, settings, method_of, validation, config.seeds[:2])
+        best, rows = search(name, settings, method_of, validation, config.seeds[:3])
         searched += rows
         methods[f"{name}: {describe(best)}"] = method_of(**best), test
     run.table("grid", searched, "Settings on the validation split:")

@@ -66,7 +66,7 @@ class CommonFlags(RunFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
-    """mnist, higgs, synthetic, or a FILE.npz."""
+    """mnist, higgs, higgs-like:ROWS, synthetic, or a FILE.npz."""
     data_dir: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
