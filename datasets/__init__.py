@@ -2,7 +2,7 @@
 
 from datasets.dataset import Dataset
 from datasets.from_flags import load_from_flags
-from datasets.higgs_sources import find_higgs
+from datasets.higgs.sources import find_higgs
 from datasets.load import check_name, load_dataset, training_rows
 
 __all__ = [

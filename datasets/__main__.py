@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.higgs import verify_higgs
-from datasets.higgs_like_csv import write_higgs_like
-from datasets.higgs_like_rows import describe, is_higgs_like, rows_of, verify_higgs_like
-from datasets.higgs_sources import HiggsSource, find_source, locate_higgs
+from datasets.higgs.like_csv import write_higgs_like
+from datasets.higgs.like_rows import describe, is_higgs_like, rows_of, verify_higgs_like
+from datasets.higgs.load import verify_higgs
+from datasets.higgs.sources import HiggsSource, find_source, locate_higgs
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER
-from datasets.mnist_sources import find_mnist
+from datasets.mnist.sources import find_mnist
 from new_algorithm.lab.errors import UserError
 
 EXAMPLES = """examples:
@@ -80,7 +80,7 @@ def _do(flags: argparse.Namespace) -> str:
 
 
 def _fetch_higgs(folder: Path, sample: HiggsSource | None) -> None:
-    from datasets.higgs_mirrors import fetch_higgs
+    from datasets.higgs.mirrors import fetch_higgs
 
     try:
         fetch_higgs(folder)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from datasets.dataset import Dataset, HeldOut
-from datasets.higgs import count_training_rows as count_higgs_training_rows
-from datasets.higgs import load_higgs
-from datasets.higgs_like_rows import count_training_rows as count_higgs_like_training_rows
-from datasets.higgs_like_rows import is_higgs_like, load_higgs_like, rows_of
-from datasets.mnist import TRAINING_ROWS as MNIST_TRAINING_ROWS
-from datasets.mnist import load_mnist
+from datasets.higgs.like_rows import count_training_rows as count_higgs_like_training_rows
+from datasets.higgs.like_rows import is_higgs_like, load_higgs_like, rows_of
+from datasets.higgs.load import count_training_rows as count_higgs_training_rows
+from datasets.higgs.load import load_higgs
+from datasets.mnist.load import TRAINING_ROWS as MNIST_TRAINING_ROWS
+from datasets.mnist.load import load_mnist
 from datasets.npz_file import count_training_rows as count_npz_training_rows
 from datasets.npz_file import load_npz_file
 from datasets.splits import Split

@@ -21,7 +21,7 @@ def work_tree(tmp_path_factory):
     """A copy of the code, with no data and no outputs: the scripts in it write into it."""
     copy = tmp_path_factory.mktemp("work_tree")
     shutil.copy(REPOSITORY / "bench_mnist.py", copy)
-    for folder, kept in (("new_algorithm", "**/*.py"), ("datasets", "*.py")):
+    for folder, kept in (("new_algorithm", "**/*.py"), ("datasets", "**/*.py")):
         for file in (REPOSITORY / folder).glob(kept):
             target = copy / file.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)

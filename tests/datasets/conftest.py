@@ -8,9 +8,9 @@ from itertools import count
 import numpy as np
 import pytest
 
-from datasets import higgs_cache
 from datasets.dataset import hash_arrays
-from datasets.mnist_files import ExpectedArray
+from datasets.higgs import cache as higgs_cache
+from datasets.mnist.files import ExpectedArray
 from tests.datasets.misbehaving_server import serving
 
 IDX_NAMES = {

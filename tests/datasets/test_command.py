@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from datasets import __main__ as command
-from datasets.higgs_csv import read_blocks
+from datasets.higgs.csv_blocks import read_blocks
 from new_algorithm.lab.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -43,9 +43,9 @@ def main(monkeypatch, tmp_path, capsys):
         fetched.append(folder)
         raise UserError("HIGGS could not be fetched: no network. By hand: get it")
 
-    mirrors = ModuleType("datasets.higgs_mirrors")
+    mirrors = ModuleType("datasets.higgs.mirrors")
     mirrors.fetch_higgs = fetch_higgs
-    monkeypatch.setitem(sys.modules, "datasets.higgs_mirrors", mirrors)
+    monkeypatch.setitem(sys.modules, "datasets.higgs.mirrors", mirrors)
     (tmp_path / "own").mkdir()
     monkeypatch.setattr(command, "OWN_FOLDER", tmp_path / "own")
     for name in ("find_source", "locate_higgs"):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import arrow_csv
-from datasets import higgs_csv as reading
-from datasets.arrow_csv import arrow_reader
-from datasets.higgs_csv import read_blocks
+from datasets.higgs import arrow_csv
+from datasets.higgs import csv_blocks as reading
+from datasets.higgs.arrow_csv import arrow_reader
+from datasets.higgs.csv_blocks import read_blocks
 from new_algorithm.lab.errors import UserError
 
 HAS_PYARROW = arrow_reader() is not None

@@ -7,9 +7,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets.arrow_csv import arrow_writer
-from datasets.higgs_form import FEATURES
-from datasets.higgs_like_rows import draw_with_progress
+from datasets.higgs.arrow_csv import arrow_writer
+from datasets.higgs.form import FEATURES
+from datasets.higgs.like_rows import draw_with_progress
 from new_algorithm.lab.atomic_files import replace_atomically
 from new_algorithm.lab.errors import UserError
 

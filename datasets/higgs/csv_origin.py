@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from datasets.higgs_cache import Origin
-from datasets.higgs_csv import read_blocks
-from datasets.higgs_sources import HiggsSource
+from datasets.higgs.cache import Origin
+from datasets.higgs.csv_blocks import read_blocks
+from datasets.higgs.sources import HiggsSource
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.progress import byte_progress
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.arrow_csv import arrow_reader
 from datasets.gzip_files import name_of_parts, open_parts
-from datasets.higgs_form import FEATURES
+from datasets.higgs.arrow_csv import arrow_reader
+from datasets.higgs.form import FEATURES
 from new_algorithm.lab.errors import UserError
 
 COLUMNS = 1 + FEATURES

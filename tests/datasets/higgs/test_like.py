@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
 
-from datasets import check_name, higgs_like, load_dataset, training_rows
-from datasets import higgs_like_csv as writing
-from datasets.higgs_csv import read_blocks
-from datasets.higgs_like import BAYES_AUC, BLOCK_ROWS, bayes_score, draw, draw_block
-from datasets.higgs_like_csv import write_higgs_like
-from datasets.higgs_like_rows import load_higgs_like, rows_of
+from datasets import check_name, load_dataset, training_rows
+from datasets.higgs import like as higgs_like
+from datasets.higgs import like_csv as writing
+from datasets.higgs.csv_blocks import read_blocks
+from datasets.higgs.like import BAYES_AUC, BLOCK_ROWS, bayes_score, draw, draw_block
+from datasets.higgs.like_csv import write_higgs_like
+from datasets.higgs.like_rows import load_higgs_like, rows_of
 from datasets.splits import Split
 from new_algorithm.lab.errors import UserError
 
@@ -157,7 +158,7 @@ def test_rows_are_drawn_once_for_each_number_and_seed(tmp_path, monkeypatch, cap
     monkeypatch.setattr(higgs_like, "draw_block", lambda *_: pytest.fail("drawn again"))
     np.testing.assert_array_equal(load(tmp_path, seed=7).x_train, first.x_train)
     monkeypatch.undo()
-    monkeypatch.setattr("datasets.higgs_like_rows.VERSION", 2)
+    monkeypatch.setattr("datasets.higgs.like_rows.VERSION", 2)
     with caplog.at_level(logging.INFO, "datasets"):
         load(tmp_path, seed=7)
     assert "higgs-like cache: built anew, the generator has changed since" in caplog.text

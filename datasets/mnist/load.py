@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.dataset import Dataset
-from datasets.mnist_files import MNIST
-from datasets.mnist_sources import find_mnist
+from datasets.mnist.files import MNIST
+from datasets.mnist.sources import find_mnist
 from datasets.splits import Split
 
 TRAINING_ROWS = MNIST["x_train"].shape[0]

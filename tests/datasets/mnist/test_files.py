@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from datasets.mnist_files import MNIST, ExpectedArray, read_folder, verify
+from datasets.mnist.files import MNIST, ExpectedArray, read_folder, verify
 from new_algorithm.lab.errors import UserError
 
 

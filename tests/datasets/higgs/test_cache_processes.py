@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.higgs import load_higgs
+from datasets.higgs.load import load_higgs
 from datasets.splits import Split
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Loads from the folder into the cache that are named. Where a gate is named, it reads small blocks,
 # and waits after the first until there is such a file.
@@ -20,8 +20,11 @@ LOADER = """
 import logging, sys, time
 from pathlib import Path
 import numpy as np
-from datasets import higgs_cache, higgs_csv, higgs_csv_origin, standardise
-from datasets.higgs import load_higgs
+from datasets import standardise
+from datasets.higgs import cache as higgs_cache
+from datasets.higgs import csv_blocks as higgs_csv
+from datasets.higgs import csv_origin as higgs_csv_origin
+from datasets.higgs.load import load_higgs
 from datasets.splits import Split
 
 folder, cache, gate, reader = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]

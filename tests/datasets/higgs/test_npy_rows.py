@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets.npy_rows import NpyWriter, map_npy
+from datasets.higgs.npy_rows import NpyWriter, map_npy
 
 
 def written(path, blocks, dtype=np.float32, row_shape=(3,)):

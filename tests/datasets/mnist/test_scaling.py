@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets import mnist
+from datasets.mnist import load as mnist
 from datasets.splits import Split
 
 

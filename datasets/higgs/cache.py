@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from datasets.higgs_cache_files import (
+from datasets.higgs.cache_files import (
     Facts,
     UnfitError,
     discard,
@@ -23,10 +23,10 @@ from datasets.higgs_cache_files import (
     write_facts,
     writing,
 )
-from datasets.higgs_form import FEATURES, count_test_rows
+from datasets.higgs.form import FEATURES, count_test_rows
+from datasets.higgs.npy_rows import NpyWriter
 from datasets.local_folders import OWN_FOLDER
 from datasets.mapped_pages import row_blocks
-from datasets.npy_rows import NpyWriter
 from datasets.npz_checks import check_scaled
 from datasets.standardise import Standardiser
 from new_algorithm.lab.atomic_files import replace_atomically

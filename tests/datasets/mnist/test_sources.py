@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_sources import FETCHES, find_mnist
+from datasets.mnist.sources import FETCHES, find_mnist
 from new_algorithm.lab.errors import UserError
 
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_kept_is_still_used(own, tiny, expected, monkeypatch, cap
     def full_disk(path, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datasets.mnist_sources.save_npz", full_disk)
+    monkeypatch.setattr("datasets.mnist.sources.save_npz", full_disk)
     fetches = {"a": lambda folder, expected: tiny}
     source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
     assert source == "a"

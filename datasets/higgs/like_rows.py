@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets.dataset import Dataset
-from datasets.higgs import dataset_of
-from datasets.higgs_cache import Origin, open_rows, verify_rows
-from datasets.higgs_form import TEST_SHARE, count_test_rows
-from datasets.higgs_like import BAYES_AUC, BLOCK_ROWS, VERSION, draw
+from datasets.higgs.cache import Origin, open_rows, verify_rows
+from datasets.higgs.form import TEST_SHARE, count_test_rows
+from datasets.higgs.like import BAYES_AUC, BLOCK_ROWS, VERSION, draw
+from datasets.higgs.load import dataset_of
 from datasets.splits import Split
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.progress import progress
@@ -42,7 +42,7 @@ def rows_of(name: str) -> int:
 
 
 def load_higgs_like(name: str, split: Split, seed: int, cache_dir: Path | None = None) -> Dataset:
-    """Two classes of which the best possible AUC is known: see higgs_like.py."""
+    """Two classes of which the best possible AUC is known: see like.py."""
     rows = rows_of(name)
     return dataset_of(
         open_rows(_origin(rows, seed), cache_dir), split, f"{NAME}:{rows}", describe(seed)

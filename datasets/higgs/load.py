@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from datasets.dataset import Dataset
-from datasets.higgs_cache import STEP, Rows, open_rows, open_scaled, verify_rows
-from datasets.higgs_csv_origin import csv_origin
-from datasets.higgs_sources import HiggsSource, locate_higgs
+from datasets.higgs.cache import STEP, Rows, open_rows, open_scaled, verify_rows
+from datasets.higgs.csv_origin import csv_origin
+from datasets.higgs.sources import HiggsSource, locate_higgs
 from datasets.mapped_pages import row_blocks
 from datasets.npz_checks import count_classes
 from datasets.splits import Split

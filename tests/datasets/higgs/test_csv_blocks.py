@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import higgs_csv as reading
-from datasets.higgs_csv import read_blocks
+from datasets.higgs import csv_blocks as reading
+from datasets.higgs.csv_blocks import read_blocks
 from new_algorithm.lab.errors import UserError
 
 

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from datasets.higgs_mirrors import MIRRORS, SHA256, fetch_higgs
+from datasets.higgs.mirrors import MIRRORS, SHA256, fetch_higgs
 from new_algorithm.lab.errors import UserError
 from tests.datasets.misbehaving_server import Answer, resumable
 
@@ -139,7 +139,7 @@ def test_interrupted_unpacking_needs_no_second_download(server, fetch, folder, m
 
     url = server.give("higgs.zip", resumable(zipped()))
     with monkeypatch.context() as patch:
-        patch.setattr("datasets.higgs_mirrors._copy", interrupt)
+        patch.setattr("datasets.higgs.mirrors._copy", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fetch(url)
     assert names(folder) == ["higgs.zip.fetched"]
@@ -161,7 +161,7 @@ def test_a_full_disk_while_unpacking_is_one_clear_line(server, fetch, folder, mo
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datasets.higgs_mirrors._copy", full_disk)
+    monkeypatch.setattr("datasets.higgs.mirrors._copy", full_disk)
     with pytest.raises(UserError, match=f"^{folder} cannot be written .No space left"):
         fetch(server.give("higgs.zip", resumable(zipped())))
     assert names(folder) == ["higgs.zip.fetched"]

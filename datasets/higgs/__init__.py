@@ -1,0 +1,1 @@
+"""HIGGS, and data drawn like it: found, fetched, read once into a cache, split and scaled."""

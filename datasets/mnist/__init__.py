@@ -1,0 +1,1 @@
+"""MNIST: found or fetched, verified, scaled."""
