@@ -71,7 +71,7 @@ GRIDS: dict[str, list[Flags]] = {
         batch_size=(64,),
         epochs=(4, 6, 12),
     ),
-    "adam": grid(lr=(2e-3, 4e-3, 8e-3, 1.6e-2), batch_size=(16, 32, 64), epochs=(6, 9, 12)),
+    "adam": grid(lr=(4e-3, 8e-3, 1.6e-2, 3.2e-2), batch_size=(16, 32, 64), epochs=(6, 9, 12)),
     "momentum": grid(lr=(0.02, 0.05, 0.1, 0.2), batch_size=(16, 32, 64), epochs=(6, 9, 12)),
     "gradient boosting": grid(
         learning_rate=(0.05, 0.1, 0.2),
