@@ -305,7 +305,7 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
                 tally.solves(iteration, sweep.iterations(), sweep.stalled())
                 iteration += 1
 
-        sent = {"sent_bytes": ranks.sent_bytes - sent_before} if ranks.all_sum else {}
+        sent_bytes = ranks.sent_bytes - sent_before
         scores = evaluate(loss, weights.layers, rows.chunks(), ranks.all_sum)
         if not np.isfinite(scores.loss):
             tally.trouble(iteration, NumericalError(len(solvers), f"the loss is {scores.loss}"))
@@ -328,7 +328,7 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
             **tallied,
             **control.numbers(),
             **diagnostics,
-            **sent,
+            sent_bytes=sent_bytes,
         )
         if not ranks.same_everywhere(weights.stack.flat):  # machines of different kinds
             run.anomaly(f"epoch {epoch}: the ranks' weights differ; all take those of rank 0")

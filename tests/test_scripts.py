@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,34 @@ def assert_one_clear_line(finished, *words):
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def heed_ctrl_c():
+    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start_script(work_tree):
+    """start_script(DEEP, "--tag", "t") -> a Popen of a script, which ends with the test."""
+    processes = []
+
+    def start(script, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, str(work_tree / script), *map(str, arguments)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_ctrl_c,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="module", params=TRAINING)
@@ -138,6 +169,52 @@ def test_deep_network_leaves_the_numbers_of_every_layer(work_tree, run_script):
     assert (work_tree / "figures" / "deep" / "loss.png").exists()
 
 
+# Solvers that remember nothing, so that a run that goes on has the bits of one that never ended.
+LONG = ("--dataset", "synthetic", "--train-limit", 600, "--num-layers", 3, "--hidden-dim", 16)
+LONG += ("--epochs", 50, "--solver", "gradient", "--order", "simultaneous", "--step-size", 0.1)
+
+
+@pytest.fixture(scope="module")
+def long_run(work_tree, run_script):
+    finished = run_script(DEEP, *LONG, "--tag", "long")
+    assert finished.returncode == 0, finished.stderr
+    return work_tree / "ploting_data" / "long"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "interrupted"),
+        (signal.SIGKILL, "running"),
+    ],
+)
+def test_run_that_is_cut_short_goes_on_as_if_never_left(
+    number, status, long_run, work_tree, start_script, run_script
+):
+    tag = f"cut_by_{number.name}"
+    folder = work_tree / "ploting_data" / tag
+    process = start_script(DEEP, *LONG, "--tag", tag)
+    for line in process.stdout:
+        if line.startswith("Epoch 3:"):
+            break
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert record(work_tree, tag)["status"] == status
+    finished = run_script(DEEP, *LONG, "--tag", tag, "--resume")
+    assert finished.returncode == 0, finished.stderr
+    run = record(work_tree, tag)
+    assert run["status"] == "completed"
+    assert 2 <= run["resumed_after_epoch"] < 50
+    names = ["metrics_log.csv", "epoch.npy", "train_loss.npy", "layer_norms.npy"]
+    for name in names:
+        assert (folder / name).read_bytes() == (long_run / name).read_bytes(), name
+    assert np.load(folder / "epoch.npy").tolist() == list(range(1, 51))
+    with np.load(folder / "weights.npz") as ours, np.load(long_run / "weights.npz") as theirs:
+        assert all((ours[layer] == theirs[layer]).all() for layer in theirs)
+    assert not list(folder.glob("*checkpoint*"))
+
+
 def test_teacher_is_recovered(work_tree, run_script):
     finished = run_script(TEACHER, "--epochs", 200, "--tag", "teacher")
     assert finished.returncode == 0, finished.stderr
@@ -172,6 +249,11 @@ def test_teacher_is_recovered(work_tree, run_script):
         (DATA, ["--dataset", "absent.npz"], ["absent.npz"]),
         (DATA, ["--momentum", "1"], ["--momentum 1"]),
         (DATA, ["--input-rank", "0"], ["--input-rank 0"]),
+        (DEEP, ["--resume"], ["--resume", "--tag"]),
+        (DEEP, ["--resume", "--tag", "x", "--overwrite"], ["--resume", "--overwrite"]),
+        (DEEP, ["--resume", "--tag", "absent"], ["there is no run absent"]),
+        (DEEP, ["--chunk-rows", "0"], ["--chunk-rows 0"]),
+        (DEEP, ["--rank-timeout", "0"], ["--rank-timeout 0"]),
         (TEACHER, ["--rows", "0"], ["--rows 0"]),
         (TEACHER, ["--teacher-widths", "3", "0", "1"], ["--teacher-widths 0"]),
     ],

@@ -74,6 +74,8 @@ class StreamedPass:
         sweep, sums = self._sweep, self._sums
         sweep.begin(layers, damping, sums)
         for inputs, targets in batch:
+            if not len(inputs):
+                continue  # the mean of no losses is NaN
             workspace = self._workspace.first(len(inputs))
             workspace.inputs = inputs
             output = workspace.forward(layers)

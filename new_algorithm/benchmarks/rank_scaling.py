@@ -75,12 +75,11 @@ def run_ranks(ranks: int, tag: str, flags: Sequence[str]) -> Row:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"{ranks} ranks: the run {tag} failed ({last}); see _logs/")
     series = read_series(Layout(REPOSITORY).record(tag))
-    sent = series.get("sent_bytes")
     return {
         "ranks": ranks,
         "sweep_s": _median_of_an_epoch(series["train_wall_seconds"]),
         "cpu_s_of_rank_0": _median_of_an_epoch(series["train_cpu_seconds"]),
-        "summed_bytes": 0 if sent is None else int(np.median(sent[1:])),
+        "summed_bytes": int(np.median(series["sent_bytes"][1:])),
         "train_loss": float(series["train_loss"][-1]),
         "tag": tag,
     }

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import (
@@ -9,6 +11,7 @@ from new_algorithm.back_projection.eigenbasis import (
     NARROW,
     Eigenbasis,
     leading_eigenbasis,
+    streamed_eigenbasis,
 )
 from new_algorithm.back_projection.layer_problem import (
     gram,
@@ -134,3 +137,85 @@ def test_degenerate_data_give_a_finite_step(x, rank):
     wanted = np.ones((len(x), 2), np.float32)
     for lambda_w in (0.0, 1.0):
         assert np.isfinite(change_on_features(basis, p, wanted, lambda_w)).all()
+
+
+# From rows in chunks.
+
+
+def in_pieces(x: NDArray, cuts: list[int]) -> list[NDArray]:
+    return np.split(x, sorted(cuts))
+
+
+@given(cuts=st.lists(st.integers(0, 200), max_size=5))
+def test_streamed_basis_is_of_the_gram_of_all_rows_in_any_chunks(cuts):
+    x = correlated(np.random.default_rng(0))
+    basis = streamed_eigenbasis(in_pieces(x, cuts), 12, dtype=np.float64)
+    values, _ = np.linalg.eigh(gram(append_ones(x)))
+    np.testing.assert_allclose(basis.values, values[::-1], atol=1e-12 * values[-1])
+    np.testing.assert_allclose(basis.vectors.T @ basis.vectors, np.eye(13), atol=1e-12)
+    found = gram(basis.project(x))
+    np.testing.assert_allclose(found, np.diag(basis.values), atol=1e-12 * values[-1])
+    assert basis.mean_eigenvalue == pytest.approx(values.mean(), rel=1e-12)
+    assert basis.explained == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 130])
+def test_bases_of_two_ranks_summed_are_one(cut):
+    x = correlated(np.random.default_rng(1))
+    whole, sent = streamed_eigenbasis([x], 12, 5, np.float64), []
+    streamed_eigenbasis([x[cut:]], 12, 5, np.float64, lambda total: sent.append(total.copy()))
+    empty_or_not = in_pieces(x[:cut], [cut // 2])[cut == 0 :]
+    basis = streamed_eigenbasis(
+        empty_or_not, 12, 5, np.float64, lambda total: np.add(total, sent[0], out=total)
+    )
+    np.testing.assert_allclose(basis.values, whole.values, rtol=1e-12)
+    projectors = [b.vectors @ b.vectors.T for b in (basis, whole)]
+    np.testing.assert_allclose(*projectors, atol=1e-10)
+    assert basis.explained == pytest.approx(whole.explained, rel=1e-12)
+    assert basis.mean_eigenvalue == pytest.approx(whole.mean_eigenvalue, rel=1e-12)
+
+
+@pytest.mark.parametrize("rank", [None, 4, 13, 99])
+def test_streamed_basis_solves_as_the_one_in_memory(rank):
+    rng = np.random.default_rng(2)
+    x, wanted = correlated(rng), rng.standard_normal((200, 6))
+    streamed = streamed_eigenbasis(in_pieces(x, [7, 80]), 12, rank, np.float64)
+    in_memory, p = leading_eigenbasis(x, rank)
+    np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-9)
+    assert streamed.explained == pytest.approx(in_memory.explained)
+    assert streamed.mean_eigenvalue == pytest.approx(in_memory.mean_eigenvalue)
+    changes = [
+        change_on_features(basis, basis.project(x), wanted, 0.5) for basis in (streamed, in_memory)
+    ]
+    np.testing.assert_allclose(*changes, atol=1e-10)
+    np.testing.assert_allclose(p @ p.T, streamed.project(x) @ streamed.project(x).T, atol=1e-8)
+
+
+def test_streamed_rank_and_share_are_cut_from_the_spectrum():
+    x = np.random.default_rng(6).standard_normal((400, NARROW + 20))
+    x *= np.geomspace(1, 0.01, NARROW + 20)
+    values = np.linalg.eigvalsh(gram(append_ones(x)))[::-1]
+    shares = np.cumsum(values) / values.sum()
+    basis = streamed_eigenbasis([x[:150], x[150:]], NARROW + 20, dtype=np.float64)
+    rank = len(basis.values)
+    assert basis.vectors.shape == (NARROW + 21, rank)
+    assert shares[rank - 2] < KEPT_SHARE <= shares[rank - 1]
+    assert basis.explained == pytest.approx(shares[rank - 1])
+
+
+def test_streamed_basis_has_the_type_asked_for_and_sums_in_double():
+    far = np.float32(4096) + np.random.default_rng(3).standard_normal((500, 3)).astype(np.float32)
+    basis = streamed_eigenbasis(in_pieces(far, list(range(1, 500))), 3)
+    assert basis.vectors.dtype == basis.values.dtype == np.float32
+    assert basis.vectors.flags.c_contiguous
+    values = np.linalg.eigvalsh(gram(append_ones(far.astype(np.float64))))[::-1]
+    np.testing.assert_allclose(basis.values[:3], values[:3], rtol=1e-5)  # beside one of 5e7
+
+
+@pytest.mark.parametrize("x", [np.zeros((20, 3)), np.ones((20, 3)), np.ones((1, 3))])
+def test_streamed_degenerate_data_give_a_finite_step(x):
+    basis = streamed_eigenbasis([x.astype(np.float32)], 3)
+    wanted = np.ones((len(x), 2), np.float32)
+    for lambda_w in (0.0, 1.0):
+        change = change_on_features(basis, basis.project(x.astype(np.float32)), wanted, lambda_w)
+        assert np.isfinite(change).all()

@@ -75,3 +75,26 @@ def test_shapes_follow_rows_and_layers():
     assert [a.shape for a in workspace.activations] == [(29, 4), (29, 17), (29, 6)]
     assert [w.shape for w in workspace.wanted] == [(29, 16), (29, 5)]
     assert workspace.output.shape == (29, 3)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 28])
+def test_first_rows_are_a_workspace_within_the_larger_one(rows):
+    layers, workspace, rng = problem((7, 16, 5, 3), np.float64)
+    workspace.inputs[:] = append_ones(rng.standard_normal((29, 7)))
+    whole = workspace.forward(layers).copy()
+    part = workspace.first(rows)
+    inputs = append_ones(rng.standard_normal((rows, 7)))
+    part.inputs = inputs
+    np.testing.assert_allclose(part.forward(layers), forward(layers, inputs)[1], atol=1e-13)
+    assert [len(a) for a in (*part.activations, *part.wanted, part.output)] == [rows] * 6
+    pairs = zip(part.hidden + part.wanted, workspace.hidden + workspace.wanted, strict=True)
+    assert all(np.shares_memory(a, b) == (rows > 0) for a, b in pairs)
+    assert part.output.base is workspace.output
+    np.testing.assert_array_equal(workspace.output[rows:], whole[rows:])
+    assert workspace.inputs is not part.inputs
+    np.testing.assert_allclose(workspace.forward(layers), whole, atol=1e-13)
+
+
+def test_all_rows_are_the_workspace_itself():
+    _, workspace, _ = problem((7, 16, 3), np.float32)
+    assert workspace.first(29) is workspace

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -101,3 +102,31 @@ def test_a_folder_without_epochs_has_no_series(tmp_path):
     assert read_series(tmp_path) == {}
     np.save(tmp_path / "something.npy", np.arange(3))
     assert read_series(tmp_path) == {}
+
+
+def test_restored_rows_are_written_and_go_on_as_if_never_left(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    epochs = [plain_row(ROW | {"epoch": n, "train_loss": 1 / n}) for n in range(1, 6)]
+    before = History(whole, "nats")
+    for row in epochs[:3]:
+        before.append(row)
+    saved = json.loads(json.dumps(before.rows))  # tuples are lists now
+    for row in epochs[3:]:
+        before.append(row)
+    before.save()
+    (cut / "metrics_log.csv").write_text("half a li")  # whatever a killed run has left
+    after = History(cut, "nats")
+    after.restore(saved)
+    assert np.load(cut / "epoch.npy").tolist() == [1, 2, 3]
+    for row in epochs[3:]:
+        after.append(row)
+    after.save()
+    assert after.rows == before.rows
+    names = {path.name for path in whole.iterdir()}
+    assert names == {path.name for path in cut.iterdir()}
+    for name in names:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    with pytest.raises(ValueError, match="this epoch records"):
+        after.append(plain_row(ROW | {"extra": 1.0}))

@@ -292,3 +292,25 @@ def test_sigterm_inside_the_block_raises_exit_143(tmp_path, open_run):
     assert caught.value.code == 143
     assert read(tmp_path)["status"] == "interrupted"
     assert read(tmp_path)["error"] == "stopped by SIGTERM"
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_area_under_the_roc_curve_is_recorded_and_printed_beside_accuracy(
+    tmp_path, open_run, capsys
+):
+    with open_run() as run:
+        for epoch, auc in ((1, 0.75), (2, 0.8125)):
+            run.record_epoch(
+                epoch,
+                train=Scores(0.5, 0.5, auc + 0.125),
+                held_out=Scores(0.25, 0.5, auc),
+                layer_norms=[1],
+                clock=TrainingClock(1, 1),
+            )
+    told = capsys.readouterr().out
+    assert "Epoch 2: loss=0.5, test_acc=0.5000, test_auc=0.8125, test_loss=0.25" in told
+    assert np.load(run.folder / "test_auc.npy").tolist() == [0.75, 0.8125]
+    assert np.load(run.folder / "train_auc.npy").tolist() == [0.875, 0.9375]
+    assert read(tmp_path)["final_metrics"]["test_auc"] == 0.8125
+    header = (run.folder / "metrics_log.csv").read_text().splitlines()[0].split(",")
+    assert {"train_auc", "test_auc"} <= set(header)

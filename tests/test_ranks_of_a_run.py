@@ -1,0 +1,270 @@
+"""Runs over several processes, as torchrun starts them: equal numbers, and ranks that are lost."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from datasets import Dataset, load_dataset
+from new_algorithm.n_layer_relu_data import Config, train
+from tests.recorder import Recorder
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEEP = "new_algorithm/n_layer_relu_data.py"
+PATIENCE = 120  # seconds until a test gives up; nothing here takes a tenth of it on its own
+
+# Every case in turn, in one go: it is importing torch that takes the time.
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from new_algorithm.lab.ranks import join_ranks
+from tests.test_ranks_of_a_run import CASES, trained
+
+with join_ranks(60.0) as ranks:
+    for name, flags in CASES.items():
+        run = trained(ranks, **flags)
+        scores = [(*epoch["train"], *epoch["held_out"]) for epoch in run.epochs]
+        scores = np.array(scores, float)  # None as NaN
+        np.savez(Path(sys.argv[1]) / f"{name}_{ranks.rank}", *run.weights, scores=scores)
+"""
+
+DOUBLE = {"dtype": "float64"}
+CASES = {
+    "single": {},
+    "double": DOUBLE,
+    "finite": DOUBLE | {"lambda_h_layers": (2.0,)},
+    "cg": DOUBLE | {"solver": "cg"},
+    "projected": DOUBLE | {"target": "project"},
+    "two_classes": DOUBLE | {"classes": 2},
+    "uneven": DOUBLE | {"rows": 101},
+    "two_rows": DOUBLE | {"rows": 2},
+    "one_row": DOUBLE | {"rows": 1},
+    "minibatches": {"batch_size": 64, "rows": 2_000},
+}
+
+
+@cache
+def data_of(rows: int | None, classes: int) -> Dataset:
+    data = load_dataset("synthetic", train_limit=rows, test_limit=501)
+    y_train, y_test = (y % classes for y in (data.y_train, data.y_test))
+    return replace(data, y_train=y_train, y_test=y_test, num_classes=classes)
+
+
+def trained(ranks=None, rows=None, classes=4, **flags) -> Recorder:
+    settings = {"batch_size": "full", "epochs": 5, "num_layers": 3, "hidden_dim": 16} | flags
+    run = Recorder()
+    train(Config(**settings), data_of(rows, classes), run, ranks)
+    return run
+
+
+def processes_of(mark: str, rank: int | None = None) -> list[int]:
+    """The living processes with this mark in their environment, all or those of a rank."""
+    wanted = {f"MARK={mark}".encode()} | ({f"RANK={rank}".encode()} if rank is not None else set())
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = set((folder / "environ").read_bytes().split(b"\0"))
+        except OSError:  # another user's, or gone by now
+            continue
+        if wanted <= variables:
+            found.append(int(folder.name))
+    return found
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, f"in vain for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def start_ranks(work_tree):
+    """start_ranks(2, script, *arguments) -> (Popen of torchrun, a mark of its processes)."""
+    marks = []
+
+    def start(size: int, script: Path | str, *arguments: object) -> tuple[subprocess.Popen, str]:
+        marks.append(uuid4().hex)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+        command = [sys.executable, *launcher, str(work_tree / script), *map(str, arguments)]
+        environment = os.environ | {
+            "MARK": marks[-1],
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        process = subprocess.Popen(
+            command,
+            cwd=work_tree,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return process, marks[-1]
+
+    yield start
+    for mark in marks:
+        for pid in processes_of(mark):
+            os.kill(pid, signal.SIGKILL)
+
+
+# The same numbers.
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def in_ranks(request, start_ranks, tmp_path_factory):
+    """in_ranks(name) -> weights and scores of a case, as each rank has them."""
+    folder = tmp_path_factory.mktemp("cases")
+    script = folder / "cases.py"
+    script.write_text(SCRIPT)
+    process, _ = start_ranks(request.param, script, folder)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+
+    def load(name: str) -> list[tuple[list, np.ndarray]]:
+        found = []
+        for rank in range(request.param):
+            with np.load(folder / f"{name}_{rank}.npz") as file:
+                found.append(([file[f"arr_{i}"] for i in range(3)], file["scores"]))
+        return found
+
+    return load
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "minibatches"])
+def test_ranks_are_one_process(in_ranks, name):
+    alone = trained(chunk_rows=700, **CASES[name])
+    expected = [(*epoch["train"], *epoch["held_out"]) for epoch in alone.epochs]
+    rtol = 1e-5 if name == "single" else 1e-12
+    for weights, scores in in_ranks(name):
+        for found, layer in zip(weights, alone.weights, strict=True):
+            assert found.dtype == layer.dtype
+            assert np.linalg.norm(found - layer) <= rtol * np.linalg.norm(layer)
+        np.testing.assert_allclose(scores, np.array(expected, float), rtol=max(rtol, 1e-10))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_keep_the_same_bits(in_ranks, name):
+    (first, first_scores), *others = in_ranks(name)
+    for weights, scores in others:
+        np.testing.assert_array_equal(scores, first_scores)
+        for a, b in zip(weights, first, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_minibatches_over_ranks_train(in_ranks):
+    alone = trained(**CASES["minibatches"])
+    (_, scores), *_ = in_ranks("minibatches")
+    losses = scores[:, 0]
+    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] == pytest.approx(alone.loss, rel=0.3)
+
+
+# Ranks that are lost. No Gram matrix is remembered, so that runs go on as if nothing had happened.
+
+FLAGS = {
+    **{"epochs": 150, "num_layers": 3, "hidden_dim": 16, "batch_size": "full"},
+    **{"dtype": "float64", "gram_average": 0.0},
+}
+FOLDER = "ploting_data/ranks"
+COMMAND = ["--dataset", "synthetic", "--train-limit", "1001", "--test-limit", "501"]
+COMMAND += ["--tag", "ranks"]
+COMMAND += [f"--{name.replace('_', '-')}={value}" for name, value in FLAGS.items()]
+TRIANGLES = 17 * 18 // 2 + 17 * 18 // 2
+WEIGHTS = 21 * 16 + 17 * 16 + 17 * 4
+
+
+def epochs_in(folder: Path) -> list[str]:
+    try:
+        with (folder / "metrics_log.csv").open() as file:
+            return [row["epoch"] for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def weights_in(folder: Path) -> list[np.ndarray]:
+    with np.load(folder / "weights.npz") as file:
+        return [file[f"layer_{layer}"] for layer in (1, 2, 3)]
+
+
+def told_epochs(output: str) -> list[int]:
+    lines = [line for line in output.splitlines() if line.startswith("Epoch ")]
+    return [int(line.split()[1].rstrip(":")) for line in lines]
+
+
+@pytest.fixture
+def start_until_epoch(start_ranks, work_tree):
+    """start_until_epoch(3, "--flag") -> torchrun under way since then, and rank 1's number."""
+
+    def start(epoch: int, *flags: str) -> tuple[subprocess.Popen, str, int]:
+        process, mark = start_ranks(2, DEEP, *COMMAND, *flags)
+        wait_until(lambda: len(epochs_in(work_tree / FOLDER)) >= epoch, "the first epochs")
+        (other,) = processes_of(mark, rank=1)
+        return process, mark, other
+
+    return start
+
+
+def assert_lost(folder: Path, process: subprocess.Popen, words: str) -> None:
+    """It ended in order and says why, with weights that can be used."""
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    told = told_epochs(output)
+    assert told == list(range(told[0], len(epochs_in(folder)) + 1)), "rank 0 alone tells, once each"
+    run = record(folder)
+    assert run["status"] in ("failed", "interrupted")
+    assert words in run["error"] or "stopped by SIGTERM" in run["error"]
+    assert all(np.isfinite(layer).all() for layer in weights_in(folder))
+
+
+def test_run_that_loses_a_rank_ends_and_goes_on(start_ranks, start_until_epoch, work_tree):
+    folder, resume = work_tree / FOLDER, ("--rank-timeout", "5", "--resume")
+    process, mark, other = start_until_epoch(3, *resume[:2])
+    os.kill(other, signal.SIGSTOP)
+    wait_until(lambda: record(folder)["status"] != "running", "the end of rank 0")
+    assert record(folder)["status"] == "failed"
+    wait_until(lambda: not processes_of(mark, rank=0), "rank 0 to leave")
+    os.kill(other, signal.SIGKILL)  # as torchrun does after half a minute
+    assert_lost(folder, process, "rank 0: another rank has died or gave no answer within 5 s")
+    assert record(folder)["error"].endswith("start the same command again with --resume")
+
+    process, _, other = start_until_epoch(len(epochs_in(folder)) + 3, *resume)
+    os.kill(other, signal.SIGKILL)
+    assert_lost(folder, process, "another rank has died")
+
+    process, _ = start_ranks(2, DEEP, *COMMAND, *resume)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    run, every_epoch = record(folder), list(range(1, FLAGS["epochs"] + 1))
+    assert run["status"] == "completed"
+    assert run["resumed_after_epoch"] >= 5
+    assert told_epochs(output) == every_epoch[run["resumed_after_epoch"] :]
+    assert epochs_in(folder) == [str(epoch) for epoch in every_epoch]
+    assert not list(folder.glob("checkpoint*"))
+    # of each sweep: counts, moments and triangles; of the batch after the step: its loss
+    sent = 8 * (2 + WEIGHTS + TRIANGLES + 3)
+    assert np.load(folder / "sent_bytes.npy").tolist() == [sent] * len(every_epoch)
+
+    alone = trained(rows=1_001, chunk_rows=700, **FLAGS)
+    losses = [epoch["train"].loss for epoch in alone.epochs]
+    np.testing.assert_allclose(np.load(folder / "train_loss.npy"), losses, rtol=1e-7)
+    for found, layer in zip(weights_in(folder), alone.weights, strict=True):
+        assert np.linalg.norm(found - layer) < 1e-7 * np.linalg.norm(layer)
