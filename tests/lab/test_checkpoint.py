@@ -427,11 +427,15 @@ def test_run_goes_on_with_another_number_of_ranks(run_it, run_until):
 # What happened before the run was cut short.
 
 
+@pytest.mark.parametrize(("step_size", "best", "cut"), [(0.02, 3, 3), (0.1, 1, 2)])
 def test_best_weights_survive_a_resumption_that_does_not_better_them(
-    run_it, run_until, uninterrupted
+    run_it, run_until, uninterrupted, step_size, best, cut
 ):
-    run_until("after its checkpoint", 3, **FORGETFUL)
-    assert_same_bits(run_it(resume=True, **FORGETFUL), uninterrupted(**FORGETFUL))
+    flags = FORGETFUL | {"step_size": step_size}
+    whole = uninterrupted(**flags)
+    assert np.load(whole / "train_loss.npy").argmin() + 1 == best
+    run_until("after its checkpoint", cut, **flags)
+    assert_same_bits(run_it(resume=True, **flags), whole)
 
 
 def test_results_survive_a_resumption(run_it, run_until, uninterrupted):
