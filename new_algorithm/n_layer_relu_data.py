@@ -564,8 +564,8 @@ def with_data_set(config: Config) -> Config:
 # - At 100 layers results depend on the seed through the scale of the initial activations, which
 #   drifts like a random walk; the other methods suffer likewise.
 # - A batch is a sequence of chunks. WholePass can do everything with a batch of one chunk;
-#   StreamedPass needs only sums of any number of chunks, and so cannot pass down what δW̃ leaves, nor
-#   change a layer before those below. Between ranks the same sums are added up: every rank then
+#   StreamedPass needs only sums over any number of chunks, and so cannot pass down what δW̃ leaves,
+#   nor change a layer before those below. Between ranks the same sums are added up: every rank then
 #   solves all layers itself, from the same bits.
 # - Whatever decides something (losses judged, errors raised) must come from summed numbers: ranks
 #   that disagree wait for each other until --rank-timeout.
