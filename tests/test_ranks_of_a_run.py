@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from datasets import Dataset, load_dataset
+from new_algorithm.lab.ranks import Alone
 from new_algorithm.n_layer_relu_data import Config, train
 from tests.recorder import Recorder
 
@@ -172,6 +173,21 @@ def test_minibatches_over_ranks_train(in_ranks):
     losses = scores[:, 0]
     assert losses[-1] < 0.5 * losses[0]
     assert losses[-1] == pytest.approx(alone.loss, rel=0.3)
+
+
+class Second(Alone):
+    """Rank 1 beside a rank 0 whose rows are the same."""
+
+    rank, size = 1, 2
+
+    def all_sum(self, array: np.ndarray) -> None:
+        array *= 2
+
+
+@pytest.mark.xfail(reason="--verbose prints the layers in every rank", strict=True)
+def test_no_rank_but_the_first_prints(capsys):
+    trained(Second(), rows=101, verbose=True)
+    assert capsys.readouterr().out == ""
 
 
 # Ranks that are lost. No Gram matrix is remembered, so that runs go on as if nothing had happened.

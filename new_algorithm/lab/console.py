@@ -5,11 +5,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.ranks import rank_of_this_process
 from new_algorithm.lab.signals import INTERRUPTED
 
 OUR_LOGGERS = ("__main__", "new_algorithm", "datasets")
@@ -114,11 +115,16 @@ def set_up_logging() -> None:
 def run_main(main: Callable[[], None]) -> None:
     """Call `main` and end the program: 2 for the user's mistake, in one line, 130 for Ctrl-C.
 
-    Any other exception keeps its traceback and ends it with 1.
+    Any other exception keeps its traceback and ends it with 1. Of several ranks the first alone
+    writes to stdout.
     """
     set_up_logging()
     try:
-        with tee_stdout():
+        with ExitStack() as stack:
+            if rank_of_this_process() > 0:
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(tee_stdout())
             main()
     except UserError as error:
         with suppress(OSError):
