@@ -88,7 +88,7 @@ LARGE_BATCH_GRIDS: dict[str, list[Flags]] = {
     ),
     "adam": grid(lr=(1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
 }
-MOST_EPOCHS = {4_096: 15, 16_384: 40, 65_536: 120}
+MOST_EPOCHS = {4_096: 8, 16_384: 20, 65_536: 60}
 
 
 @dataclass(frozen=True, kw_only=True)
