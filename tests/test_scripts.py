@@ -13,6 +13,7 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
+from tests.ctrl_c import heed_ctrl_c
 
 BENCH = "bench_mnist.py"
 DATA = "new_algorithm/two_layer_relu_data.py"
@@ -41,11 +42,6 @@ def assert_one_clear_line(finished, *words):
     assert "\n" not in text
     for word in words:
         assert word in text
-
-
-def heed_ctrl_c():
-    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

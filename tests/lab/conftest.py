@@ -1,7 +1,6 @@
 """A run with invented numbers, in this process and in another one."""
 
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from new_algorithm.lab import figures
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.flags import CommonFlags
 from new_algorithm.lab.run_record import Run
+from tests.ctrl_c import heed_ctrl_c
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -97,11 +97,6 @@ def record_epochs():
             run.record_epoch(epoch, train=train, held_out=held_out, clock=clock, **row)
 
     return record
-
-
-def heed_ctrl_c():
-    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
