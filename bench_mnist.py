@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from datasets import Dataset, load_from_flags
-from new_algorithm.back_projection.evaluation import scores_of
+from datasets.batches import in_chunks
+from new_algorithm.back_projection.evaluation import Evaluation, Scores
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
 from new_algorithm.back_projection.network import initial_weights, weight_norms
 from new_algorithm.lab.clock import TrainingClock
@@ -97,8 +98,8 @@ def train(
                 schedule.step()
 
         with torch.no_grad():
-            train_scores = scores_of(loss, model(x).numpy(), data.y_train)
-            held_out_scores = scores_of(loss, model(x_held_out).numpy(), data.y_test)
+            train_scores = torch_scores(loss, model, x, data.y_train)
+            held_out_scores = torch_scores(loss, model, x_held_out, data.y_test)
         if not math.isfinite(train_scores.loss):
             raise diverged(epoch, steps, train_scores.loss)
         weights = folded_weights(model)
@@ -110,6 +111,14 @@ def train(
             layer_norms=weight_norms(weights),
             clock=clock,
         )
+
+
+def torch_scores(loss: Loss, model: "torch.nn.Module", x: "torch.Tensor", y: np.ndarray) -> Scores:
+    """Return the scores of the model on all rows, a chunk of them in memory at a time."""
+    evaluation = Evaluation(loss)
+    for inputs, targets in in_chunks(x, y):
+        evaluation.add(model(inputs).numpy(), targets)
+    return evaluation.scores()
 
 
 def diverged(epoch: int, iteration: int, loss: float) -> DivergedError:

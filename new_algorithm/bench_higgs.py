@@ -6,8 +6,8 @@
     python new_algorithm/bench_higgs.py ranks     # one and two processes; bytes against Adam; paper
 
 `auc` takes the HIGGS file at hand, a sample if there is no other. Every neural network has hidden
-layers of --widths units. The settings of each method are searched in a grid of equal size, by AUC
-on the validation split; then all methods take turns on the test set, seed by seed. Logistic
+layers of --widths units. The settings of each are searched in a grid of equal size, by AUC on the
+validation split; then all methods take turns on the test set, seed by seed. Logistic
 regression and gradient boosting are scikit-learn's (`./starter --extras`), searched likewise.
 
 `rows` and `ranks` draw their data (higgs-like), full batch. `ranks` then counts the iterations that
@@ -62,7 +62,7 @@ from new_algorithm.lab.tables import Row
 Part = Literal["auc", "rows", "ranks"]
 Flags = dict[str, Any]
 
-# 36 settings each
+# 36 settings each, but for logistic regression with its one penalty
 GRIDS: dict[str, list[Flags]] = {
     "back projection": grid(
         input_lambda_w=(0.1, 0.3),
@@ -89,6 +89,10 @@ LARGE_BATCH_GRIDS: dict[str, list[Flags]] = {
     "adam": grid(lr=(1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
 }
 MOST_EPOCHS = {4_096: 8, 16_384: 20, 65_536: 60}
+SAME_LOSS_COLUMNS = (
+    *("method", "setting", "reached", "iterations", "cpu_s_an_iteration", "bytes_an_iteration"),
+    *("megabytes", "train_loss"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,10 @@ class Config(RunFlags):
     """What to measure; see above."""
     widths: tuple[PositiveInt, ...] = (256, 256)
     """Units of each hidden layer."""
+    train_limit: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
+    ] = None
+    """Use the first N training samples only (auc)."""
     seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4)
     """Seeds of every method (auc)."""
     rows: tuple[PositiveInt, ...] = (100_000, 500_000, 2_600_000)
@@ -117,6 +125,9 @@ def main() -> None:
         if len(set(getattr(config, name))) < max(1, len(getattr(config, name))):
             raise UserError(f"--{name}: give each one once, and at least one")
     check_tag(config.tag, config.overwrite)
+    if config.part == "ranks" and config.tag is not None:
+        for count in config.ranks:  # of runs of their own
+            check_tag(f"{config.tag}_{count}", config.overwrite)
     if config.part == "auc":
         check_scikit_learn()
     fix_threads(config.threads)
@@ -132,7 +143,8 @@ def auc(config: Config, run: Run) -> None:
     import torch
 
     torch.set_num_threads(config.threads)
-    validation, test = load_dataset("higgs", held_out="validation"), load_dataset("higgs")
+    validation = load_dataset("higgs", held_out="validation", train_limit=config.train_limit)
+    test = load_dataset("higgs", train_limit=config.train_limit)
     methods: dict[str, tuple[Method, Dataset]] = {}
     searched: list[Row] = []
     for name, settings in GRIDS.items():
@@ -167,6 +179,7 @@ def ranks(config: Config, run: Run) -> None:
     flags = ["--dataset", data_set, "--batch-size", "full", "--gram-average", "0"]
     flags += ["--widths", *map(str, config.widths), "--epochs", str(config.sweeps)]
     flags += ["--threads", str(config.threads), "--chunk-rows", str(n_layer_relu_data.CHUNK_ROWS)]
+    flags += ["--overwrite"] * config.overwrite
     run.table(
         "rank_scaling",
         [
@@ -196,18 +209,21 @@ def to_the_same_loss(config: Config, data: Dataset) -> tuple[list[Row], list[Tra
             reached = until_loss(config.loss, iterations, train)
             if reached is not None:
                 found.append((reached, flags))
+        method = f"{name}, batches of {batch:,}"
+        reached = f"{len(found)} of {len(LARGE_BATCH_GRIDS[name])} in {MOST_EPOCHS[batch]} epochs"
         if not found:
+            empty: Row = dict.fromkeys(SAME_LOSS_COLUMNS, "")
+            table.append(empty | {"method": method, "reached": reached})
             continue
         best, flags = min(found, key=lambda pair: pair[0].iterations)
         # without a count they are the gradient in float32, as data-parallel training sends it
         sums = best.sent_bytes or 4 * parameters([data.x_train.shape[1], *config.widths, 1])
-        method = f"{name}, batches of {batch:,}"
         trainings.append(Traffic(method, best.iterations, best.cpu_s, sums))
         table.append(
             {
                 "method": method,
                 "setting": describe(flags),
-                "reached": f"{len(found)} of {len(LARGE_BATCH_GRIDS[name])}",
+                "reached": reached,
                 "iterations": best.iterations,
                 "cpu_s_an_iteration": best.cpu_s,
                 "bytes_an_iteration": sums,

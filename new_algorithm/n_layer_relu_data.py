@@ -251,8 +251,8 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
         sweep = Sweep(weights.stack, solvers, RELU_TARGETS[config.target], pass_left=passes_left)
         passes = build_passes(sweep, rows, batch_rows, layers, loss, ranks)
         sample = rows.first(DIAGNOSED_ROWS)
-        start = evaluate(loss, layers, [sample], ranks.all_sum).loss
-        control = build_control(config, start)
+        whole = isinstance(rows, RowsInMemory)  # a shard's first rows are not all ranks' alike
+        control = build_control(config, evaluate(loss, layers, [sample]).loss if whole else np.inf)
     held_out = held_out_rows(config, data, basis, ranks)
     epochs_done, lowest_loss, length, retreats_in_a_row = 0, np.inf, control.length(np.inf), 0
     checkpoint = ranks.from_first(run.checkpoint)
@@ -267,8 +267,8 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
         control = restored(control, facts["control"])
         rng.bit_generator.state, clock = facts["rng"], TrainingClock(*facts["clock"])
         epochs_done, lowest_loss, length, retreats_in_a_row = facts["loop"]
-    if ranks.rank > 0:
-        rng = np.random.default_rng([config.seed, ranks.rank, epochs_done])  # of its own shard
+    if ranks.rank > 0:  # which shuffles its own shard
+        rng = np.random.default_rng([config.seed, 2, ranks.rank, epochs_done + 1])
     iteration, sequential = epochs_done * iterations_an_epoch, config.order == "sequential"
     for epoch in range(epochs_done + 1, config.epochs + 1):
         tally, sent_before = EpochTally(), ranks.sent_bytes
@@ -342,7 +342,7 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
                 "clock": (clock.cpu_seconds, clock.wall_seconds),
             },
         )
-        if config.verbose:
+        if config.verbose and ranks.rank == 0:
             columns = {"weight_norms": norms, **diagnostics}
             columns |= {"cg_iterations": tallied["cg_iterations"]}
             in_force = ", ".join(f"{name} {value:.3g}" for name, value in control.numbers().items())
@@ -489,7 +489,10 @@ def build_solvers(
 
 
 def build_control(config: Config, start: float) -> TrustRegion | FixedStep:
-    """Return what decides on the length of steps, for a training that starts with the loss."""
+    """Return what decides on the length of steps, for a training that starts with the loss.
+
+    A start that is not finite leaves it to the first batch that is judged.
+    """
     watch = LossWatch(start if np.isfinite(start) else None)
     if config.step_size is not None:
         return FixedStep(config.step_size, watch=watch)

@@ -184,7 +184,6 @@ class Second(Alone):
         array *= 2
 
 
-@pytest.mark.xfail(reason="--verbose prints the layers in every rank", strict=True)
 def test_no_rank_but_the_first_prints(capsys):
     trained(Second(), rows=101, verbose=True)
     assert capsys.readouterr().out == ""
@@ -244,7 +243,9 @@ def assert_lost(folder: Path, process: subprocess.Popen, words: str) -> None:
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     told = told_epochs(output)
-    assert told == list(range(told[0], len(epochs_in(folder)) + 1)), "rank 0 alone tells, once each"
+    assert told == list(range(told[0], told[-1] + 1)), "rank 0 alone tells, once each"
+    # SIGTERM may come when an epoch is in the record and has not been printed yet
+    assert told[-1] <= len(epochs_in(folder)) <= told[-1] + 1
     run = record(folder)
     assert run["status"] in ("failed", "interrupted")
     assert words in run["error"] or "stopped by SIGTERM" in run["error"]
@@ -276,7 +277,7 @@ def test_run_that_loses_a_rank_ends_and_goes_on(start_ranks, start_until_epoch, 
     assert epochs_in(folder) == [str(epoch) for epoch in every_epoch]
     assert not list(folder.glob("checkpoint*"))
     # of each sweep: counts, moments and triangles; of the batch after the step: its loss
-    sent = 8 * (2 + WEIGHTS + TRIANGLES + 3)
+    sent = 8 * (2 + WEIGHTS + TRIANGLES + 2)
     assert np.load(folder / "sent_bytes.npy").tolist() == [sent] * len(every_epoch)
 
     alone = trained(rows=1_001, chunk_rows=700, **FLAGS)

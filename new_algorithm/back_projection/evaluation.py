@@ -7,7 +7,8 @@ larger output, ties counting half (Mann–Whitney). Outputs are counted in 65,53
 agree in the upper 16 bits of their float32 form; a pair that shares a bin counts as a tie. A bin
 is 1/128 of its output wide, within which hardly more pairs are in order than not: whatever the
 scale of the outputs, the area is off by some 4e-5 for a thousand rows and 4e-6 for a hundred
-thousand, hundreds of times less than by the chance that drew the rows.
+thousand, hundreds of times less than by the chance that drew the rows. Only outputs that all lie
+far from zero and close together, as of a very rare class, are told apart badly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,8 @@ Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
 
 
 class Scores(NamedTuple):
-    """loss: the mean over the rows. accuracy: None for regression. auc: of two classes only."""
+    """loss: the mean over the rows. accuracy: None for regression. auc: None unless there are rows
+    of two classes."""
 
     loss: float
     accuracy: float | None = None
@@ -50,7 +52,7 @@ class Evaluation:
         if self._loss.accuracy:
             self.sums[2] += rows * self._loss.accuracy(output, targets)
         if self._two_classes:
-            which = bins(output[:, 0]) + BINS * targets
+            which = bins(output[:, 0]) + BINS * targets.astype(np.int64)
             np.add.at(self.sums, 3 + which, 1)
 
     def scores(self) -> Scores:
@@ -71,11 +73,11 @@ def bins(outputs: NDArray) -> NDArray[np.int64]:
     return np.where(np.isnan(outputs), BINS - 1, ordered).astype(np.int64)
 
 
-def area(negatives: NDArray, positives: NDArray) -> float:
-    """Return the area under the ROC curve from counts by bin; NaN where a class has no rows."""
+def area(negatives: NDArray, positives: NDArray) -> float | None:
+    """Return the area under the ROC curve from counts by bin; None where a class has no rows."""
     pairs = negatives.sum() * positives.sum()
     if pairs == 0:
-        return float("nan")
+        return None
     below = np.cumsum(negatives) - negatives / 2
     return float(positives @ below / pairs)
 

@@ -7,9 +7,10 @@ processes; it passes Δ down whole, and all layers change at once.
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.evaluation import Chunk, evaluate
+from new_algorithm.back_projection.evaluation import Chunk
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.sweep import Sweep
 from new_algorithm.back_projection.sweep_sums import AllSum, SweepSums
@@ -88,4 +89,12 @@ class StreamedPass:
 
     def loss(self, layers: Sequence[NDArray], batch: Batch) -> float:
         """Return the loss of the batch alone."""
-        return evaluate(self._loss, layers, batch, self._all_sum).loss
+        counts = np.zeros(2)  # rows, losses
+        for inputs, targets in batch:
+            workspace = self._workspace.first(len(inputs))
+            workspace.inputs = inputs
+            value = self._loss.value(workspace.forward(layers), targets) if len(inputs) else 0.0
+            counts += len(inputs), len(inputs) * value
+        if self._all_sum is not None:
+            self._all_sum(counts)
+        return float(counts[1] / counts[0])

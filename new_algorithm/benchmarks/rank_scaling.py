@@ -34,7 +34,9 @@ class Traffic:
         """Return the time on so many nodes: rows shared out evenly, sums by ring all-reduce.
 
         A ring moves 2 (R − 1)/R of the bytes over each link, in 2 (R − 1) messages one after the
-        other (Patarasuk and Yuan 2009); nothing of it is hidden behind the computation.
+        other (Patarasuk and Yuan 2009); nothing of it is hidden behind the computation. All of an
+        iteration's computation is taken to be shared out, also the solves, or an optimiser's step,
+        which every node repeats: small batches on many nodes take longer than this says.
         """
         moved = 2 * (nodes - 1) / nodes * self.sum_bytes
         sending = 8 * moved / (gigabits * 1e9) + 2 * (nodes - 1) * LATENCY_S
@@ -64,16 +66,16 @@ def expected_times(trainings: Sequence[Traffic]) -> list[Row]:
 def run_ranks(ranks: int, tag: str, flags: Sequence[str]) -> Row:
     """Train with so many ranks, as a user would, and return what its record says of a sweep.
 
-    The medians are of all epochs but the first. UserError if the run fails.
+    The medians are of all epochs but the first. UserError if the run fails, or `tag` is taken.
     """
     command = [sys.executable]
     if ranks > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command += [SCRIPT, "--tag", tag, "--overwrite", *flags]
+    command += [SCRIPT, "--tag", tag, *flags]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"{ranks} ranks: the run {tag} failed ({last}); see _logs/")
+        lines = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+        raise UserError(f"{ranks} ranks: {next(lines, 'no message').removeprefix('error: ')}")
     series = read_series(Layout(REPOSITORY).record(tag))
     return {
         "ranks": ranks,

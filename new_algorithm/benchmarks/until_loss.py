@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from new_algorithm.benchmarks.methods import Measurement
+from new_algorithm.lab.errors import DivergedError
 
 
 class Reached(NamedTuple):
@@ -36,13 +37,15 @@ class _Watch(Measurement):
 def until_loss(
     loss: float, iterations_an_epoch: int, train: Callable[[Measurement], None]
 ) -> Reached | None:
-    """Train, which may take any number of epochs, until the loss; None if it is not reached.
+    """Train, which may take any number of epochs, until the loss; None if it is never reached.
 
     The loss is known after each epoch; between the last two it is taken to fall in a straight line.
     """
     watch = _Watch(loss)
     try:
         train(watch)
+    except DivergedError:
+        return None
     except _ReachedError:
         pass
     else:

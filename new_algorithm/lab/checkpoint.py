@@ -53,6 +53,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             continue
         for trouble in troubles:
             notice(f"{trouble}; the run goes on from {path.name}")
+            (folder / LATEST).unlink()  # or the next one saved would put it in this one's place
         return checkpoint
     found = "; ".join(troubles) or "there is no checkpoint"
     raise UserError(
@@ -63,7 +64,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete what a run that has come to its end needs no more."""
-    for name in (LATEST, PREVIOUS):
+    for name in (LATEST, PREVIOUS, f"{LATEST}.new"):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The record of one training run: its numbers, its circumstances, and how it ended."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ from new_algorithm.lab.history import History, Number, Row, plain_row, read_seri
 from new_algorithm.lab.index import rebuild_index
 from new_algorithm.lab.layout import REPOSITORY, Layout
 from new_algorithm.lab.notes import write_note
-from new_algorithm.lab.record_json import save_record
+from new_algorithm.lab.record_json import read_record, save_record
 from new_algorithm.lab.reservation import reserve
 from new_algorithm.lab.signals import sigterm_exits, uninterrupted
 from new_algorithm.lab.tables import format_table, save_csv
@@ -110,8 +110,11 @@ class Run:
             with uninterrupted():
                 saved = self._finish(error)
             if saved:
-                self._report()
-            print(f"Run {self.tag}: {self.status}", flush=True)
+                # torchrun stops a rank that ends early: its error must reach the user all the same
+                with uninterrupted() if isinstance(error, UserError) else nullcontext():
+                    self._report()
+            reason = f" ({self._record['error']})" if self.status == "interrupted" else ""
+            print(f"Run {self.tag}: {self.status}{reason}", flush=True)
 
     def record_epoch(
         self,
@@ -185,6 +188,9 @@ class Run:
             save_checkpoint(self.folder, arrays, so_far | facts)
 
     def _go_on(self) -> None:
+        earlier = read_record(self.folder) or {}
+        if earlier.get("status") == "completed":
+            raise UserError(f"--resume: run {self.tag} is completed, nothing is left to do")
         self.checkpoint = checkpoint = load_checkpoint(self.folder)
         check_same("setting", checkpoint.facts["config"], self._record["config"], MAY_DIFFER)
         check_same("data", checkpoint.facts["data"], self._data, ("source",))

@@ -51,7 +51,7 @@ def test_bytes_are_those_of_moments_grams_and_counts():
     train(replace(config, num_layers=3), data, run, CountingRanks())
     moments = 21 * 8 + 9 * 6 + 7 * 4
     triangles = 9 * 10 // 2 + 7 * 8 // 2
-    counts, judged = 2 * 8, 3 * 8  # rows and losses; rows, losses and hits of the judgement
+    counts = judged = 2 * 8  # rows and losses, of the sweep and of the batch after the step
     assert sent == [4 * (moments + triangles) + counts + judged] * 3
 
 

@@ -172,11 +172,11 @@ def test_killed_between_the_two_renames(folder, capsys):
     assert {path.name for path in folder.iterdir()} == {LATEST, PREVIOUS}
 
 
-@pytest.mark.xfail(reason="the damaged one takes the place of the last whole one", strict=True)
 def test_killed_between_the_two_renames_while_the_latest_is_damaged(folder, monkeypatch):
     save(folder, 1)
     save(folder, 2)
     (folder / LATEST).write_bytes(b"")
+    assert loaded(folder) == 1
     replace_file = os.replace
 
     def killed(source, target):
@@ -401,7 +401,7 @@ def test_run_cut_short_before_its_first_checkpoint_cannot_go_on(run_it, run_unti
 def test_completed_run_cannot_go_on_and_is_left_as_it_is(run_it):
     folder = run_it()
     before = contents(folder)
-    with pytest.raises(UserError, match=r"nothing to go on from in ploting_data/t/.*--overwrite"):
+    with pytest.raises(UserError, match=r"run t is completed"):
         run_it(resume=True)
     assert contents(folder) == before
 
