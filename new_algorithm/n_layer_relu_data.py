@@ -332,7 +332,9 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
         )
         if not ranks.same_everywhere(weights.stack.flat):  # machines of different kinds
             run.anomaly(f"epoch {epoch}: the ranks' weights differ; all take those of rank 0")
-            weights.restore(ranks.from_first(weights.arrays()))
+            arrays, facts = ranks.from_first((weights.arrays(), asdict(control)))
+            weights.restore(arrays)
+            control = restored(control, facts)
         run.save_checkpoint(
             {**weights.arrays(), "basis": basis.vectors},
             {

@@ -99,9 +99,17 @@ class Sweep:
             self._require_finite_changes()
 
     def begin(self, layers: Sequence[NDArray], damping: float, sums: SweepSums) -> None:
-        """Clear the sums for a batch in chunks; damping ≥ 1 multiplies λ_w."""
-        pairs = zip(self._solvers, layers, strict=True)
-        sums.clear([solver.begin(layer, damping) for solver, layer in pairs])
+        """Clear the sums for a batch in chunks; damping ≥ 1 multiplies λ_w.
+
+        Raises NumericalError where a layer's weights cannot be worked with.
+        """
+        wanted = []
+        for number, (solver, layer) in enumerate(zip(self._solvers, layers, strict=True), 1):
+            try:
+                wanted.append(solver.begin(layer, damping))
+            except np.linalg.LinAlgError as error:
+                raise NumericalError(number, str(error)) from error
+        sums.clear(wanted)
 
     def add(
         self, layers: Sequence[NDArray], workspace: Workspace, residual: NDArray, sums: SweepSums

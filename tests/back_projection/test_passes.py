@@ -405,3 +405,11 @@ def test_layer_that_is_not_solved_is_named(layer, fails, words):
     sweep = Sweep(stack, solvers, RELU_TARGETS["mask"], pass_left=False)
     with pytest.raises(NumericalError, match=f"layer {layer}: .*{words}"):
         problem.streamed(sweep).sweep(problem.layers, problem.chunks([9]))
+
+
+def test_weights_that_are_not_finite_are_named_before_any_chunk():
+    problem = Problem()
+    sweep = problem.sweep(lambda_h=1.0)
+    problem.layers[1][:] = np.nan
+    with pytest.raises(NumericalError, match="layer 2"):
+        problem.streamed(sweep).sweep(problem.layers, problem.chunks())
