@@ -17,6 +17,8 @@ PACKAGES = (
     "tyro",
     "tqdm",
     "requests",
+    "scikit-learn",
+    "pyarrow",
     "threadpoolctl",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
