@@ -88,7 +88,7 @@ LARGE_BATCH_GRIDS: dict[str, list[Flags]] = {
     ),
     "adam": grid(lr=(1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
 }
-MOST_EPOCHS = {4_096: 8, 16_384: 20}  # more than any setting took that reached 0.6
+MOST_EPOCHS = {4_096: 8, 16_384: 20}  # after which a setting counts as one that fails
 SAME_LOSS_COLUMNS = (
     *("method", "setting", "reached", "iterations", "cpu_s_an_iteration", "bytes_an_iteration"),
     *("megabytes", "train_loss"),
