@@ -8,6 +8,7 @@ torchrun never imports torch for this.
 """
 
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,10 +102,9 @@ class Group:
         try:
             yield
         except RuntimeError as error:  # gloo's and nccl's own errors derive from it
-            reason = str(error).strip().splitlines()[0][:200]
             raise RankLostError(
                 f"rank {self.rank}: another rank has died or gave no answer within "
-                f"{self._timeout_s:g} s ({reason}); start the same command again with --resume"
+                f"{self._timeout_s:g} s ({_reason(error)}); start the same command again with --resume"
             ) from error
 
 
@@ -122,8 +122,9 @@ def join_ranks(timeout_s: float) -> Iterator[Alone | Group]:
     try:
         torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise RankLostError(f"the ranks did not meet within {timeout_s:g} s ({reason})") from error
+        raise RankLostError(
+            f"the ranks did not meet within {timeout_s:g} s ({_reason(error)})"
+        ) from error
     try:
         yield Group(backend, timeout_s)
     finally:
@@ -138,6 +139,12 @@ def shard(rows: int, rank: int, size: int) -> slice:
 def rank_of_this_process() -> int:
     """Return the rank that torchrun has given, 0 without it."""
     return int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first sentence, without the place in torch's own source that it begins with."""
+    line = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return re.sub(r"^\[[^\]]*\] *", "", line).split(". ")[0][:200]
 
 
 def _gpu_for_each_rank() -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from new_algorithm.lab.ranks import Alone, join_ranks, rank_of_this_process, shard
+from new_algorithm.lab.ranks import Alone, _reason, join_ranks, rank_of_this_process, shard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -72,3 +72,9 @@ def test_one_process_never_imports_torch():
     command = [sys.executable, "-c", code]
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert finished.stdout == "False\n"
+
+
+def test_reason_is_the_first_sentence_without_torchs_own_place():
+    error = RuntimeError("[/src/pair.cc:553] Connection closed by peer [10.0.0.1]:1. Perhaps.")
+    assert _reason(error) == "Connection closed by peer [10.0.0.1]:1"
+    assert _reason(RuntimeError("")) == "no reason given"
