@@ -104,7 +104,8 @@ class Group:
         except RuntimeError as error:  # gloo's and nccl's own errors derive from it
             raise RankLostError(
                 f"rank {self.rank}: another rank has died or gave no answer within "
-                f"{self._timeout_s:g} s ({_reason(error)}); start the same command again with --resume"
+                f"{self._timeout_s:g} s ({_reason(error)}); start the same command again with "
+                "--resume"
             ) from error
 
 
