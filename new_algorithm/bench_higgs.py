@@ -206,9 +206,9 @@ def to_the_same_loss(config: Config, data: Dataset) -> tuple[list[Row], list[Tra
         found = []
         for flags in LARGE_BATCH_GRIDS[name]:
             train = large_batch_training(name, config, data, batch, flags)
-            reached = until_loss(config.loss, iterations, train)
-            if reached is not None:
-                found.append((reached, flags))
+            ended = until_loss(config.loss, iterations, train)
+            if ended is not None:
+                found.append((ended, flags))
         method = f"{name}, batches of {batch:,}"
         reached = f"{len(found)} of {len(LARGE_BATCH_GRIDS[name])} in {MOST_EPOCHS[batch]} epochs"
         if not found:

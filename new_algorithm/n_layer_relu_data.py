@@ -415,12 +415,12 @@ def training_rows(
         y = data.y_train if data.num_classes else data.y_train.astype(config.dtype, copy=False)
         basis, inputs = leading_eigenbasis(x, config.input_rank)  # X̃ Q (rows, rank)
         return basis, RowsInMemory(inputs, y)
-    mine = shard(len(data.x_train), ranks.rank, ranks.size)
-    x, y = data.x_train[mine], data.y_train[mine]
-    chunk_rows = config.chunk_rows or CHUNK_ROWS
-    pieces = (block for _, block in row_blocks(x, chunk_rows))
-    basis = streamed_eigenbasis(pieces, x.shape[1], config.input_rank, config.dtype, ranks.all_sum)
-    return basis, StreamedRows(x, y, basis.project, len(basis.values), chunk_rows, config.dtype)
+    mine = data.x_train[shard(len(data.x_train), ranks.rank, ranks.size)]
+    pieces = (block for _, block in row_blocks(mine, config.chunk_rows or CHUNK_ROWS))
+    basis = streamed_eigenbasis(
+        pieces, mine.shape[1], config.input_rank, config.dtype, ranks.all_sum
+    )
+    return basis, streamed_rows(config, data.x_train, data.y_train, basis, ranks)
 
 
 def held_out_rows(
@@ -429,10 +429,16 @@ def held_out_rows(
     """Return this rank's held-out rows in the eigenbasis."""
     if not is_streamed(config, data, ranks):
         return RowsInMemory(basis.project(data.x_test.astype(config.dtype)), data.y_test)
-    mine = shard(len(data.x_test), ranks.rank, ranks.size)
+    return streamed_rows(config, data.x_test, data.y_test, basis, ranks)
+
+
+def streamed_rows(
+    config: Config, x: NDArray, y: NDArray, basis: Eigenbasis, ranks: Ranks
+) -> StreamedRows:
+    """Return this rank's share of the rows x (n, d), in the eigenbasis and in chunks."""
+    mine, rank = shard(len(x), ranks.rank, ranks.size), len(basis.values)
     chunk_rows = config.chunk_rows or CHUNK_ROWS
-    x, y = data.x_test[mine], data.y_test[mine]
-    return StreamedRows(x, y, basis.project, len(basis.values), chunk_rows, config.dtype)
+    return StreamedRows(x[mine], y[mine], basis.project, rank, chunk_rows, config.dtype)
 
 
 def build_passes(

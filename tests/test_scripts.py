@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
-from tests.ctrl_c import heed_ctrl_c
+from tests.processes import starting
 
 BENCH = "bench_mnist.py"
 DATA = "new_algorithm/two_layer_relu_data.py"
@@ -47,24 +46,11 @@ def assert_one_clear_line(finished, *words):
 @pytest.fixture
 def start_script(work_tree):
     """start_script(DEEP, "--tag", "t") -> a Popen of a script, which ends with the test."""
-    processes = []
-
-    def start(script, *arguments):
-        process = subprocess.Popen(
-            [sys.executable, str(work_tree / script), *map(str, arguments)],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heed_ctrl_c,
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with starting() as start:
+        yield lambda script, *arguments: start(
+            [sys.executable, str(work_tree / script), *map(str, arguments)], env=environment
         )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module", params=TRAINING)

@@ -21,8 +21,6 @@ from new_algorithm.n_layer_relu_data import CHUNK_ROWS, Config, train
 MATRIX_ORDER = 1_024
 MEGABYTE = 1e6
 
-Shapes = list[tuple[int, int]]  # (rows of W̃, units) of each layer
-
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what `function` returns in a process of its own, whose memory is its own."""

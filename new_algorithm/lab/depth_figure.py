@@ -1,18 +1,18 @@
 """Figure of accuracy and train loss against depth, several methods, from a run's recorded file."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from new_algorithm.lab.tables import read_csv
 
 DEPTH_FILE = "depth.csv"  # method, hidden_layers, accuracy, accuracy_sd, train_loss, train_loss_sd
 
 
 def draw_depth(figure: Figure, path: Path) -> None:
     """Draw mean and standard deviation over seeds of each method: accuracy, and train loss."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(path)
     panels = figure.subplots(1, 2)
     for axes, name, label in zip(
         panels, ("accuracy", "train_loss"), ("test accuracy", "train loss (nats)"), strict=True

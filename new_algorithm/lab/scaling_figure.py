@@ -1,11 +1,12 @@
 """Figures of scaling, from a run's recorded files: rows on one machine, ranks, nodes on paper."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from new_algorithm.lab.tables import read_csv
 
 ROWS_FILE = "row_scaling.csv"
 RANKS_FILE = "rank_scaling.csv"
@@ -14,7 +15,7 @@ NODES_FILE = "expected_times.csv"
 
 def draw_row_scaling(figure: Figure, path: Path) -> None:
     """Seconds a sweep, peak memory, and the share of the matrix rate, against rows."""
-    table = _read(path)
+    table = read_csv(path)
     rows = _column(table, "train_rows")
     time, memory, share = figure.subplots(1, 3)
     seconds = _column(table, "sweep_s")
@@ -43,7 +44,7 @@ def draw_row_scaling(figure: Figure, path: Path) -> None:
 
 def draw_rank_scaling(figure: Figure, path: Path) -> None:
     """Seconds a sweep against ranks on one machine."""
-    table = _read(path)
+    table = read_csv(path)
     axes = figure.add_subplot()
     ranks, seconds = _column(table, "ranks"), _column(table, "sweep_s")
     axes.plot(ranks, seconds, label="measured", marker="o")
@@ -56,7 +57,7 @@ def draw_rank_scaling(figure: Figure, path: Path) -> None:
 
 def draw_expected_times(figure: Figure, path: Path) -> None:
     """Seconds to the same loss against nodes, one panel a link."""
-    table = _read(path)
+    table = read_csv(path)
     links = list(dict.fromkeys(row["gigabit_per_s"] for row in table))
     for axes, link in zip(figure.subplots(1, len(links), sharey=True), links, strict=True):
         for row in (row for row in table if row["gigabit_per_s"] == link):
@@ -75,11 +76,6 @@ def _in_powers_of_two(axes: Axes, counts: np.ndarray) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(counts, [f"{count:g}" for count in counts])
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _column(table: list[dict[str, str]], name: str) -> np.ndarray:

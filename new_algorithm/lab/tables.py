@@ -30,5 +30,11 @@ def save_csv(path: Path, rows: Sequence[Row]) -> None:
     save_text(path, text.getvalue())
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows that `save_csv` wrote, every value as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _show(value: str | int | float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,6 @@
 """A run with invented numbers, in this process and in another one."""
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from new_algorithm.lab import figures
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.flags import CommonFlags
 from new_algorithm.lab.run_record import Run
-from tests.ctrl_c import heed_ctrl_c
+from tests.processes import starting
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -105,22 +104,7 @@ def start_script(tmp_path):
     script = tmp_path / "toy.py"
     script.write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": ""}
-    processes = []
-
-    def start(*arguments, **options):
-        process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            env=environment,
-            preexec_fn=heed_ctrl_c,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options,
+    with starting() as start:
+        yield lambda *arguments, **options: start(
+            [sys.executable, str(script), *arguments], env=environment, **options
         )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()

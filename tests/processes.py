@@ -1,0 +1,30 @@
+"""Processes that tests start, and that end with them."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def heed_ctrl_c():
+    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def starting() -> Iterator[Callable[..., subprocess.Popen]]:
+    """start(command, **options) -> a Popen that heeds Ctrl-C, its output piped as text."""
+    processes = []
+
+    def start(command, **options):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, preexec_fn=heed_ctrl_c, **pipes | options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
