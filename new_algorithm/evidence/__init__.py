@@ -1,0 +1,1 @@
+"""Experiments over methods, tasks and seeds: run, searched, tested and reported."""

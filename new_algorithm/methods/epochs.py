@@ -1,0 +1,50 @@
+"""The loop of those methods that are written as steps on weights in NumPy."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from datasets.batches import in_chunks
+from new_algorithm.back_projection.evaluation import evaluate
+from new_algorithm.back_projection.network import append_ones, weight_norms
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.progress import progress
+from new_algorithm.methods.method import Problem, Recorder, Weights
+
+
+class Training(Protocol):
+    """layers: W̃ of each layer as they are now."""
+
+    layers: Weights
+
+    def epoch(self) -> None:
+        """Go once over the training rows."""
+
+
+@np.errstate(over="ignore", invalid="ignore")  # found below
+def train_in_epochs(
+    problem: Problem, run: Recorder, start: Callable[[], Training]
+) -> Weights:
+    """Train, record every epoch, and return the weights; evaluation is outside the clock."""
+    loss, data = problem.loss(), problem.data
+    x_train, x_held_out = append_ones(data.x_train), append_ones(data.x_test)
+    clock = TrainingClock()
+    with clock:  # what a method prepares is part of its cost
+        training = start()
+    for epoch in progress(range(1, problem.epochs + 1), "epochs", problem.epochs):
+        with clock:
+            training.epoch()
+        train = evaluate(loss, training.layers, in_chunks(x_train, data.y_train))
+        if not np.isfinite(train.loss):
+            raise DivergedError(f"epoch {epoch}: the loss is {train.loss}")
+        run.save_weights(training.layers)
+        run.record_epoch(
+            epoch,
+            train=train,
+            held_out=evaluate(loss, training.layers, in_chunks(x_held_out, data.y_test)),
+            layer_norms=weight_norms(training.layers),
+            clock=clock,
+        )
+    return training.layers
