@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from datasets import Dataset, load_from_flags
-from datasets.batches import in_chunks
+from datasets.batches import in_chunks, minibatches
 from new_algorithm.back_projection.evaluation import Evaluation, Scores
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
 from new_algorithm.back_projection.network import initial_weights, weight_norms
@@ -28,7 +28,7 @@ from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
 from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.flags import CommonFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.lab.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.lab.progress import progress
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # at run time torch is imported where it is used, once the fl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(CommonFlags):
+class Config(NetworkFlags):
     epochs: PositiveInt = 5
     """Passes over the training set."""
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
@@ -59,21 +59,26 @@ def main() -> None:
 
 
 def train(
-    config: Config, data: Dataset, run: Run, weights: Sequence[np.ndarray] | None = None
-) -> None:
-    """Train and record; DivergedError leaves the weights of the last good epoch saved.
+    config: Config,
+    data: Dataset,
+    run: Run,
+    weights: Sequence[np.ndarray] | None = None,
+    build: "Callable[[torch.nn.Module], torch.optim.Optimizer] | None" = None,
+) -> list[np.ndarray]:
+    """Train and record; return the weights after the last epoch.
 
-    weights: W̃ of each layer to start from; by default those of the other scripts.
+    DivergedError leaves the weights of the last good epoch saved. weights: W̃ of each layer to start
+    from; by default those of the other scripts, whose minibatches these are too. build: another
+    optimiser than the flags name.
     """
     import torch
 
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    rng = np.random.default_rng([config.seed, 1])
     loss, outputs = loss_for(data.num_classes, data.y_train)
-    widths = [data.x_train.shape[1], *[config.hidden_dim] * (config.num_layers - 1), outputs]
-    if weights is None:
-        weights = initial_weights(np.random.default_rng([config.seed, 1]), widths)
-    model = relu_network(weights)
+    drawn = initial_weights(rng, (data.x_train.shape[1], *config.hidden_widths, outputs))
+    model = relu_network(drawn if weights is None else weights)
     objective = torch_objective(loss)
     x, y, x_held_out = (  # torch wants arrays that it may write to, which a mapped file is not
         torch.from_numpy(np.require(array, requirements="W"))
@@ -81,13 +86,13 @@ def train(
     )
 
     steps = len(x) // config.batch_size
-    optimizer = build_optimizer(config, model)
+    optimizer = build_optimizer(config, model) if build is None else build(model)
     schedule = build_schedule(config, optimizer, steps * config.epochs)
     run.save_weights(folded_weights(model))
     clock = TrainingClock()
     for epoch in range(1, config.epochs + 1):
         with clock:
-            batches = torch.randperm(len(x))[: steps * config.batch_size].view(steps, -1)
+            batches = map(torch.from_numpy, minibatches(rng, len(x), config.batch_size))
             for step, batch in enumerate(progress(batches, f"epoch {epoch}", steps)):
                 batch_loss = objective(model(x.index_select(0, batch)), y.index_select(0, batch))
                 if not math.isfinite(batch_loss.item()):
@@ -102,15 +107,15 @@ def train(
             held_out_scores = torch_scores(loss, model, x_held_out, data.y_test)
         if not math.isfinite(train_scores.loss):
             raise diverged(epoch, steps, train_scores.loss)
-        weights = folded_weights(model)
-        run.save_weights(weights)
+        run.save_weights(folded_weights(model))
         run.record_epoch(
             epoch,
             train=train_scores,
             held_out=held_out_scores,
-            layer_norms=weight_norms(weights),
+            layer_norms=weight_norms(folded_weights(model)),
             clock=clock,
         )
+    return folded_weights(model)
 
 
 def torch_scores(loss: Loss, model: "torch.nn.Module", x: "torch.Tensor", y: np.ndarray) -> Scores:
@@ -178,7 +183,8 @@ def build_schedule(
     from torch.optim import lr_scheduler
 
     if config.one_cycle:  # momentum itself is not cycled: one setting less to tune
-        return lr_scheduler.OneCycleLR(optimizer, config.lr, steps, cycle_momentum=False)
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.OneCycleLR(optimizer, peaks, steps, cycle_momentum=False)
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.standardise import Standardiser
 
-HeldOut = Literal["test", "validation"]
+HeldOut = Literal["test", "validation", "unseen"]  # see splits.py
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,9 @@ VALIDATION_SHARE = 6  # one row in six: 10,000 of MNIST's 60,000
 class Split:
     """Hold-out first, then the limits, each of which keeps the first rows of its part.
 
-    UserError for a limit below 1 or an unknown `held_out`.
+    held_out: `test`; `validation`, the last sixth of the training rows; or `unseen`, the test set
+    beside the training rows of `validation`, scaled alike, for networks whose settings were chosen
+    there. UserError for a limit below 1 or an unknown `held_out`.
     """
 
     held_out: HeldOut = "test"
@@ -29,7 +31,7 @@ class Split:
             if limit is not None and limit < 1:
                 raise UserError(f"{name} {limit}: a limit is 1 row or more; leave it out for all")
         if self.held_out not in get_args(HeldOut):
-            choices = " or ".join(get_args(HeldOut))
+            choices = ", ".join(get_args(HeldOut))
             raise UserError(f"held_out {self.held_out!r}: choose {choices}")
 
     def training_rows(self, rows: int) -> int:
@@ -37,15 +39,15 @@ class Split:
         return len(range(self._before_validation(rows))[: self.train_limit])
 
     def hold_out(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """x_train, y_train, x_test, y_test with the held-out rows in the place of the test set.
-
-        For validation these are the last sixth of the training rows, and the test set is dropped.
-        """
+        """x_train, y_train, x_test, y_test with the held-out rows in the place of the test set."""
         if self.held_out == "test":
             return dict(arrays)
         x, y = arrays["x_train"], arrays["y_train"]
         end = self._before_validation(len(x))
-        return {"x_train": x[:end], "y_train": y[:end], "x_test": x[end:], "y_test": y[end:]}
+        kept = {"x_train": x[:end], "y_train": y[:end]}
+        if self.held_out == "unseen":
+            return dict(arrays) | kept
+        return kept | {"x_test": x[end:], "y_test": y[end:]}
 
     def limit(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The first rows of each part; a limit beyond the data takes all of it."""

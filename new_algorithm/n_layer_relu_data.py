@@ -78,7 +78,7 @@ from new_algorithm.lab.epoch_tally import EpochTally
 from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.flags import (
     BatchSize,
-    CommonFlags,
+    NetworkFlags,
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
@@ -102,7 +102,7 @@ MOST_RETREATS = 30  # in a row; then the run ends with its best weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PenaltyFlags, CommonFlags):
+class Config(PenaltyFlags, NetworkFlags):
     preset: Literal["deep", "two-layer", "higgs", "faithful"] = "deep"
     """Where the defaults below come from; see above."""
     dataset: str | None = None
@@ -111,8 +111,6 @@ class Config(PenaltyFlags, CommonFlags):
     num_layers: PositiveInt = 9
     """Weight layers, the output layer included."""
     hidden_dim: PositiveInt = 64
-    widths: tuple[PositiveInt, ...] = ()
-    """Units of each hidden layer, in place of --num-layers and --hidden-dim."""
     epochs: PositiveInt = 5
     batch_size: BatchSize = 128
     """Samples in a mini-batch, or `full`."""
@@ -166,10 +164,6 @@ class Config(PenaltyFlags, CommonFlags):
     """Under torchrun: seconds to wait for another rank before the run ends."""
     resume: bool = False
     """Go on with the run that --tag names, from its last whole epoch."""
-
-    @property
-    def hidden_widths(self) -> tuple[int, ...]:
-        return self.widths or (self.hidden_dim,) * (self.num_layers - 1)
 
 
 PRESETS = {
@@ -227,8 +221,13 @@ def main() -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
-def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | None = None) -> None:
-    """Train and record; weights.npz holds those of the epoch with the lowest train loss."""
+def train(
+    config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | None = None
+) -> list[NDArray]:
+    """Train and record; return the weights after the last epoch, W̃ on the features as they are.
+
+    weights.npz holds those of the epoch with the lowest train loss.
+    """
     ranks = ranks or Alone()
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
     loss, outputs = loss_for(data.num_classes, data.y_train)
@@ -356,6 +355,7 @@ def train(config: Config, data: Dataset, run: Run | SilentRun, ranks: Ranks | No
                 "those of the lowest train loss: raise --lambda-w-layers, or lower --step-size or "
                 "--step-bounds"
             )
+    return basis.on_features(weights.layers)
 
 
 def go_back(weights: MovingWeights, sweep: Sweep, control: TrustRegion | FixedStep) -> None:

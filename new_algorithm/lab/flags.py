@@ -93,10 +93,22 @@ class CommonFlags(RunFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkFlags(CommonFlags):
+    """The flags of a script that trains networks of any depth."""
+
+    widths: tuple[PositiveInt, ...] = ()
+    """Units of each hidden layer, in place of --num-layers and --hidden-dim."""
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        return self.widths or (self.hidden_dim,) * (self.num_layers - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PenaltyFlags:
     """The penalties of back projection, one a layer from the input on, or one for all layers.
 
-    `class Config(PenaltyFlags, CommonFlags)` lists the common flags first in --help.
+    `class Config(PenaltyFlags, NetworkFlags)` lists the network's flags first in --help.
     """
 
     lambda_w_layers: tuple[NonNegativeFloat, ...]

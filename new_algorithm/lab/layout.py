@@ -9,13 +9,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Layout:
-    """The output folders below `root`; a copy of the repository writes into itself."""
+    """The output folders below `root`; a copy of the repository writes into itself.
+
+    group: the folder, in each of them, of runs that belong together.
+    """
 
     root: Path = REPOSITORY
+    group: str = ""
 
     @property
     def records(self) -> Path:
-        return self.root / "ploting_data"
+        return self.root / "ploting_data" / self.group
 
     @property
     def index(self) -> Path:
@@ -25,10 +29,10 @@ class Layout:
         return self.records / tag
 
     def figures(self, tag: str) -> Path:
-        return self.root / "figures" / tag
+        return self.root / "figures" / self.group / tag
 
     def log(self, tag: str, start: datetime) -> Path:
-        return self.root / "_logs" / f"{start:%Y-%m-%d_%H%M%S}_{tag}.log"
+        return self.root / "_logs" / self.group / f"{start:%Y-%m-%d_%H%M%S}_{tag}.log"
 
     def relative(self, path: Path) -> str:
         """`path` as seen from `root`, or unchanged where it lies outside."""

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.layout import REPOSITORY, Layout
+from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.tags import dated_tags, validate_tag
 
 LOCK_NAME = ".lock"  # stays in the folder: removing it would let two processes hold two files
 
 
 def check_tag(
-    tag: str | None, overwrite: bool, root: Path = REPOSITORY, resume: bool = False
+    tag: str | None, overwrite: bool, layout: Layout | None = None, resume: bool = False
 ) -> None:
     """UserError if `tag` is unsafe, taken without `overwrite`, or in use by a living process.
 
@@ -26,10 +26,10 @@ def check_tag(
     if tag is None:
         return
     validate_tag(tag)
-    layout = Layout(root)
+    layout = layout or Layout()
     if is_held(layout.record(tag)):
         raise _in_use(tag)
-    if resume and not _is_filled(layout.record(tag)):
+    if resume and not is_filled(layout.record(tag)):
         raise UserError(f"--resume: there is no run {tag}; leave --resume out to begin it")
     if not overwrite and not resume:
         _check_free(tag, layout)
@@ -49,7 +49,7 @@ def reserve(
     With `resume` the folder of an earlier run is held, as it is. UserError if the tag is unsafe,
     taken or in use; OSError if the folder cannot be made.
     """
-    check_tag(tag, overwrite, layout.root, resume)
+    check_tag(tag, overwrite, layout, resume)
     layout.records.mkdir(parents=True, exist_ok=True)
     if tag is None:
         tag = next(t for t in dated_tags(script_stem, now) if _create(layout.record(t)))
@@ -101,14 +101,15 @@ def _create(folder: Path) -> bool:
 
 def _check_free(tag: str, layout: Layout) -> None:
     for folder in (layout.record(tag), layout.figures(tag)):
-        if _is_filled(folder):
+        if is_filled(folder):
             raise UserError(
                 f"--tag {tag}: {layout.relative(folder)}/ exists already: "
                 "choose another tag or add --overwrite"
             )
 
 
-def _is_filled(folder: Path) -> bool:
+def is_filled(folder: Path) -> bool:
+    """Whether anything but a lock is in the folder."""
     if not folder.is_dir():
         return folder.exists()
     return any(path.name != LOCK_NAME for path in folder.iterdir())

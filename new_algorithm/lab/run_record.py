@@ -34,7 +34,7 @@ from new_algorithm.lab.index import rebuild_index
 from new_algorithm.lab.layout import REPOSITORY, Layout
 from new_algorithm.lab.notes import write_note
 from new_algorithm.lab.record_json import read_record, save_record
-from new_algorithm.lab.reservation import reserve
+from new_algorithm.lab.reservation import is_filled, reserve
 from new_algorithm.lab.signals import sigterm_exits, uninterrupted
 from new_algorithm.lab.tables import format_table, save_csv
 
@@ -56,7 +56,9 @@ class Run:
     written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
     `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
     resume: go on with the record of that tag, from its `checkpoint`, if flags and data are the
-    same.
+    same. keep: leave what the folder of that tag holds, for a script that knows itself what of it
+    is done. group: of runs that belong together; they lie in a folder of that name, and have a note
+    but neither figures of their own, which plot_runs.py draws, nor a line in the index.
 
     UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving the
     block writes status, figures, note and index, and lets exceptions pass.
@@ -70,22 +72,27 @@ class Run:
         data: dict[str, Any],
         root: Path = REPOSITORY,
         resume: bool = False,
+        keep: bool = False,
+        group: str = "",
     ) -> None:
         self.status = "running"
         self.checkpoint: Checkpoint | None = None
         self._resume = resume
+        self._keep = keep
         self._script = script
         self._config = config
         self._data = data
-        self._layout = Layout(root)
+        self._layout = Layout(root, group)
         self._loss_unit = "nats" if data.get("num_classes") else None
         self._results: dict[str, Number] = {}
 
     def __enter__(self) -> "Run":
         config, layout, now = self._config, self._layout, datetime.now().astimezone()
+        begun = config.tag is not None and is_filled(layout.record(config.tag))
+        kept = self._resume or (self._keep and begun and not config.overwrite)
         with ExitStack() as stack, self._writing():
             self.tag = stack.enter_context(
-                reserve(config.tag, self._script.stem, config.overwrite, layout, now, self._resume)
+                reserve(config.tag, self._script.stem, config.overwrite, layout, now, kept)
             )
             self.folder = layout.record(self.tag)
             log_path = layout.log(self.tag, now)
@@ -246,9 +253,11 @@ class Run:
 
     def _report(self) -> None:
         self._attempt("anomalies", self._record_anomalies)
-        self._attempt("figures", self._draw)
+        if not self._layout.group:
+            self._attempt("figures", self._draw)
         self._attempt("note", lambda: write_note(self.tag, self._layout))
-        self._attempt("index", lambda: rebuild_index(self._layout))
+        if not self._layout.group:
+            self._attempt("index", lambda: rebuild_index(self._layout))
 
     def _record_anomalies(self) -> None:
         self._record["anomalies"] += find_anomalies(

@@ -24,9 +24,7 @@ class Training(Protocol):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found below
-def train_in_epochs(
-    problem: Problem, run: Recorder, start: Callable[[], Training]
-) -> Weights:
+def train_in_epochs(problem: Problem, run: Recorder, start: Callable[[], Training]) -> Weights:
     """Train, record every epoch, and return the weights; evaluation is outside the clock."""
     loss, data = problem.loss(), problem.data
     x_train, x_held_out = append_ones(data.x_train), append_ones(data.x_test)

@@ -80,3 +80,13 @@ def test_the_command_reports_a_spoilt_file_in_one_line(tmp_path):
     (line,) = finished.stderr.splitlines()
     assert line.startswith("error: ")
     assert "mnist.npz: x_train has shape (3,)" in line
+
+
+def test_unseen_rows_are_scaled_with_the_training_rows_of_validation():
+    unseen = load_dataset("synthetic", held_out="unseen")
+    np.testing.assert_array_equal(
+        unseen.x_train, load_dataset("synthetic", held_out="validation").x_train
+    )
+    test = load_dataset("synthetic").x_test
+    assert np.abs(unseen.x_test - test).max() > 0  # another scale than that of all training rows
+    np.testing.assert_allclose(unseen.x_test, test, atol=0.1)

@@ -18,7 +18,12 @@ def numbered_rows(train, test):
     }
 
 
-@given(st.integers(6, 80), st.integers(1, 30), st.sampled_from(["test", "validation"]), limits)
+@given(
+    st.integers(6, 80),
+    st.integers(1, 30),
+    st.sampled_from(["test", "validation", "unseen"]),
+    limits,
+)
 def test_training_rows_foretells_what_is_trained_on(train, test, held_out, limit):
     split = Split(held_out, limit)
     arrays = split.limit(split.hold_out(numbered_rows(train, test)))
@@ -30,6 +35,15 @@ def test_validation_is_the_last_sixth_of_the_training_rows_and_the_test_set_is_g
     np.testing.assert_array_equal(arrays["y_train"], np.arange(50))
     np.testing.assert_array_equal(arrays["y_test"], np.arange(50, 60))
     np.testing.assert_array_equal(arrays["x_test"][:, 0], np.arange(50, 60))
+
+
+def test_unseen_is_the_test_set_beside_the_training_rows_of_validation():
+    rows = numbered_rows(train=60, test=7)
+    unseen, validation = Split("unseen").hold_out(rows), Split("validation").hold_out(rows)
+    for name in ("x_train", "y_train"):
+        np.testing.assert_array_equal(unseen[name], validation[name])
+    for name in ("x_test", "y_test"):
+        np.testing.assert_array_equal(unseen[name], rows[name])
 
 
 def test_mnists_validation_set_has_10000_rows():
@@ -55,7 +69,7 @@ def test_limits_below_one_are_refused(limits):
 
 
 def test_unknown_held_out_is_refused():
-    with pytest.raises(UserError, match=r"'train'.*test or validation"):
+    with pytest.raises(UserError, match=r"'train'.*test, validation, unseen"):
         Split(held_out="train")
 
 

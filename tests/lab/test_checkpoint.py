@@ -22,6 +22,7 @@ from new_algorithm.lab.checkpoint import (
     save_checkpoint,
 )
 from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.ranks import Alone
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run
@@ -224,12 +225,12 @@ def test_differences_are_listed():
 def test_resumption_needs_a_run_that_is_there(tmp_path):
     for tag, overwrite in ((None, False), ("t", True)):
         with pytest.raises(UserError, match=r"--resume .* --tag names, and without --overwrite"):
-            check_tag(tag, overwrite, tmp_path, resume=True)
+            check_tag(tag, overwrite, Layout(tmp_path), resume=True)
     with pytest.raises(UserError, match="--resume: there is no run t"):
-        check_tag("t", False, tmp_path, resume=True)
+        check_tag("t", False, Layout(tmp_path), resume=True)
     (tmp_path / "ploting_data" / "t").mkdir(parents=True)
     (tmp_path / "ploting_data" / "t" / "run.json").touch()
-    check_tag("t", False, tmp_path, resume=True)
+    check_tag("t", False, Layout(tmp_path), resume=True)
 
 
 # Runs that go on.

@@ -27,7 +27,7 @@ def fill(layout, tag="t"):
 def test_a_taken_tag_is_refused_and_left_alone(layout):
     fill(layout)
     with pytest.raises(UserError, match=r"ploting_data/t/ exists already.*--overwrite"):
-        check_tag("t", False, layout.root)
+        check_tag("t", False, layout)
     with pytest.raises(UserError), hold(layout):
         pass
     assert (layout.record("t") / "old.txt").read_text() == "old"
@@ -37,7 +37,7 @@ def test_figures_without_a_record_count_as_taken(layout):
     layout.figures("t").mkdir(parents=True)
     (layout.figures("t") / "comparison.png").touch()
     with pytest.raises(UserError, match="figures/t/"):
-        check_tag("t", False, layout.root)
+        check_tag("t", False, layout)
 
 
 def test_overwrite_clears_record_and_figures_of_that_tag_only(layout):
@@ -65,7 +65,7 @@ def test_a_held_tag_is_refused_until_it_is_released(layout, overwrite):
     with hold(layout):
         assert is_held(layout.record("t"))
         with pytest.raises(UserError, match="in use by a running process"):
-            check_tag("t", overwrite, layout.root)
+            check_tag("t", overwrite, layout)
         with pytest.raises(UserError, match="in use"), hold(layout, overwrite=overwrite):
             pass
     assert not is_held(layout.record("t"))
@@ -88,4 +88,4 @@ def test_dated_tags_never_collide(layout):
 
 
 def test_no_tag_is_free_to_be_dated(layout):
-    check_tag(None, False, layout.root)
+    check_tag(None, False, layout)

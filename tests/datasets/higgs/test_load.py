@@ -69,7 +69,7 @@ def test_provenance_says_what_was_read_and_no_folder(load, higgs_rows, tmp_path)
     )
 
 
-@pytest.mark.parametrize("held_out", ["test", "validation"])
+@pytest.mark.parametrize("held_out", ["test", "validation", "unseen"])
 def test_rows_that_are_not_trained_on_never_influence_the_scaling(load, higgs_rows, held_out):
     rows = higgs_rows(60)
     before = load(rows, held_out=held_out)
@@ -97,7 +97,7 @@ def test_validation_is_the_last_sixth_of_the_training_rows(load, higgs_rows):
     np.testing.assert_allclose(part.x_test, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("held_out", ["test", "validation"])
+@pytest.mark.parametrize("held_out", ["test", "validation", "unseen"])
 @pytest.mark.parametrize("limit", [None, 7, 1000])
 def test_training_rows_foretells_what_is_trained_on(load, higgs_rows, tmp_path, held_out, limit):
     options = {"held_out": held_out, "train_limit": limit}
