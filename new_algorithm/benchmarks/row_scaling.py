@@ -1,13 +1,11 @@
 """Time, memory and arithmetic of a full-batch sweep against the number of rows."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from datasets import load_dataset
 from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.memory import peak_memory
 from new_algorithm.lab.tables import Row
 from new_algorithm.n_layer_relu_data import CHUNK_ROWS, Config, train
 
@@ -95,13 +94,6 @@ def matrix_rate(repeats: int = 8) -> float:
         np.matmul(a, b, out=out)
         best = min(best, time.perf_counter() - start)
     return 2 * MATRIX_ORDER**3 / best / 1e9
-
-
-def peak_memory() -> int:
-    """Return the most bytes that this process has had resident, mapped files included."""
-    # VmHWM and not ru_maxrss, which a child inherits from its parent
-    lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 class _Times(Measurement):

@@ -26,18 +26,37 @@ class Task:
 
 @dataclass(frozen=True)
 class Variation:
-    """A method under a name of its own, with some of its settings fixed."""
+    """A method under a name of its own, with some of its settings fixed.
+
+    method: a key of METHODS. searched: whether the other settings are, or are the defaults.
+    """
 
     name: str
-    method: str  # a key of METHODS
+    method: str
     settings: dict[str, Any] = field(default_factory=dict)
+    searched: bool = True
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper reports, to be reproduced: value ± tolerance of the task's first metric.
+
+    source: where in the paper the value stands. deviations: what is done otherwise here.
+    """
+
+    citation: str
+    source: str
+    value: float
+    tolerance: float
+    deviations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Experiment:
     """hypothesis: a sentence that the result can contradict. baseline: the variation that the
     others are compared with. trials: settings that each method may try on validation, 0 for its
-    defaults. lambda_map: tag of a run of bench_n_layer.py lambda-map, for the report."""
+    defaults. lambda_map: tag of a run of bench_n_layer.py lambda-map, for the report. paper: what
+    the baseline's result on the first task is held against."""
 
     name: str
     hypothesis: str
@@ -47,3 +66,4 @@ class Experiment:
     seeds: tuple[int, ...]
     trials: int = 0
     lambda_map: str | None = None
+    paper: Paper | None = None

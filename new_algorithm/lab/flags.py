@@ -26,6 +26,7 @@ class Rule:
 
 
 PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
+NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
 BatchSize = PositiveInt | Literal["full"]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
@@ -90,6 +91,28 @@ class CommonFlags(RunFlags):
     """Passes over the training set."""
     batch_size: PositiveInt = 128
     """Samples in a mini-batch; as many as there are to train on makes it full batch."""
+
+
+AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentFlags(RunFlags):
+    """The flags of every script that carries out an experiment of many runs."""
+
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the experiment's)")
+    ] = None
+    """Name of the experiment's record; with the same one it goes on where it was cut short."""
+    seeds: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    """Run the first N of its seeds only."""
+    trials: Annotated[
+        NonNegativeInt | None,
+        tyro.conf.arg(metavar="N", help_behavior_hint="(default: as defined)"),
+    ] = None
+    """Settings that each search may try; 0 takes the defaults."""
+    workers: Threads = 1
+    """Processes that share the runs. Times are fair as long as each has a core to itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from new_algorithm.benchmarks.row_scaling import alone, flops_of_a_row, matrix_rate, peak_memory
+from new_algorithm.benchmarks.row_scaling import alone, flops_of_a_row, matrix_rate
+from new_algorithm.lab.memory import peak_memory
 
 
 def test_flops_are_those_of_the_products_written_out():

@@ -1,0 +1,158 @@
+"""The settings of a method on a task: searched on the validation rows, or its defaults.
+
+Every trial, like every run later, has as many epochs as fit into the task's CPU time.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from new_algorithm.benchmarks.methods import Measurement
+from new_algorithm.evidence.experiment import Experiment, Task, Variation
+from new_algorithm.evidence.fitted_epochs import fitted_epochs
+from new_algorithm.evidence.member_run import slug
+from new_algorithm.evidence.search import TrialResult, best, search
+from new_algorithm.evidence.task_data import task_data
+from new_algorithm.lab.atomic_files import save_text
+from new_algorithm.lab.errors import DivergedError, UserError
+from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.markdown import show
+from new_algorithm.lab.record_json import plain
+from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.lab.tables import Row
+from new_algorithm.methods.method import Method, Problem, Settings
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.methods.search_space import Choice, Space
+
+SEARCH_SEED = 1_000_003  # of weights and shuffles in every trial: none of an experiment's own
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """settings: all of them. trials: a row for each, none where nothing was searched."""
+
+    settings: Settings
+    epochs: int
+    trials: list[Row]
+
+    def describe(self) -> str:
+        searched = f"{len(self.trials)} trials, " if self.trials else ""
+        return f"{searched}{show(self.settings) or 'no settings'}, {self.epochs} epochs"
+
+
+def trials_of(experiment: Experiment, variation: Variation) -> int:
+    """Return how many settings are tried; one, to fit the epochs, where nothing is searched."""
+    return experiment.trials if experiment.trials and _open(variation) else 1
+
+
+def choose(
+    experiment: Experiment, task: Task, variation: Variation, layout: Layout, threads: int
+) -> Chosen:
+    """Search, or take the defaults; what was chosen before is read again."""
+    folder = layout.records / "chosen_settings"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{slug(task.name)}.{slug(variation.name)}.json"
+    question = plain([asdict(task), asdict(variation), experiment.trials])
+    earlier = _read(path)
+    if earlier is not None:
+        if earlier["question"] != question:
+            raise UserError(
+                f"{layout.relative(path)} is of another definition of {task.name!r} or "
+                f"{variation.name!r}: give another --tag, or --overwrite to begin anew"
+            )
+        return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
+    trainings = _Trainings(task, METHODS[variation.method], threads)
+    fixed = {**METHODS[variation.method].defaults, **variation.settings}
+    chosen = _search(experiment, task, variation, path, trainings, fixed)
+    answer = {"question": question, **asdict(chosen)}
+    save_text(path, json.dumps(plain(answer), indent=2, ensure_ascii=False))
+    return chosen
+
+
+def _search(
+    experiment: Experiment,
+    task: Task,
+    variation: Variation,
+    path: Path,
+    trainings: "_Trainings",
+    fixed: Settings,
+) -> Chosen:
+    space = _open(variation)
+    if not experiment.trials or not space:
+        return Chosen(fixed, trainings.epochs(fixed, space), [])
+    rows = search(
+        path.with_suffix(".db"),
+        f"{task.name}, {variation.name}",
+        space,
+        experiment.trials,
+        SEARCH_SEED,
+        lambda settings: trainings.trial({**fixed, **settings}, space),
+    )
+    found = best(rows)
+    if found is None:
+        raise UserError(
+            f"{task.name}, {variation.name}: all {len(rows)} trials diverged: widen the space in "
+            f"new_algorithm/methods/{variation.method}.py"
+        )
+    return Chosen({**fixed, **json.loads(found["settings"])}, int(found["epochs"]), rows)
+
+
+class _Trainings:
+    """Trains a method on a task's training rows and scores it on the validation rows."""
+
+    def __init__(self, task: Task, method: Method, threads: int) -> None:
+        self._task, self._method, self._threads = task, method, threads
+        self._data: Dataset = task_data(task).searched
+        self._fitted: dict[str, int] = {}
+
+    def trial(self, settings: Settings, space: Space) -> TrialResult:
+        """Train once; the result is the task's first metric, of a loss its negative."""
+        run = Measurement()
+        try:
+            epochs = self.epochs(settings, space)
+            self._train(settings, epochs, run)
+        except DivergedError:
+            return TrialResult(None, cpu_seconds=run.score(False).cpu_seconds)
+        metric = self._task.metrics[0]
+        value = getattr(run.score(True), f"held_out_{metric}")
+        value = -value if metric == "loss" else value
+        return TrialResult(value, cpu_seconds=run.score(True).cpu_seconds, epochs=epochs)
+
+    def epochs(self, settings: Settings, space: Space) -> int:
+        """Return the epochs of a run; rates and penalties do not change what one costs."""
+        if self._task.epochs is not None:
+            return self._task.epochs
+        choices = [settings[name] for name, values in space.items() if isinstance(values, Choice)]
+        key = repr(choices)
+        if key not in self._fitted:
+            self._fitted[key] = fitted_epochs(
+                self._task.cpu_seconds, lambda epochs, run: self._train(settings, epochs, run)
+            )
+        return self._fitted[key]
+
+    def _train(self, settings: Settings, epochs: int, run: SilentRun) -> None:
+        problem = Problem(self._data, self._task.widths, epochs, SEARCH_SEED, self._threads)
+        self._method.train(problem, settings, run)
+
+
+def _open(variation: Variation) -> Space:
+    """Return what is to be searched: the method's space but for the settings that are fixed."""
+    space = METHODS[variation.method].space if variation.searched else {}
+    return {name: values for name, values in space.items() if name not in variation.settings}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _settings(stored: dict[str, Any]) -> Settings:
+    """JSON has neither tuples nor infinity, which `plain` turns into lists and a string."""
+    return {
+        name: tuple(v) if isinstance(v, list) else float(v) if v in ("inf", "-inf") else v
+        for name, v in stored.items()
+    }

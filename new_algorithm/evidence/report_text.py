@@ -1,0 +1,151 @@
+"""The sentences of a report: all that they claim is read from the record."""
+
+from itertools import groupby
+
+from new_algorithm.evidence.effect import is_ablation
+from new_algorithm.evidence.experiment import Task
+from new_algorithm.evidence.leaderboard import LEVEL, Loss, losses_of_baseline
+from new_algorithm.evidence.quantities import CPU_SECONDS
+from new_algorithm.evidence.record_tables import ExperimentRecord
+from new_algorithm.evidence.report_tables import show_p, threads, with_interval
+
+OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
+
+
+def summary(record: ExperimentRecord) -> str:
+    """How much ran."""
+    experiment = record.experiment
+    pairs = [(task.name, one.name) for task in experiment.tasks for one in experiment.variations]
+    runs = sum(len(record.runs[pair]) for pair in pairs)
+    diverged = sum(record.diverged(*pair) for pair in pairs)
+    return (
+        f"{_count(len(experiment.tasks), 'task')}, {_count(len(experiment.variations), 'variation')},"
+        f" {_count(len(experiment.seeds), 'seed')}: {_count(runs, 'run')}, {diverged} of which"
+        f" diverged. Baseline: {experiment.baseline}."
+    )
+
+
+def describe(task: Task) -> str:
+    """What a task is, in one line."""
+    units = "-".join(map(str, task.widths))
+    rows = f", {task.train_limit:,} training rows" if task.train_limit else ""
+    cost = (
+        f"{task.cpu_seconds:g} CPU seconds of training a run"
+        if task.cpu_seconds is not None
+        else f"{_count(task.epochs or 0, 'epoch')} a run"
+    )
+    return f"Data set {task.dataset}{rows}; hidden layers of {units} units; {cost}."
+
+
+def how_to_read(record: ExperimentRecord) -> str:
+    """What the numbers of a leaderboard are."""
+    order = (
+        "Importance is how much worse the score is without the part (or with its replacement), "
+        "the most important first."
+        if is_ablation(record.experiment)
+        else "Best first."
+    )
+    return (
+        f"{order} Means over seeds with 95% t intervals in brackets; sd is over seeds. p values of "
+        "the paired t, Wilcoxon signed-rank and permutation tests against the baseline, Holm-"
+        "corrected over the methods of the task; d is Cohen's d for pairs, method minus baseline. "
+        "In bold: the best, and those that the paired t test against it, Holm-corrected, does not "
+        f"tell from it at the {LEVEL:.0%} level."
+    )
+
+
+def losses(record: ExperimentRecord) -> list[tuple[str, list[str]]]:
+    """By task, a sentence for each quantity that another variation is better at."""
+    found = []
+    for task in record.experiment.tasks:
+        by_quantity = groupby(losses_of_baseline(record, task), key=lambda loss: loss.quantity)
+        sentences = [_losses_at(list(group)) for _, group in by_quantity]
+        sentences += _divergences(record, task)
+        if sentences:
+            found.append((task.name, sentences))
+    return found
+
+
+def _losses_at(group: list[Loss]) -> str:
+    quantity = group[0].quantity
+    better = [_loss(loss) for loss in group]
+    name = quantity.name[0].upper() + quantity.name[1:]
+    return f"{name}: {'; '.join(better)}."
+
+
+def _loss(loss: Loss) -> str:
+    cell = with_interval(loss.comparison.test.difference, loss.quantity, signed=True)
+    if loss.comparison.t_p is None:
+        verdict = f"not testable, {loss.comparison.test.reason}"
+    else:
+        verdict = "significant" if loss.comparison.significant else "not significant"
+        verdict += f", p = {show_p(loss.comparison.t_p)}".replace("= <", "< ")
+    return f"{loss.variation} is better by {cell.markdown()} ({verdict})"
+
+
+def _divergences(record: ExperimentRecord, task: Task) -> list[str]:
+    baseline, seeds = record.experiment.baseline, len(record.experiment.seeds)
+    own = record.diverged(task.name, baseline)
+    fewer = [
+        f"{one.name} in {count}"
+        for one in record.experiment.variations
+        if (count := record.diverged(task.name, one.name)) < own
+    ]
+    return [f"Divergence: it diverged in {own} of {seeds} runs, {', '.join(fewer)}."] * bool(fewer)
+
+
+def fairness(record: ExperimentRecord) -> list[str]:
+    """The rules of the comparison, and where the record shows them broken."""
+    experiment = record.experiment
+    return [
+        _trials_rule(record),
+        *_budget_rules(record),
+        "Settings and epochs are chosen on validation rows alone. The test rows are evaluated once "
+        "a run, after its last epoch.",
+        "The clock counts training, with whatever a method prepares, and CPU seconds of all "
+        "threads; evaluation is outside it.",
+        f"Every run has the same threads: {threads(record) or 'not recorded'}.",
+        "Runs of one seed start from the same weights; methods that go through minibatches of the "
+        "same size see them in the same order.",
+        "Runs that diverged are counted, and scored by their last good weights; "
+        "none is dropped or repeated with another seed.",
+    ]
+
+
+def _trials_rule(record: ExperimentRecord) -> str:
+    trials = record.experiment.trials
+    if not trials:
+        return "Nothing was searched: every method ran with the settings that its definition gives."
+    other = [
+        f"{name} on {task}: {len(found)}"
+        for task, name in record.runs
+        if len(found := record.trials.get((task, name), [])) != trials
+    ]
+    rule = f"Every method may try {trials} settings a task, on the validation rows."
+    return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule
+
+
+def _budget_rules(record: ExperimentRecord) -> list[str]:
+    """The cost allowed in a task's runs, and who took more."""
+    rules = []
+    for task in record.experiment.tasks:
+        if task.cpu_seconds is None:
+            rules.append(f"{task.name}: every run trains for {_count(task.epochs or 0, 'epoch')}.")
+            continue
+        over = []
+        for one in record.experiment.variations:
+            seconds = [*record.values(task.name, one.name, CPU_SECONDS.column).values()]
+            mean = sum(seconds) / len(seconds) if seconds else 0.0
+            if mean > OVER_BUDGET * task.cpu_seconds:
+                over.append(f"{one.name} {CPU_SECONDS.show(mean)}")
+        rule = (
+            f"{task.name}: a run may take {task.cpu_seconds:g} CPU seconds, from which follow "
+            "each method's epochs, at least one."
+        )
+        excess = f" More than a tenth above that on average: {', '.join(over)}." if over else ""
+        rules.append(rule + excess)
+    return rules
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

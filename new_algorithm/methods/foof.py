@@ -1,0 +1,157 @@
+"""FOOF and ISAAC: a layer's gradient, conditioned by the Gram matrix of its inputs.
+
+    δW̃ = λ (Ḡ + λ I)⁻¹ H̃ᵀΔ/n
+
+ISAAC (Petersen et al., ICLR 2023): Ḡ = G = H̃ᵀH̃/n of the batch itself; this is ζ* of Theorem 3 with
+λ = λ_a, its factor λ included (eq. 17 of the preprint), so that λ → ∞ is gradient descent with the
+same rate (Theorem 1) and that layers may be conditioned or not side by side (section 4, E3). FOOF
+(Benzing, ICML 2022): Ḡ is a moving average over batches, inverted anew once in a while; the factor
+λ, which that paper leaves to the rate, is kept. δW̃/λ minimises 1/(2n) ‖Δ − H̃ δW̃‖² + λ/2 ‖δW̃‖².
+
+Unlike ISAAC's code, biases are conditioned with the weights, as H̃'s column of ones has it.
+"""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.layer_problem import gram
+from new_algorithm.back_projection.momentum import MovingWeights
+from new_algorithm.back_projection.moving_gram import DenseInverse, MovingGram
+from new_algorithm.back_projection.observed_gram import BatchGram
+from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.gradient_descent import BATCH_SIZES
+from new_algorithm.methods.layer_residuals import LayerwiseTraining
+from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
+from new_algorithm.methods.search_space import Choice, Range
+
+GRAMS_AN_INVERSE = 10  # batches that enter the average between two inversions: G costs n d² each
+
+
+def conditioned(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+    """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n to `out`, from H̃ (n, d) and Δ/n (n, m)."""
+    if by_rows_is_cheaper(*inputs.shape, wanted.shape[1]):
+        conditioned_by_rows(inputs, wanted, damping, out)
+    else:
+        conditioned_by_columns(inputs, wanted, damping, out)
+
+
+def conditioned_by_columns(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+    """Write it as it stands, by the inverse of a d × d matrix."""
+    DenseInverse(gram(inputs), damping).apply(inputs.T @ wanted, out)
+    out *= damping
+
+
+def conditioned_by_rows(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+    """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, the same by Woodbury's identity: n × n (Theorem 3)."""
+    weighted = np.empty_like(wanted)
+    DenseInverse(inputs @ inputs.T / len(inputs), damping).apply(wanted, weighted)
+    weighted *= damping
+    np.matmul(inputs.T, weighted, out=out)
+
+
+def by_rows_is_cheaper(n: int, d: int, m: int) -> bool:
+    """Compare multiplications: a Gram matrix, half by symmetry; an inverse of order k, k³; and its
+    product with m columns. H̃ᵀ times m columns is in both."""
+    by_rows = n * n * d / 2 + n**3 + n * n * m
+    by_columns = n * d * d / 2 + d**3 + d * d * m
+    return by_rows < by_columns
+
+
+class MovingConditioner:
+    """λ (Ḡ + λ I)⁻¹ of one layer, Ḡ = Σ_k ρ^k G_{t−k} / Σ_k ρ^k over batches; FOOF's."""
+
+    def __init__(self, damping: float, average: float, inverse_every: int) -> None:
+        self._damping, self._gram = damping, MovingGram(average)
+        self._inverse_every = inverse_every
+        self._gram_every = max(1, inverse_every // GRAMS_AN_INVERSE)
+        self._iteration = 0
+        self._inverse: DenseInverse | None = None
+
+    def __call__(self, inputs: NDArray, wanted: NDArray, out: NDArray) -> None:
+        """Write δW̃ from H̃ (n, d) and Δ/n (n, m)."""
+        if self._iteration % self._gram_every == 0:
+            self._gram.update(BatchGram(inputs))
+        if self._inverse is None or self._is_due():
+            self._inverse = DenseInverse(self._gram.value, self._damping)
+        self._iteration += 1
+        self._inverse.apply(inputs.T @ wanted, out)
+        out *= self._damping
+
+    def _is_due(self) -> bool:
+        """At iterations 1, 2, 4, 8, … while the average is young, then at equal intervals."""
+        young = self._iteration < self._inverse_every and self._iteration.bit_count() == 1
+        return young or self._iteration % self._inverse_every == 0
+
+
+def conditioned_layers(which: str | int, count: int) -> range:
+    """Return the layers, from 0, that are conditioned; the others take the gradient.
+
+    which: all, hidden, or how many from the input on.
+    """
+    return range({"all": count, "hidden": count - 1}.get(which, which))
+
+
+class Conditioners:
+    """The changes of all layers of a network."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        damping, average = settings["damping"], settings["gram_average"]
+        layers = conditioned_layers(settings["layers"], count)
+        if average == 0:  # ISAAC
+            self._of_layer = {index: partial(conditioned, damping=damping) for index in layers}
+        else:
+            every = settings["inverse_every"]
+            self._of_layer = {i: MovingConditioner(damping, average, every) for i in layers}
+
+    def __call__(self, index: int, inputs: NDArray, wanted: NDArray, out: NDArray) -> None:
+        if index in self._of_layer:
+            self._of_layer[index](inputs, wanted, out=out)
+        else:
+            np.matmul(inputs.T, wanted, out=out)
+
+
+def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
+    def start() -> LayerwiseTraining:
+        return LayerwiseTraining(
+            problem,
+            settings["batch_size"],
+            settings["lr"],
+            partial(MovingWeights, momentum=settings["momentum"]),
+            Conditioners(settings, len(problem.widths) + 1),
+            settings["schedule"],
+        )
+
+    return train_in_epochs(problem, run, start)
+
+
+METHOD = Method(
+    "FOOF / ISAAC",
+    source="Benzing, ICML 2022 (FOOF); Petersen et al., ICLR 2023, Theorem 3 (ISAAC's ζ*)",
+    # what is left out stays at its default: sixteen trials would be lost in seven dimensions
+    space={
+        "lr": Range(0.03, 10.0),
+        "damping": Range(0.1, 100.0),
+        "gram_average": Choice((0.0, 0.95)),
+        "momentum": Choice((0.0, 0.9)),
+        "batch_size": BATCH_SIZES,
+    },
+    defaults={
+        "lr": 1.0,
+        "damping": 10.0,  # as in the example of ISAAC's code, with its rate
+        "gram_average": 0.0,
+        "inverse_every": 100,  # of the average: a batch's own is inverted every time
+        "layers": "hidden",
+        "momentum": 0.0,
+        "batch_size": 64,
+        "schedule": "warm-up-decay",
+    },
+    train=_train,
+    components={
+        "gradient instead": {"damping": 1e6, "lr": 0.1},
+        "first layer alone": {"layers": 1},
+        "Gram averaged: FOOF": {"gram_average": 0.95},
+        "momentum": {"momentum": 0.9, "lr": 0.1},
+    },
+)

@@ -1,0 +1,27 @@
+"""Every method by the name of its file. A new one needs its line here, and nothing else."""
+
+from new_algorithm.methods import (
+    adam,
+    back_projection,
+    back_projection_preset,
+    lbfgs,
+    momentum,
+    muon,
+    sgd,
+    soap,
+)
+from new_algorithm.methods.method import Method
+
+METHODS: dict[str, Method] = {
+    module.__name__.rpartition(".")[2]: module.METHOD
+    for module in (
+        back_projection,
+        back_projection_preset,
+        sgd,
+        momentum,
+        adam,
+        soap,
+        muon,
+        lbfgs,
+    )
+}

@@ -1,0 +1,186 @@
+"""FOOF and ISAAC: dense least squares, the two ways to compute it, its limits, its schedule."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets import load_dataset
+from new_algorithm.back_projection.layer_problem import weight_change_exact
+from new_algorithm.back_projection.network import append_ones, forward
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.methods import foof
+from new_algorithm.methods.method import Problem
+
+SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 6))  # n, d, m
+DAMPING = st.floats(1e-3, 1e3)
+SEED = st.integers(0, 1000)
+
+
+def layer(shape, seed=0, dtype=np.float64):
+    """H̃ (n, d + 1) and Δ (n, m)."""
+    n, d, m = shape
+    rng = np.random.default_rng(seed)
+    inputs = np.maximum(rng.standard_normal((n, d + 1)), 0).astype(dtype)
+    inputs[:, -1] = 1
+    return inputs, rng.standard_normal((n, m)).astype(dtype)
+
+
+def direction(inputs, residual, damping, how=foof.conditioned):
+    out = np.full((inputs.shape[1], residual.shape[1]), np.nan, inputs.dtype)
+    how(inputs, residual / len(inputs), damping, out)
+    return out
+
+
+@given(SHAPES, DAMPING, SEED)
+def test_direction_solves_the_damped_least_squares_problem(shape, damping, seed):
+    inputs, residual = layer(shape, seed)
+    n, d = inputs.shape
+    # ‖Δ − H̃ δW̃‖²/n + λ ‖δW̃‖² as one least-squares problem of n + d rows
+    rows = np.vstack([inputs / np.sqrt(n), np.sqrt(damping) * np.eye(d)])
+    targets = np.vstack([residual / np.sqrt(n), np.zeros((d, residual.shape[1]))])
+    solution = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    np.testing.assert_allclose(
+        direction(inputs, residual, damping), damping * solution, rtol=1e-6, atol=1e-9
+    )
+
+
+@given(SHAPES, DAMPING, SEED)
+def test_rows_and_columns_agree(shape, damping, seed):
+    inputs, residual = layer(shape, seed)
+    np.testing.assert_allclose(
+        direction(inputs, residual, damping, foof.conditioned_by_rows),
+        direction(inputs, residual, damping, foof.conditioned_by_columns),
+        rtol=1e-6,
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("shape", [(40, 10, 3), (10, 40, 3)])
+def test_it_is_back_projection_with_fixed_inputs(shape):
+    inputs, residual = layer(shape)
+    weights = np.ones((inputs.shape[1], residual.shape[1]))
+    change = weight_change_exact(inputs, weights, residual, 0.3, np.inf)
+    np.testing.assert_allclose(direction(inputs, residual, 0.3), 0.3 * change, rtol=1e-9)
+
+
+def test_much_damping_leaves_the_gradient():
+    inputs, residual = layer((12, 30, 4))
+    weights = torch.zeros(31, 4, dtype=torch.float64, requires_grad=True)
+    fit = torch.tensor(inputs) @ weights - torch.tensor(residual)
+    (fit.square().sum() / (2 * len(inputs))).backward()
+    moment = -weights.grad.numpy()
+    for damping in (1e3, 1e6):
+        error = np.abs(direction(inputs, residual, damping) - moment).max()
+        # λ/(g + λ) = 1 − g/λ + …
+        largest = np.linalg.eigvalsh(inputs.T @ inputs / len(inputs))[-1]
+        assert 0 < error <= largest / damping * np.linalg.norm(moment)
+
+
+@given(SHAPES, DAMPING, SEED)
+def test_it_is_a_direction_of_descent(shape, damping, seed):
+    inputs, residual = layer(shape, seed)
+    moment = inputs.T @ residual / len(inputs)
+    change = direction(inputs, residual, damping)
+    # Theorem 2; and conditioning only shortens
+    assert 0 < np.vdot(change, moment) <= np.vdot(moment, moment) * (1 + 1e-12)
+
+
+def test_the_cheaper_form_is_chosen():
+    assert foof.by_rows_is_cheaper(64, 785, 64)
+    assert not foof.by_rows_is_cheaper(256, 65, 64)
+    inputs, residual = layer((64, 784, 8), dtype=np.float32)
+    both = [
+        direction(inputs, residual, 0.1, how)
+        for how in (foof.conditioned, foof.conditioned_by_rows)
+    ]
+    np.testing.assert_array_equal(*both)
+
+
+def test_moving_conditioner_inverts_the_average_of_all_batches():
+    rho, damping = 0.9, 0.2
+    conditioner = foof.MovingConditioner(damping, rho, inverse_every=1)
+    total, weight = 0.0, 0.0
+    for seed in range(5):
+        inputs, residual = layer((16, 6, 3), seed)
+        total = rho * total + inputs.T @ inputs / len(inputs)
+        weight = rho * weight + 1
+        out = np.empty((7, 3))
+        conditioner(inputs, residual / len(inputs), out)
+        damped = total / weight + damping * np.eye(7)
+        expected = damping * np.linalg.solve(damped, inputs.T @ residual / len(inputs))
+        np.testing.assert_allclose(out, expected, rtol=1e-9)
+
+
+def test_first_batch_of_an_average_is_isaac():
+    inputs, residual = layer((16, 6, 3))
+    out = np.empty((7, 3))
+    foof.MovingConditioner(0.2, 0.95, 100)(inputs, residual / len(inputs), out)
+    np.testing.assert_allclose(out, direction(inputs, residual, 0.2), rtol=1e-9)
+
+
+def test_inversions_come_at_equal_intervals_after_the_first(monkeypatch):
+    made = []
+    inverse = foof.DenseInverse
+    monkeypatch.setattr(foof, "DenseInverse", lambda *a: made.append(inverse(*a)) or made[-1])
+    conditioner = foof.MovingConditioner(0.2, 0.95, 20)
+    inputs, residual = layer((16, 6, 3))
+    inverted = []
+    for iteration in range(70):
+        before = len(made)
+        conditioner(inputs, residual, np.empty((7, 3)))
+        inverted += [iteration] * (len(made) - before)
+    assert inverted == [0, 1, 2, 4, 8, 16, 20, 40, 60]
+
+
+@pytest.mark.parametrize(("which", "expected"), [("all", 3), ("hidden", 2), (1, 1)])
+def test_layers_that_are_not_conditioned_take_the_gradient(which, expected):
+    settings = {**foof.METHOD.defaults, "layers": which}
+    change = foof.Conditioners(settings, 3)
+    inputs, residual = layer((16, 6, 3))
+    moment, out = inputs.T @ residual, np.empty((7, 3))
+    plain = []
+    for index in range(3):
+        change(index, inputs, residual, out)
+        plain.append(np.allclose(out, moment))
+    assert plain == [False] * expected + [True] * (3 - expected)
+
+
+def trained(problem, **settings):
+    return foof.METHOD.train(problem, {**foof.METHOD.defaults, **settings}, SilentRun())
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return Problem(load_dataset("synthetic", train_limit=2000), (32, 16), epochs=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"layers": "all", "damping": 0.1, "lr": 3.0},
+        {"gram_average": 0.95, "momentum": 0.9, "lr": 0.2},
+    ],
+)
+def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, settings):
+    first, second = trained(problem, **settings), trained(problem, **settings)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert accuracy(first, problem.data) > 0.75
+
+
+def accuracy(layers, data):
+    output = forward(layers, append_ones(data.x_test))[1]
+    return float((output.argmax(axis=1) == data.y_test).mean())
+
+
+def test_a_rate_far_too_large_is_told(problem):
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"lr|loss"):
+        foof.METHOD.train(problem, {**foof.METHOD.defaults, "lr": 1e30}, SilentRun())
+
+
+def test_every_setting_has_a_default():
+    assert set(foof.METHOD.space) <= set(foof.METHOD.defaults)
