@@ -134,7 +134,7 @@ def _check_task(name: str, task: Task) -> None:
 def _method(name: str, key: str) -> Any:
     if key not in METHODS:
         near = difflib.get_close_matches(key, METHODS) or list(METHODS)
-        raise UserError(f"{name}: no method {key!r}: did you mean {' or '.join(near)}?")
+        raise UserError(f"{name}: no method {key!r}: choose {' or '.join(near)}")
     return METHODS[key]
 
 

@@ -17,10 +17,13 @@ class Effect:
 
     def of(self, difference: Summary) -> Summary:
         """`difference`, variation − baseline, in the sign that is shown."""
-        if self.sign > 0:
-            return difference
-        low, high = (None if end is None else -end for end in (difference.high, difference.low))
-        return Summary(-difference.mean, difference.sd, low, high, difference.count)
+        return difference if self.sign > 0 else negated(difference)
+
+
+def negated(difference: Summary) -> Summary:
+    """b − a, given a − b."""
+    low, high = (None if end is None else -end for end in (difference.high, difference.low))
+    return Summary(-difference.mean, difference.sd, low, high, difference.count)
 
 
 def is_ablation(experiment: Experiment) -> bool:

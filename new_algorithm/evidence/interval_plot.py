@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from new_algorithm.evidence.effect import Effect
 from new_algorithm.evidence.leaderboard import Standing
@@ -13,7 +14,7 @@ from new_algorithm.evidence.statistics import Summary
 
 FAR = 6.0  # times the middle distance from zero: such a difference would squash the others
 INCHES_A_LINE, INCHES_AROUND = 0.27, 1.0
-FAR_MARK = 0.97  # of the half width: where an arrow stands for what lies beyond
+ROOM = 0.08  # of the width, at either end
 
 
 def figure_height(lines: int) -> float:
@@ -41,6 +42,7 @@ def draw_intervals(
         _write_numbers(axes, line, summary, quantity)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_xlim(limits)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), [one.variation for one in shown])
     axes.tick_params(axis="y", length=0)
@@ -59,8 +61,9 @@ def _draw_line(
 ) -> None:
     low, high = limits
     if not low <= effect.mean <= high:
-        edge = FAR_MARK * (high if effect.mean > 0 else low)
-        axes.plot(edge, line, ">" if effect.mean > 0 else "<", color=colour, markersize=7)
+        edge, arrow = (0.98, ">") if effect.mean > 0 else (0.02, "<")  # of the axes' width
+        across = axes.get_yaxis_transform()
+        axes.plot(edge, line, arrow, color=colour, markersize=7, transform=across)
         return
     if effect.low is not None:
         axes.plot([effect.low, effect.high], [line, line], "-", color=colour)
@@ -78,14 +81,15 @@ def _write_numbers(axes: Axes, line: int, effect: Summary, quantity: Quantity) -
 
 
 def _limits(effects: Sequence[Summary]) -> tuple[float, float]:
-    """Symmetric about zero, wide enough for all effects that are not far from the others."""
+    """Wide enough for zero and for all effects that are not far from the others."""
     distances = np.abs([effect.mean for effect in effects])
     near = distances <= FAR * np.median(distances)
     ends = [
-        abs(end)
+        end
         for effect, is_near in zip(effects, near, strict=True)
         for end in (effect.mean, effect.low, effect.high)
         if is_near and end is not None
     ]
-    half = 1.1 * max(ends) or 1.0
-    return -half, half
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    margin = ROOM * (high - low) or 1.0
+    return low - margin, high + margin

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from new_algorithm.evidence.effect import negated
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.quantities import Quantity, compared_quantities, metric
 from new_algorithm.evidence.record_tables import ExperimentRecord
@@ -50,12 +51,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Loss:
-    """`variation` is better than the baseline at `quantity`; comparison: it minus the baseline."""
+    """`variation` is better than the baseline at `quantity`, by `advantage`, above zero."""
 
-    task: str
     quantity: Quantity
     variation: str
     comparison: Comparison
+
+    @property
+    def advantage(self) -> Summary:
+        difference = self.comparison.test.difference
+        return negated(difference) if self.quantity.less_is_better else difference
 
 
 def compare(
@@ -144,16 +149,13 @@ def _equal(comparison: Comparison) -> bool:
 
 
 def losses_of_baseline(record: ExperimentRecord, task: Task) -> list[Loss]:
-    """Every quantity at which another variation has the better mean difference, largest first."""
+    """Every quantity at which another variation has the better mean, the largest gap first."""
     baseline = record.experiment.baseline
-    others = [v.name for v in record.experiment.variations if v.name != baseline]
+    others = [one.name for one in record.experiment.variations if one.name != baseline]
     found = []
     for quantity in compared_quantities(task):
-        better = -1 if quantity.less_is_better else 1
-        losses = [
-            Loss(task.name, quantity, name, comparison)
-            for name, comparison in compare(record, task, quantity, others, baseline).items()
-            if better * comparison.test.difference.mean > 0
-        ]
-        found += sorted(losses, key=lambda loss: -abs(loss.comparison.test.difference.mean))
+        compared = compare(record, task, quantity, others, baseline)
+        gaps = [Loss(quantity, name, comparison) for name, comparison in compared.items()]
+        losses = [gap for gap in gaps if gap.advantage.mean > 0]
+        found += sorted(losses, key=lambda loss: -loss.advantage.mean)
     return found

@@ -6,20 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 from numpy.typing import NDArray
 
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.quantities import TRAIN_LOSS, Quantity, metric
 from new_algorithm.evidence.record_tables import ExperimentRecord, number
 from new_algorithm.evidence.statistics import summarise
-from new_algorithm.lab.curves import log_where_wide
 
 X_AXES = (("epoch", "epoch"), ("train_cpu_seconds", "CPU seconds"), ("samples", "samples"))
-LOG_FROM_RATIO = 20.0  # longest to shortest curve
+LOG_FROM_RATIO = 5.0  # longest to shortest curve
+LOG_LOSS_FROM_RATIO = 3.0  # largest to smallest loss
 MARKERS_PER_CURVE = 6
 FAR = 4.0  # times the middle distance from the best end: such a curve would squash the others
-ROOM = 2.5  # of those distances, below the best end
+ROOM = 4.0  # of the largest distance that is not far, below the best end
+LEAST_REACH = 0.02  # of that axis, as a score
+MOST_LOSS = 30.0  # times the middle of the curves' largest losses
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Curve:
     mean: NDArray
     low: NDArray
     high: NDArray
-    broken: bool  # a run ended before the others
+    ended: NDArray  # epochs, from 0, after which fewer runs go on
 
 
 def mean_curve(
@@ -48,7 +56,8 @@ def mean_curve(
     summaries = [summarise([value for _, value in point]) for point in points]
     ends = np.array([(s.mean, s.low, s.high) for s in summaries], dtype=float)  # None: NaN
     at = np.array([np.mean([place for place, _ in point]) for point in points])
-    return Curve(at, *ends.T, broken=len(points[-1]) < len(points[0]))
+    ended = np.flatnonzero(np.diff([len(point) for point in points]) < 0)
+    return Curve(at, *ends.T, ended)
 
 
 def draw_learning_curves(
@@ -70,9 +79,8 @@ def draw_learning_curves(
             }
             for name, curve in curves.items():
                 _draw(axes, curve, name, styles[name])
-            _scale_x(axes, curves.values())
-        _scale_y(row[0], quantity, curves.values())
-        row[0].set_ylabel(quantity.name)
+            _scale_x(axes, [*curves.values()], x)
+        _scale_y(row[0], quantity, [curve.mean for curve in curves.values()])
     for axes, (_, label) in zip(panels[1], X_AXES, strict=True):
         axes.set_xlabel(label)
     handles, labels = panels[1, 0].get_legend_handles_labels()
@@ -82,54 +90,61 @@ def draw_learning_curves(
 
 
 def _draw(axes: Axes, curve: Curve, name: str, style: dict[str, str]) -> None:
-    axes.plot(
-        curve.x,
-        curve.mean,
-        label=name,
-        markevery=max(1, len(curve.x) // MARKERS_PER_CURVE),
-        **style,
-    )
+    every = max(1, len(curve.x) // MARKERS_PER_CURVE)
+    axes.plot(curve.x, curve.mean, label=name, markevery=every, **style)
     axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.15, lw=0)
+    at = curve.ended
+    axes.plot(curve.x[at], curve.mean[at], "x", color="black", ms=7, mew=1.6, zorder=3)
 
 
-def _scale_x(axes: Axes, curves: Sequence[Curve]) -> None:
+def _scale_x(axes: Axes, curves: Sequence[Curve], x: str) -> None:
     """From zero, or logarithmic where the curves' lengths are of different orders."""
     ends = [curve.x[-1] for curve in curves if curve.x[-1] > 0]
     if ends and max(ends) > LOG_FROM_RATIO * min(ends):
         axes.set_xscale("log")
     else:
         axes.set_xlim(left=0.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=x == "epoch"))
+    if x == "samples":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    elif axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _scale_y(axes: Axes, quantity: Quantity, curves: Sequence[Curve]) -> None:
-    if quantity.less_is_better:
-        log_where_wide(axes)
+def _scale_y(axes: Axes, quantity: Quantity, means: Sequence[NDArray]) -> None:
+    """Show the good curves, and say in the label where one is cut off."""
+    if not means:
         return
-    bottom, top = shown_range([curve.mean for curve in curves])
-    low, high = axes.get_ylim()
-    if bottom > low:
-        axes.set_ylim(bottom, min(high, top))
-        axes.text(
-            0.98,
-            0.03,
-            f"cut off below {bottom:.3g}",
-            transform=axes.transAxes,
-            ha="right",
-            fontsize="small",
-            style="italic",
-        )
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+    bottom, top = loss_range(means) if quantity.less_is_better else score_range(means)
+    lowest, highest = (f(np.concatenate(means)) for f in (np.min, np.max))
+    if quantity.less_is_better and bottom > 0 and top > LOG_LOSS_FROM_RATIO * bottom:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom, top)
+    cut = [f"below {bottom:.3g}"] * (lowest < bottom) + [f"above {top:.3g}"] * (highest > top)
+    axes.set_ylabel(quantity.name + (f"\n(cut off {' and '.join(cut)})" if cut else ""))
 
 
-def shown_range(means: Sequence[NDArray]) -> tuple[float, float]:
+def score_range(means: Sequence[NDArray]) -> tuple[float, float]:
     """Where the ends of the good curves lie, with room below: a bad one must not squash them.
 
     means: each curve's, of a score of which more is better.
     """
-    if not means:
-        return -np.inf, np.inf
     ends = np.array([mean[-1] for mean in means])
     distances = ends.max() - ends
     near = distances <= FAR * np.median(distances)
-    reach = ROOM * max(distances[near].max(), 0.02)
-    return ends.max() - reach, max(mean.max() for mean in means) + 0.15 * reach
+    highest = max(mean.max() for mean in means)
+    reach = max(ROOM * distances[near].max(), LEAST_REACH)
+    bottom = max(ends.max() - reach, min(mean.min() for mean in means) - 0.05 * reach)
+    return bottom, highest + 0.1 * (highest - bottom)
+
+
+def loss_range(means: Sequence[NDArray]) -> tuple[float, float]:
+    """All losses, but for those far above the others, with some room in their logarithm."""
+    largest = [mean.max() for mean in means]
+    top = min(max(largest), MOST_LOSS * float(np.median(largest)))
+    return min(mean.min() for mean in means) / 1.2, 1.2 * top

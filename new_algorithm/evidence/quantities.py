@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from new_algorithm.evidence.experiment import Task
 
+LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
 METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
 
 
@@ -12,7 +13,7 @@ class Quantity:
     column: str  # of runs.csv
     name: str
     less_is_better: bool
-    decimals: int | None = None  # None: three significant digits
+    decimals: int | None = None  # None: three significant digits, and all of a whole number
 
     def show(self, value: float | None, signed: bool = False) -> str:
         """`value` for a reader, with a true minus sign; a dash for None."""
@@ -21,8 +22,10 @@ class Quantity:
         sign = "+" if signed else ""
         if self.decimals is not None:
             text = f"{value:{sign}.{self.decimals}f}"
+        elif LARGE <= abs(value) < HUGE:
+            text = f"{value:{sign}.0f}"
         else:
-            text = f"{value:{sign}#.3g}".rstrip(".")
+            text = f"{value:{sign}#.3g}"
         return text.replace("-", "−")
 
 
@@ -36,7 +39,7 @@ def metric(name: str, part: str = "test") -> Quantity:
 TRAIN_LOSS = Quantity("train_loss", "train loss", less_is_better=True)
 CPU_SECONDS = Quantity("train_cpu_seconds", "CPU seconds", less_is_better=True)
 WALL_SECONDS = Quantity("train_wall_seconds", "wall seconds", less_is_better=True)
-PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", less_is_better=True, decimals=0)
+PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", less_is_better=True, decimals=1)
 
 
 def compared_quantities(task: Task) -> list[Quantity]:

@@ -74,8 +74,8 @@ def draw_task(
             draw_intervals, standings=standings, quantity=quantity, effect=shown_as, styles=look
         )
         caption = (
-            f"{task.name}: {shown_as.name}, against {baseline}, mean and 95% interval over seeds. Filled: "
-            "significant after Holm's correction. An arrow stands for a difference far beyond the "
+            f"{task.name}: {shown_as.name} against {baseline}, mean and 95% interval over seeds. "
+            "Filled: significant after Holm's correction. An arrow stands for one far beyond the "
             "others."
         )
         size = (7.5, figure_height(compared))
@@ -90,6 +90,8 @@ def draw_task(
         caption = (
             f"{task.name}: learning curves, mean and 95% band over the runs that reached the epoch."
         )
+        if any(record.diverged(task.name, name) for name in shown):
+            caption += " ×: some runs ended there."
         if len(shown) < len(standings):
             caption += f" The best {MOST_CURVES} of {len(standings)}, and {baseline}."
         pictures.append(_save(f"curves_{slug(task.name)}", caption, draw, (10.0, 6.0), folder))

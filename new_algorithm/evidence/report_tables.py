@@ -49,9 +49,7 @@ class Table:
         return [[cell.markdown() for cell in row] for row in self.rows]
 
 
-def leaderboard_table(
-    record: ExperimentRecord, task: Task, standings: Sequence[Standing]
-) -> Table:
+def leaderboard_table(record: ExperimentRecord, task: Task, standings: Sequence[Standing]) -> Table:
     """A row a variation: score, difference, tests, then what it cost."""
     first, *others = map(metric, task.metrics)
     shown_as = effect(record.experiment, first)
@@ -143,8 +141,8 @@ def _notes(standings: Sequence[Standing]) -> list[str]:
         if one.comparison and one.comparison.test.reason
     ]
     notes += [
-        f"{one.variation}: {one.unscored} of its runs diverged before there was anything to "
-        "score; what is left flatters it, and it is listed last."
+        f"{one.variation}: {one.unscored} of its runs left no score; what is left may flatter it, "
+        "so it is listed last and not tested."
         for one in standings
         if one.unscored
     ]

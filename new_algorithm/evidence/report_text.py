@@ -7,7 +7,7 @@ from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.leaderboard import LEVEL, Loss, losses_of_baseline
 from new_algorithm.evidence.quantities import CPU_SECONDS
 from new_algorithm.evidence.record_tables import ExperimentRecord
-from new_algorithm.evidence.report_tables import show_p, threads, with_interval
+from new_algorithm.evidence.report_tables import NOT_TESTABLE, show_p, threads, with_interval
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 
@@ -18,10 +18,17 @@ def summary(record: ExperimentRecord) -> str:
     pairs = [(task.name, one.name) for task in experiment.tasks for one in experiment.variations]
     runs = sum(len(record.runs[pair]) for pair in pairs)
     diverged = sum(record.diverged(*pair) for pair in pairs)
+    design = ", ".join(
+        _count(len(part), noun)
+        for part, noun in (
+            (experiment.tasks, "task"),
+            (experiment.variations, "variation"),
+            (experiment.seeds, "seed"),
+        )
+    )
     return (
-        f"{_count(len(experiment.tasks), 'task')}, {_count(len(experiment.variations), 'variation')},"
-        f" {_count(len(experiment.seeds), 'seed')}: {_count(runs, 'run')}, {diverged} of which"
-        f" diverged. Baseline: {experiment.baseline}."
+        f"{design}: {_count(runs, 'run')}, {diverged} of which diverged. "
+        f"Baseline: {experiment.baseline}."
     )
 
 
@@ -59,28 +66,30 @@ def losses(record: ExperimentRecord) -> list[tuple[str, list[str]]]:
     found = []
     for task in record.experiment.tasks:
         by_quantity = groupby(losses_of_baseline(record, task), key=lambda loss: loss.quantity)
-        sentences = [_losses_at(list(group)) for _, group in by_quantity]
+        sentences = [_losses_at(record, task, list(group)) for _, group in by_quantity]
         sentences += _divergences(record, task)
         if sentences:
             found.append((task.name, sentences))
     return found
 
 
-def _losses_at(group: list[Loss]) -> str:
-    quantity = group[0].quantity
-    better = [_loss(loss) for loss in group]
-    name = quantity.name[0].upper() + quantity.name[1:]
-    return f"{name}: {'; '.join(better)}."
+def _losses_at(record: ExperimentRecord, task: Task, group: list[Loss]) -> str:
+    name = group[0].quantity.name
+    better = "; ".join(_loss(record, task, loss) for loss in group)
+    return f"{name[0].upper()}{name[1:]}: {better}."
 
 
-def _loss(loss: Loss) -> str:
-    cell = with_interval(loss.comparison.test.difference, loss.quantity, signed=True)
+def _loss(record: ExperimentRecord, task: Task, loss: Loss) -> str:
+    by = with_interval(loss.advantage, loss.quantity).markdown()
     if loss.comparison.t_p is None:
-        verdict = f"not testable, {loss.comparison.test.reason}"
+        remarks = [f"{NOT_TESTABLE}: {loss.comparison.test.reason}"]
     else:
-        verdict = "significant" if loss.comparison.significant else "not significant"
-        verdict += f", p = {show_p(loss.comparison.t_p)}".replace("= <", "< ")
-    return f"{loss.variation} is better by {cell.markdown()} ({verdict})"
+        remarks = ["significant" if loss.comparison.significant else "not significant"]
+        remarks += [f"p = {show_p(loss.comparison.t_p)}".replace("= <", "< ")]
+    diverged = record.diverged(task.name, loss.variation)
+    if diverged and loss.quantity is CPU_SECONDS:
+        remarks += [f"{_count(diverged, 'run')} of it diverged and ended early"]
+    return f"{loss.variation} is better by {by} ({', '.join(remarks)})"
 
 
 def _divergences(record: ExperimentRecord, task: Task) -> list[str]:
@@ -96,7 +105,6 @@ def _divergences(record: ExperimentRecord, task: Task) -> list[str]:
 
 def fairness(record: ExperimentRecord) -> list[str]:
     """The rules of the comparison, and where the record shows them broken."""
-    experiment = record.experiment
     return [
         _trials_rule(record),
         *_budget_rules(record),

@@ -4,9 +4,12 @@ from new_algorithm.methods import (
     adam,
     back_projection,
     back_projection_preset,
+    block_coordinate_descent,
+    foof,
     lbfgs,
     momentum,
     muon,
+    prox_prop,
     sgd,
     soap,
 )
@@ -23,5 +26,8 @@ METHODS: dict[str, Method] = {
         soap,
         muon,
         lbfgs,
+        foof,
+        prox_prop,
+        block_coordinate_descent,
     )
 }

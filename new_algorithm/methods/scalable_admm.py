@@ -1,0 +1,190 @@
+"""ADMM without gradients (Taylor, Burmeister, Xu, Singh, Patel and Goldstein, ICML 2016).
+
+A network of L layers is split into pre-activations z_l, activations a_l and weights W_l that meet
+in quadratic penalties; only the output's constraint has a Lagrange multiplier λ. With a_0 = x and
+h the ReLU:
+
+    loss(z_L, y) + ⟨z_L, λ⟩ + β ‖z_L − a_{L−1} W_L‖²
+        + Σ_{l<L} (γ ‖a_l − h(z_l)‖² + β ‖z_l − a_{l−1} W_l‖²)
+
+One iteration of Algorithm 1 minimises this over W_l, a_l, z_l for l = 1 … L − 1, then W_L and z_L;
+once warm, λ ← λ + β (z_L − a_{L−1} W_L) follows, which is half of the usual step, as the penalties
+are without a ½. Every problem is solved exactly: the weights by the pseudo-inverse, of Gram matrices
+as in the paper's data-parallel form, the activations by a linear system, the rest entry by entry.
+γ = 10 and β = 1, one pair for all layers, are the paper's, as is the start from unit normals.
+
+The loss of two classes is the paper's hinge on labels 0 and 1, max(1 − z, 0) and max(z, 0), which
+decides at ½; the weights handed out have ½ taken off the output's bias, so that an output above 0
+is class 1. Ours, where the paper leaves it open: the same hinge for each one-hot column of several
+classes; ½ (z − y)² for regression; weights for the first update of a_l are the pseudo-inverse's
+for the random z and a; ten warm iterations by default. A deviation: the paper's layers have no
+biases, ours do, the activations carrying a column of ones.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.network import append_ones
+from new_algorithm.lab.errors import DivergedError
+from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.layer_splitting import fit_activations, row_slices, sum_of_products
+from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
+from new_algorithm.methods.numeric_targets import numeric_targets
+from new_algorithm.methods.relu_prox import relu_prox
+from new_algorithm.methods.search_space import Choice, Range
+
+# (y, a W, λ, β) → the z that minimises loss(z, y) + z λ + β (z − a W)²
+OutputStep = Callable[[NDArray, NDArray, NDArray, float], NDArray]
+
+
+def hinge_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: float) -> NDArray:
+    """Return the minimiser for the loss max(1 − z, 0) where y = 1, max(z, 0) where y = 0.
+
+    It bends at z = y. Below, the minimiser of the smooth parts is centre + y/(2β), above it is
+    centre − (1 − y)/(2β), which is less: what lies between the two is cut off to the bend.
+    """
+    centre = fit - multiplier / (2 * beta)
+    return np.clip(targets, centre - (1 - targets) / (2 * beta), centre + targets / (2 * beta))
+
+
+def squared_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: float) -> NDArray:
+    """Return the minimiser for the loss ½ (z − y)²."""
+    return (targets - multiplier + 2 * beta * fit) / (1 + 2 * beta)
+
+
+def gram_pseudo_inverse(inputs: NDArray) -> NDArray[np.float64]:
+    """Return (ÃᵀÃ)†: (n, d) → (d, d), where (ÃᵀÃ)† Ãᵀ = Ã†.
+
+    Eigenvalues up to d ε times the largest, ε of the inputs' type, are rounding and count as zero:
+    dead units and inputs that repeat others get the least-norm solution.
+    """
+    gram = sum_of_products(inputs, inputs)
+    if not np.isfinite(gram.trace()):
+        raise np.linalg.LinAlgError("activations are not finite")
+    return np.linalg.pinv(gram, rcond=len(gram) * np.finfo(inputs.dtype).eps, hermitian=True)
+
+
+class ScalableADMM:
+    """inputs: X̃ (n, d + 1). targets: (n, m). widths: of the hidden layers. All rows of z and a are
+    held. `layers` are those of the splitting, before any shift of the output."""
+
+    def __init__(
+        self,
+        inputs: NDArray,
+        targets: NDArray,
+        widths: Sequence[int],
+        output_step: OutputStep,
+        rng: np.random.Generator,
+        *,
+        gamma: float,
+        beta: float,
+        warm_start: int,
+    ) -> None:
+        self.targets, self.gamma, self.beta = targets, gamma, beta
+        self._output_step, self._warm_start, self._iteration = output_step, warm_start, 0
+        n, dtype = len(inputs), inputs.dtype
+        self.hidden = [inputs]  # Ã_0 … Ã_{L−1}
+        self.hidden += [append_ones(rng.standard_normal((n, d), dtype)) for d in widths]
+        self.pre = [rng.standard_normal((n, d), dtype) for d in (*widths, targets.shape[1])]
+        self.multiplier = np.zeros_like(targets)
+        self._input_inverse = gram_pseudo_inverse(inputs)  # the data do not change
+        self.layers = [self._fitted_layer(index) for index in range(len(self.pre))]
+
+    def epoch(self) -> None:
+        """Make one iteration. DivergedError where a layer cannot be solved."""
+        for _ in self.updates():
+            pass
+
+    def updates(self) -> Iterator[tuple[str, int]]:
+        """Update one block after another; yield its name and layer (from 0) each time."""
+        self._iteration += 1
+        last = len(self.layers) - 1
+        for index in range(last):
+            self.layers[index] = self._fitted_layer(index)
+            yield "W", index
+            self._update_activations(index)
+            yield "a", index
+            self._update_pre(index)
+            yield "z", index
+        self.layers[last] = self._fitted_layer(last)
+        yield "W", last
+        fit = self.hidden[last] @ self.layers[last]
+        self.pre[last] = self._output_step(self.targets, fit, self.multiplier, self.beta)
+        yield "z", last
+        if self._iteration > self._warm_start:
+            self.multiplier += self.beta * (self.pre[last] - fit)
+            yield "λ", last
+
+    def _fitted_layer(self, index: int) -> NDArray:
+        """Return W̃ = Ã† Z, the least-norm minimiser of ‖Z − Ã W̃‖²."""
+        inputs, pre = self.hidden[index], self.pre[index]
+        try:
+            inverse = gram_pseudo_inverse(inputs) if index > 0 else self._input_inverse
+        except np.linalg.LinAlgError as error:
+            raise DivergedError(f"layer {index + 1}: {error}; try another gamma/beta") from error
+        return (inverse @ sum_of_products(inputs, pre)).astype(pre.dtype)
+
+    def _update_activations(self, index: int) -> None:
+        fit_activations(
+            self.hidden[index + 1][:, :-1],
+            self.pre[index],
+            self.pre[index + 1],
+            self.layers[index + 1],
+            self.gamma / self.beta,
+        )
+
+    def _update_pre(self, index: int) -> None:
+        """γ (a − h(z))² + β (z − a W)², entry by entry."""
+        for rows in row_slices(self.targets):
+            fit = self.hidden[index][rows] @ self.layers[index]
+            wanted = self.hidden[index + 1][rows, :-1]
+            self.pre[index][rows] = relu_prox(wanted, fit, self.beta / self.gamma)
+
+
+class _Training:
+    """The method on a problem, with the output as it is evaluated."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        data = problem.data
+        self._two_classes = data.num_classes == 2
+        targets = numeric_targets(data)
+        self._admm = ScalableADMM(
+            append_ones(data.x_train),
+            (targets + 1) / 2 if self._two_classes else targets,  # −1 and 1 → 0 and 1
+            problem.widths,
+            squared_step if data.num_classes is None else hinge_step,
+            problem.start()[0],
+            gamma=settings["gamma"],
+            beta=settings["beta"],
+            warm_start=settings["warm_start"],
+        )
+
+    def epoch(self) -> None:
+        self._admm.epoch()
+
+    @property
+    def layers(self) -> Weights:
+        if not self._two_classes:
+            return self._admm.layers
+        output = self._admm.layers[-1].copy()
+        output[-1] -= 0.5  # the hinge's two sides meet there
+        return [*self._admm.layers[:-1], output]
+
+
+def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
+    return train_in_epochs(problem, run, lambda: _Training(problem, settings))
+
+
+METHOD = Method(
+    "scalable ADMM",
+    source="Taylor et al., ICML 2016 (arXiv 1605.02026), Algorithm 1",
+    space={
+        "gamma": Range(0.1, 100.0),
+        "beta": Range(0.01, 100.0),
+        "warm_start": Choice((0, 3, 10, 30, 100)),
+    },
+    defaults={"gamma": 10.0, "beta": 1.0, "warm_start": 10},
+    train=_train,
+)
