@@ -1,7 +1,7 @@
 """Ablate a method: remove or swap one component at a time, and measure what each is worth.
 
     python new_algorithm/ablate_method.py back_projection
-    python new_algorithm/ablate_method.py back_projection --widths 64 64 --epochs 3 --seeds 5
+    python new_algorithm/ablate_method.py back_projection --widths 64 64 --epochs 3 --runs 5
     python new_algorithm/ablate_method.py back_projection --cpu-seconds 2 --components "no momentum"
 
 The components stand beside the method, as `components` in its file in new_algorithm/methods/. All

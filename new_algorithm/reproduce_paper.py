@@ -1,7 +1,7 @@
 """Reproduce a figure that a paper reports: its setting and value from a file, ours beside it.
 
     python new_algorithm/reproduce_paper.py isaac_mnist
-    python new_algorithm/reproduce_paper.py bcd_mnist --seeds 1      # hours otherwise
+    python new_algorithm/reproduce_paper.py bcd_mnist --runs 1      # hours otherwise
     python new_algorithm/reproduce_paper.py admm_higgs
 
 The files are new_algorithm/experiments/papers/*.toml: setting, value, tolerance, where in the paper

@@ -1,6 +1,7 @@
 """The settings of a method on a task: searched on the validation rows, or its defaults.
 
-Every trial, like every run later, has as many epochs as fit into the task's CPU time.
+Every trial, like every run later, has as many epochs as fit into the task's CPU time: about, in a
+trial, from the cost of a few epochs; exactly, for what was chosen, by making them once.
 """
 
 import json
@@ -26,6 +27,8 @@ from new_algorithm.methods.method import Method, Problem, Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.methods.search_space import Choice, Space
 
+PROBED_EPOCHS = 6  # to tell what an epoch costs, before a trial
+MOST_EPOCHS = 10_000  # of what was chosen they are counted until the time is over
 SEARCH_SEED = 1_000_003  # of weights and shuffles in every trial: none of an experiment's own
 
 
@@ -81,7 +84,7 @@ def _search(
 ) -> Chosen:
     space = _open(variation)
     if not experiment.trials or not space:
-        return Chosen(fixed, trainings.epochs(fixed, space), [])
+        return Chosen(fixed, trainings.fitted(fixed, MOST_EPOCHS), [])
     rows = search(
         path.with_suffix(".db"),
         f"{task.name}, {variation.name}",
@@ -96,7 +99,8 @@ def _search(
             f"{task.name}, {variation.name}: all {len(rows)} trials diverged: widen the space in "
             f"new_algorithm/methods/{variation.method}.py"
         )
-    return Chosen({**fixed, **json.loads(found["settings"])}, int(found["epochs"]), rows)
+    settings = {**fixed, **json.loads(found["settings"])}
+    return Chosen(settings, trainings.fitted(settings, MOST_EPOCHS), rows)
 
 
 class _Trainings:
@@ -121,16 +125,22 @@ class _Trainings:
         return TrialResult(value, cpu_seconds=run.score(True).cpu_seconds, epochs=epochs)
 
     def epochs(self, settings: Settings, space: Space) -> int:
-        """Return the epochs of a run; rates and penalties do not change what one costs."""
-        if self._task.epochs is not None:
-            return self._task.epochs
+        """Return about the epochs of a run; rates and penalties do not change what one costs."""
         choices = [settings[name] for name, values in space.items() if isinstance(values, Choice)]
         key = repr(choices)
         if key not in self._fitted:
-            self._fitted[key] = fitted_epochs(
-                self._task.cpu_seconds, lambda epochs, run: self._train(settings, epochs, run)
-            )
+            self._fitted[key] = self.fitted(settings, PROBED_EPOCHS)
         return self._fitted[key]
+
+    def fitted(self, settings: Settings, probed: int) -> int:
+        """Return the epochs that fit into the task's CPU time, from at most `probed` of them."""
+        if self._task.epochs is not None:
+            return self._task.epochs
+        return fitted_epochs(
+            self._task.cpu_seconds,
+            lambda epochs, run: self._train(settings, epochs, run),
+            probed,
+        )
 
     def _train(self, settings: Settings, epochs: int, run: SilentRun) -> None:
         problem = Problem(self._data, self._task.widths, epochs, SEARCH_SEED, self._threads)

@@ -8,8 +8,6 @@ import numpy as np
 
 from new_algorithm.lab.silent_run import SilentRun
 
-PROBED_EPOCHS = 3  # at most: enough to tell the start's cost from that of an epoch
-
 
 class _EnoughError(Exception):
     """Ends a probe early."""
@@ -27,17 +25,17 @@ class _Probe(SilentRun):
             raise _EnoughError
 
 
-def fitted_epochs(cpu_seconds: float, train: Callable[[int, SilentRun], Any]) -> int:
+def fitted_epochs(cpu_seconds: float, train: Callable[[int, SilentRun], Any], probed: int) -> int:
     """Return the epochs, at least 1, that train(epochs, run) can make in `cpu_seconds`.
 
-    A run costs a start and so much an epoch, of which the cheapest one that was seen counts: other
-    work on the machine makes epochs dearer, never cheaper.
+    At most `probed` epochs are made: where the time is over before, they are counted; otherwise
+    those to come are taken to cost what the second to the last of them did on average.
     """
     probe = _Probe(cpu_seconds)
     with suppress(_EnoughError):
-        train(PROBED_EPOCHS, probe)
-    if len(probe.seconds) < 2:
-        return 1
-    an_epoch = float(np.diff(probe.seconds).min())
-    start = probe.seconds[0] - an_epoch
-    return max(1, int((cpu_seconds - start) / max(an_epoch, 1e-6)))
+        train(probed, probe)
+    within = sum(seconds <= cpu_seconds for seconds in probe.seconds)
+    if within < len(probe.seconds) or within < 2:
+        return max(1, within)
+    an_epoch = float(np.diff(probe.seconds).mean())
+    return within + int((cpu_seconds - probe.seconds[-1]) / max(an_epoch, 1e-6))

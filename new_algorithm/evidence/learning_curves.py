@@ -24,6 +24,7 @@ X_AXES = (("epoch", "epoch"), ("train_cpu_seconds", "CPU seconds"), ("samples", 
 LOG_FROM_RATIO = 5.0  # longest to shortest curve
 LOG_LOSS_FROM_RATIO = 3.0  # largest to smallest loss
 MARKERS_PER_CURVE = 6
+LEGEND_WIDTH, LEGEND_LINE = 150, 9  # of the figure, and of a line with its space, in letters
 FAR = 4.0  # times the middle distance from the best end: such a curve would squash the others
 ROOM = 4.0  # of the largest distance that is not far, below the best end
 LEAST_REACH = 0.02  # of that axis, as a score
@@ -47,9 +48,9 @@ def mean_curve(
     """Mean and 95% t interval over the runs that reached each epoch; x is their mean too."""
     by_epoch: dict[int, list[tuple[float, float]]] = {}
     for row in record.curves.get((task.name, variation), ()):
-        value = number(row[quantity.column])
-        if value is not None:
-            by_epoch.setdefault(int(row["epoch"]), []).append((float(row[x]), value))
+        place, value = number(row[x]), number(row[quantity.column])
+        if place is not None and value is not None:
+            by_epoch.setdefault(int(row["epoch"]), []).append((place, value))
     if not by_epoch:
         return None
     points = [by_epoch[epoch] for epoch in sorted(by_epoch)]
@@ -84,9 +85,9 @@ def draw_learning_curves(
     for axes, (_, label) in zip(panels[1], X_AXES, strict=True):
         axes.set_xlabel(label)
     handles, labels = panels[1, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), handlelength=3.0
-    )
+    columns = LEGEND_WIDTH // (LEGEND_LINE + max(map(len, labels), default=0))
+    columns = min(max(1, columns), max(1, len(labels)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.0)
 
 
 def _draw(axes: Axes, curve: Curve, name: str, style: dict[str, str]) -> None:
@@ -118,15 +119,18 @@ def _scale_y(axes: Axes, quantity: Quantity, means: Sequence[NDArray]) -> None:
     if not means:
         return
     bottom, top = loss_range(means) if quantity.less_is_better else score_range(means)
-    lowest, highest = (f(np.concatenate(means)) for f in (np.min, np.max))
     if quantity.less_is_better and bottom > 0 and top > LOG_LOSS_FROM_RATIO * bottom:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom, top)
-    cut = [f"below {bottom:.3g}"] * (lowest < bottom) + [f"above {top:.3g}"] * (highest > top)
-    axes.set_ylabel(quantity.name + (f"\n(cut off {' and '.join(cut)})" if cut else ""))
+    label, shown = quantity.name, np.concatenate(means)
+    if shown.min() < bottom:
+        label += f"\n(cut off below {bottom:.3g})"
+    if shown.max() > top:
+        label += f"\n(cut off above {top:.3g})"
+    axes.set_ylabel(label)
 
 
 def score_range(means: Sequence[NDArray]) -> tuple[float, float]:

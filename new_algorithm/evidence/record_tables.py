@@ -32,6 +32,9 @@ COLUMNS = {
     TRIALS_FILE: "task variation trial value state cpu_seconds epochs settings",
 }
 
+WORDS = {"tag", "task", "variation", "status", "state", "settings", "error"}  # other columns:
+WHOLE = {"seed", "epochs", "epoch", "trial"}  # whole numbers, and the rest any numbers
+
 Row = dict[str, str]
 Groups = Mapping[tuple[str, str], list[Row]]  # by task and variation
 
@@ -118,14 +121,13 @@ def _read_rows(path: Path, layout: Layout) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise _unsound(path, "cannot be read", layout) from error
     needed = COLUMNS[path.name].split()
-    numeric = [name for name in needed if name == "seed" or name.endswith(("_loss", "_seconds"))]
-    numeric += [name for name in needed if name.endswith(("_accuracy", "_auc", "_mb"))]
     for line, row in enumerate(rows, start=2):
         if missing := [name for name in needed if row.get(name) is None]:
             raise _unsound(path, f"line {line}: no {', '.join(missing)}", layout)
-        for name in numeric:
+        for name in needed:
+            read = int if name in WHOLE else float if name not in WORDS else str
             try:
-                number(row[name])
+                read(row[name] or 0)
             except ValueError as error:
                 problem = f"line {line}: {name} {row[name]!r} is not a number"
                 raise _unsound(path, problem, layout) from error

@@ -22,7 +22,7 @@ def run_experiment(
     """Carry it out or go on with it, gather its record and write its report."""
     experiment = replace(
         experiment,
-        seeds=experiment.seeds[: config.seeds],
+        seeds=experiment.seeds[: config.runs],
         trials=experiment.trials if config.trials is None else config.trials,
     )
     config = replace(config, tag=config.tag or experiment.name)

@@ -93,7 +93,7 @@ def draw_task(
         if any(record.diverged(task.name, name) for name in shown):
             caption += " ×: some runs ended there."
         if len(shown) < len(standings):
-            caption += f" The best {MOST_CURVES} of {len(standings)}, and {baseline}."
+            caption += f" The first {MOST_CURVES} of the table, and {baseline}."
         pictures.append(_save(f"curves_{slug(task.name)}", caption, draw, (10.0, 6.0), folder))
     return pictures
 

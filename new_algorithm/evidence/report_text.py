@@ -108,8 +108,8 @@ def fairness(record: ExperimentRecord) -> list[str]:
     return [
         _trials_rule(record),
         *_budget_rules(record),
-        "Settings and epochs are chosen on validation rows alone. The test rows are evaluated once "
-        "a run, after its last epoch.",
+        "Settings are chosen on validation rows alone. The test rows are evaluated once a run, "
+        "after its last epoch.",
         "The clock counts training, with whatever a method prepares, and CPU seconds of all "
         "threads; evaluation is outside it.",
         f"Every run has the same threads: {threads(record) or 'not recorded'}.",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -50,6 +51,8 @@ def legend_beside(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as .png, atomically."""
-    with replace_atomically(path) as file:
-        figure.savefig(file, format="png")
+    """Write the figure as .png or .svg, atomically; the same figure gives the same bytes."""
+    kind = path.suffix.removeprefix(".")
+    undated = {"metadata": {"Date": None}} if kind == "svg" else {}
+    with replace_atomically(path) as file, rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(file, format=kind, **undated)

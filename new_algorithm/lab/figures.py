@@ -33,6 +33,7 @@ from new_algorithm.lab.scaling_figure import (
     draw_rank_scaling,
     draw_row_scaling,
 )
+from new_algorithm.lab.search_figure import SEARCH_FILE, draw_search
 
 Record = dict[str, Any]
 
@@ -44,7 +45,9 @@ FROM_FILES = (  # tables that some scripts leave, how they are drawn, and inches
     (ROWS_FILE, draw_row_scaling, (12.0, 4.2)),
     (RANKS_FILE, draw_rank_scaling, None),
     (NODES_FILE, draw_expected_times, (10.0, 5.0)),
+    (SEARCH_FILE, draw_search, None),
 )
+AS_VECTORS_TOO = (SEARCH_FILE,)
 
 
 def draw_run(tag: str, layout: Layout) -> list[Path]:
@@ -62,6 +65,8 @@ def draw_run(tag: str, layout: Layout) -> list[Path]:
         if (folder / file).exists():
             drawing = partial(draw, path=folder / file)
             paths.append(_save(Path(file).stem, tag, layout, drawing, figsize=size))
+            if file in AS_VECTORS_TOO:
+                paths.append(_save(Path(file).stem, tag, layout, drawing, size, kind="svg"))
     return paths
 
 
@@ -71,8 +76,9 @@ def _save(
     layout: Layout,
     draw: Callable[[Figure], None],
     figsize: tuple[float, float] | None = None,
+    kind: str = "png",
 ) -> Path:
-    path = layout.figures(tag) / f"{name}.png"
+    path = layout.figures(tag) / f"{name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(house_style()):
         figure = Figure(figsize=figsize)

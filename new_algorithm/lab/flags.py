@@ -104,8 +104,8 @@ class ExperimentFlags(RunFlags):
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the experiment's)")
     ] = None
     """Name of the experiment's record; with the same one it goes on where it was cut short."""
-    seeds: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
-    """Run the first N of its seeds only."""
+    runs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    """Runs of each method: the first N seeds of the definition."""
     trials: Annotated[
         NonNegativeInt | None,
         tyro.conf.arg(metavar="N", help_behavior_hint="(default: as defined)"),

@@ -5,16 +5,16 @@ meet in quadratic penalties alone; with V_0 = X, Ṽ = [V, 1], σ the ReLU, for 
 
     ½ ‖V_N − Y‖² + Σ_i γ/2 ‖V_i − σ(U_i)‖² + Σ_i ρ/2 ‖U_i − Ṽ_{i−1} W̃_i‖²
 
-One cycle (the paper's Algorithm 2) minimises this over one block after another, from the output to
-the input: V_N, U_N, W̃_N, then V_i, U_i, W̃_i for i = N − 1 … 1. To V_N, to U_i of the hidden layers
-and to all W̃_i the proximal term α/2 ‖block − block before‖² is added; the problems of the other
-blocks are strongly convex without it. Every sub-problem has a closed form, so the objective falls
-at every block by at least α/2 ‖change‖², or γ/2 ‖change‖² for the V_i.
+One cycle of their three-splitting BCD minimises this over one block after another, from output to
+input: V_N, U_N, W̃_N, then V_i, U_i, W̃_i for i = N − 1 … 1. To V_N, to the hidden layers' U_i and to
+all W̃_i the proximal term α/2 ‖block − block before‖² is added; the problems of the other blocks
+are strongly convex without it. Every sub-problem has a closed form, so each block lowers the
+objective by at least α/2 ‖change‖²; γ/2 in place of α/2 for the hidden V_i, (γ + ρ)/2 for U_N.
 
-Squared loss on numeric targets, no regularisers, and γ = ρ = 1, α = 5, weights from 0.01 N(0, 1),
-biases 0.1 as in the authors' notebook for MNIST (timlautk/BCD-for-DNNs-PyTorch); the paper has one
-penalty for both kinds, ρ = γ. Unlike there, weights and biases of a layer are one block: the
-notebook finds each with the other as it was, from which the objective need not fall.
+Squared loss on numeric targets, no regularisers, and γ = ρ = 1, α = 5, weights 0.01 times unit
+normals, biases 0.1 as in the authors' notebook for MNIST (timlautk/BCD-for-DNNs-PyTorch). Unlike
+there, weights and biases of a layer are one block: the notebook finds each with the other as it
+was, from which the objective need not fall.
 """
 
 from collections.abc import Iterator, Sequence
@@ -190,7 +190,7 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
 
 METHOD = Method(
     "block coordinate descent",
-    source="Zeng, Lau, Lin and Yao, ICML 2019 (arXiv 1803.00225), Algorithm 2, three-way splitting",
+    source="Zeng, Lau, Lin and Yao, ICML 2019 (arXiv 1803.00225), three-splitting BCD",
     space={
         "gamma": Range(0.01, 100.0),
         "rho": Range(0.01, 100.0),

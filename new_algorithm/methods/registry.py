@@ -10,6 +10,7 @@ from new_algorithm.methods import (
     momentum,
     muon,
     prox_prop,
+    scalable_admm,
     sgd,
     soap,
 )
@@ -29,5 +30,6 @@ METHODS: dict[str, Method] = {
         foof,
         prox_prop,
         block_coordinate_descent,
+        scalable_admm,
     )
 }

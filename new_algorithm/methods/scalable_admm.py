@@ -9,9 +9,9 @@ h the ReLU:
 
 One iteration of Algorithm 1 minimises this over W_l, a_l, z_l for l = 1 … L − 1, then W_L and z_L;
 once warm, λ ← λ + β (z_L − a_{L−1} W_L) follows, which is half of the usual step, as the penalties
-are without a ½. Every problem is solved exactly: the weights by the pseudo-inverse, of Gram matrices
-as in the paper's data-parallel form, the activations by a linear system, the rest entry by entry.
-γ = 10 and β = 1, one pair for all layers, are the paper's, as is the start from unit normals.
+are without a ½. Every problem is solved exactly: the weights by the pseudo-inverse, from Gram
+matrices as in the paper's data-parallel form, the activations by a linear system, the rest entry by
+entry. γ = 10, β = 1 for all layers and the start from unit normals are the paper's.
 
 The loss of two classes is the paper's hinge on labels 0 and 1, max(1 − z, 0) and max(z, 0), which
 decides at ½; the weights handed out have ½ taken off the output's bias, so that an output above 0
@@ -52,6 +52,11 @@ def hinge_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: float)
 def squared_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: float) -> NDArray:
     """Return the minimiser for the loss ½ (z − y)²."""
     return (targets - multiplier + 2 * beta * fit) / (1 + 2 * beta)
+
+
+def output_step_for(num_classes: int | None) -> OutputStep:
+    """Return the step for so many classes; None for regression."""
+    return squared_step if num_classes is None else hinge_step
 
 
 def gram_pseudo_inverse(inputs: NDArray) -> NDArray[np.float64]:
@@ -154,7 +159,7 @@ class _Training:
             append_ones(data.x_train),
             (targets + 1) / 2 if self._two_classes else targets,  # −1 and 1 → 0 and 1
             problem.widths,
-            squared_step if data.num_classes is None else hinge_step,
+            output_step_for(data.num_classes),
             problem.start()[0],
             gamma=settings["gamma"],
             beta=settings["beta"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from new_algorithm.evidence.fitted_epochs import PROBED_EPOCHS, fitted_epochs
+from new_algorithm.evidence.fitted_epochs import fitted_epochs
 from new_algorithm.lab.clock import TrainingClock
 
 
@@ -31,18 +31,14 @@ def training(start, epochs_cost):
         (4.0, 0.1, 3.0, 1),
     ],
 )
-def test_as_many_epochs_as_fit_beside_the_start(start, an_epoch, budget, expected):
+@pytest.mark.parametrize("probed", [3, 1000])
+def test_as_many_epochs_as_fit_beside_the_start(start, an_epoch, budget, expected, probed):
     train, trained = training(start, [an_epoch])
-    assert fitted_epochs(budget * (1 + 1e-9), train) == expected
-    assert len(trained) <= PROBED_EPOCHS
+    assert fitted_epochs(budget * (1 + 1e-9), train, probed) == expected
+    assert len(trained) <= min(probed, expected + 1)
 
 
-def test_other_work_on_the_machine_does_not_cost_a_method_its_epochs():
-    train, _ = training(0.0, [0.9, 0.1, 0.5])  # the first and the last were disturbed
-    assert fitted_epochs(2.0, train) == pytest.approx(12, abs=1)
-
-
-def test_a_probe_ends_with_the_budget():
-    train, trained = training(0.0, [2.0])
-    fitted_epochs(1.0, train)
-    assert len(trained) == 1
+def test_epochs_that_cost_more_now_and_then_count_with_their_mean():
+    train, _ = training(0.0, [0.1, 0.1, 0.4, 0.1, 0.1, 0.4])  # a factorisation in every third
+    assert fitted_epochs(4.0, train, 7) == pytest.approx(20, abs=2)
+    assert fitted_epochs(4.0 + 1e-9, train, 1000) == 20

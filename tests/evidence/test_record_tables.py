@@ -73,6 +73,7 @@ UNSOUND = {
     "a run gone": (_change_rows(lambda rows: rows.pop()), "not one run of each seed"),
     "a run twice": (_change_rows(lambda rows: rows.append(rows[0])), "not one run of each seed"),
     "a word": (_change_rows(lambda rows: rows[1].update(test_auc="good")), "line 3: test_auc"),
+    "half a seed": (_change_rows(lambda rows: rows[0].update(seed="0.5")), "line 2: seed '0.5'"),
     "a status": (_change_rows(lambda rows: rows[0].update(status="missing")), "'missing'"),
     "a column gone": (
         _change_rows(lambda rows: [row.pop("train_loss") for row in rows]),

@@ -3,14 +3,17 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from new_algorithm.evidence import report
 from new_algorithm.evidence.report import write_report
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.tables import save_csv
 from tests.evidence.invented_record import (
     EXPERIMENT,
     HIGGS,
@@ -61,6 +64,12 @@ def written(tmp_path_factory):
     paths = write_report(TAG, layout)
     page = (layout.figures(TAG) / "report.html").read_text(encoding="utf-8")
     return runs, paths, page, (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Drawing takes most of the time."""
+    monkeypatch.setattr(report, "draw_task", lambda *_: [])
 
 
 def numbers(text):
@@ -171,7 +180,7 @@ def test_the_markdown_links_the_figures_and_its_tables_are_whole(written):
     assert all(path.stat().st_size > 0 for path in paths)
     assert set(re.findall(r"\]\(([^)]*)\)", markdown)) == files - {"report.html", "README.md"}
     lines = markdown.splitlines()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in pairwise(lines):
         if line.startswith("|") and above.startswith("|"):
             assert line.count(" |") == above.count(" |")
         if line.startswith("| ---"):
@@ -185,7 +194,7 @@ def test_sentences_of_what_is_lost(written):
     assert "3 runs of it diverged and ended early" in lost
 
 
-def test_rules_that_the_record_breaks_are_named(tmp_path):
+def test_rules_that_the_record_breaks_are_named(tmp_path, without_figures):
     def change(runs):
         for row in runs:
             if (row["task"], row["variation"]) == (MNIST.name, "Adam"):
@@ -208,7 +217,7 @@ def test_the_same_record_gives_the_same_bytes(tmp_path, written):
         assert path.read_bytes() == before.read_bytes(), path.name
 
 
-def test_an_ablation_shows_importance(tmp_path):
+def test_an_ablation_shows_importance(tmp_path, without_figures):
     layout = Layout(tmp_path)
     runs = write_record(layout, ablation())
     write_report(TAG, layout)
@@ -223,7 +232,7 @@ def test_an_ablation_shows_importance(tmp_path):
     assert importance == pytest.approx(own["back projection"] - own["L-BFGS"], abs=5.1e-5)
 
 
-def test_one_seed_is_not_testable(tmp_path):
+def test_one_seed_is_not_testable(tmp_path, without_figures):
     layout = Layout(tmp_path)
     write_record(layout, replace(EXPERIMENT, seeds=(0,)))
     write_report(TAG, layout)
@@ -235,3 +244,21 @@ def test_one_seed_is_not_testable(tmp_path):
 def test_a_missing_record_is_named(tmp_path):
     with pytest.raises(UserError, match=r"ploting_data/nothing/experiment\.json: cannot be read"):
         write_report("nothing", Layout(tmp_path))
+
+
+def test_the_map_of_the_penalties_is_shown_where_there_is_one(tmp_path, without_figures):
+    layout = Layout(tmp_path)
+    write_record(layout, replace(EXPERIMENT, lambda_map="mapped"))
+    write_report(TAG, layout)
+    assert "map of both penalties" not in (layout.figures(TAG) / "report.html").read_text("utf-8")
+    cells = [
+        {"hidden_layers": 2, "lambda_w": w, "lambda_h": h, "accuracy": 0.9 + w, "train_loss": h}
+        for w in (0.01, 0.02)
+        for h in (0.1, 1.0)
+    ]
+    layout.record("mapped").mkdir()
+    save_csv(layout.record("mapped") / "lambda_map.csv", cells)
+    paths = write_report(TAG, layout)
+    assert layout.figures(TAG) / "lambda_map.pdf" in paths
+    page = Page((layout.figures(TAG) / "report.html").read_text("utf-8"))
+    assert "svg" in {tag for tag, _ in page.elements}

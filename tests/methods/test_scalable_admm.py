@@ -55,6 +55,11 @@ def assert_best(loss, step, y, fit, multiplier, beta):
     assert cost(found) <= least + 1e-12 * (1 + abs(least))
 
 
+def test_classes_have_the_hinge_and_numbers_the_squared_loss():
+    steps = [scalable_admm.output_step_for(classes) for classes in (2, 10, None)]
+    assert steps == [hinge_step, hinge_step, squared_step]
+
+
 def test_a_batch_of_outputs_is_done_entry_by_entry():
     y = np.array([[1.0, 0.0], [0.0, 1.0]])
     fit = np.array([[5.0, -5.0], [5.0, -5.0]])
@@ -224,7 +229,7 @@ def test_it_learns_two_classes_with_the_threshold_at_zero(two_classes):
 
 def test_it_fits_numbers(four_classes):
     data = four_classes.data
-    targets = [np.eye(4, dtype=np.float32)[y][:, :2] for y in (data.y_train, data.y_test)]
+    targets = [1 - 4 * np.eye(4, dtype=np.float32)[y][:, :2] for y in (data.y_train, data.y_test)]
     numbers = replace(data, y_train=targets[0], y_test=targets[1], num_classes=None)
     problem = replace(four_classes, data=numbers)
     output = forward(trained(problem), append_ones(data.x_test))[1]

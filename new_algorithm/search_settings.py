@@ -1,0 +1,134 @@
+"""Search the flags of a script for the settings that do best on the validation rows.
+
+    python new_algorithm/search_settings.py bench_mnist.py --tag my_search --trials 20 \\
+        --vary lr=1e-3..1 batch-size=64,128,256 -- --optimizer momentum --one-cycle --epochs 2
+    python new_algorithm/search_settings.py new_algorithm/n_layer_relu_data.py --trials 12 \\
+        --vary step-bounds="1e-3 2e-2,1e-2 0.1" -- --dataset mnist --epochs 2
+
+What varies is written FLAG=LOW..HIGH, any number between, evenly in its logarithm, or
+FLAG=VALUE,VALUE, one of these; a space parts the values of a flag that takes several, and on,off
+sets a switch or leaves it out. Flags after -- are the same in every trial. A trial is a run of the
+script with --held-out validation, recorded as TAG_trial_1, TAG_trial_2 and so on; the test rows
+stay unseen. A third of the trials are drawn at random, the others by Optuna's TPE. A trial that
+diverges counts. The same command with the same --tag goes on where it was cut short, and a larger
+--trials adds to what is there.
+
+Writes ploting_data/TAG/ (search.db, search_trials.csv), figures/TAG/ (what mattered) and _logs/.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import tyro
+
+from new_algorithm.evidence.script_trials import ScriptTrials
+from new_algorithm.evidence.search import COMPLETE, searching
+from new_algorithm.evidence.varied_flags import parse_space, shown
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.flags import PositiveInt, RunFlags, parse
+from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.progress import progress
+from new_algorithm.lab.record_json import read_record
+from new_algorithm.lab.reservation import check_tag
+from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.search_figure import SEARCH_FILE
+from new_algorithm.lab.tables import Row, save_csv
+
+DATABASE = "search.db"
+MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continuation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunFlags):
+    script: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCRIPT")]
+    """A script of this repository that leaves a record."""
+    vary: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FLAG=VALUES")]
+    """What varies; see above."""
+    trials: PositiveInt = 20
+    """Runs in all, those of an earlier command with the same tag included."""
+    metric: Annotated[
+        str | None,
+        tyro.conf.arg(
+            metavar="NAME",
+            help_behavior_hint="(default: validation_accuracy, else _auc, else _loss)",
+        ),
+    ] = None
+    """What decides, a final metric of a run; of a loss or seconds less is better."""
+    fixed: tyro.conf.Suppress[tuple[str, ...]] = ()
+
+
+def main() -> None:
+    own, fixed = split(sys.argv[1:])
+    config = replace(parse(Config, __doc__, own), fixed=tuple(fixed))
+    space = parse_space(config.vary)
+    layout = Layout()
+    trials = ScriptTrials(config.script, fixed, space, config.metric, config.threads, layout)
+    goes_on = check_place(config, layout)
+    data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
+    with Run(script=Path(__file__), config=config, data=data, keep=goes_on) as run:
+        rows: list[Row] = []
+        for row in progress(
+            searching(
+                run.folder / DATABASE,
+                config.script.stem,
+                space,
+                config.trials,
+                config.seed,
+                lambda settings: trials.run(f"{run.tag}_trial_{len(rows) + 1}", settings, run),
+            ),
+            "trials",
+            config.trials,
+        ):
+            rows.append(row)
+            save_csv(run.folder / SEARCH_FILE, rows)
+            print(line(row, trials), flush=True)
+        report(rows, trials, run)
+
+
+def split(args: list[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of the search and those after `--`, which are the script's."""
+    at = args.index("--") if "--" in args else len(args)
+    return args[:at], args[at + 1 :]
+
+
+def check_place(config: Config, layout: Layout) -> bool:
+    """Whether a search of that tag goes on; UserError if it was another one, or tags are taken."""
+    if config.tag is None:
+        return False
+    folder = layout.record(config.tag)
+    goes_on = (folder / DATABASE).exists() and not config.overwrite
+    check_tag(config.tag, config.overwrite, layout, resume=goes_on)
+    if goes_on:
+        earlier = (read_record(folder) or {}).get("config", {})
+        now = {name: value for name, value in vars(config).items() if name not in MAY_DIFFER}
+        now["script"] = layout.relative(config.script)
+        different = [name for name, value in now.items() if _plain(value) != earlier.get(name)]
+        if different:
+            raise UserError(
+                f"--tag {config.tag} is a search with another {', '.join(different)}: choose "
+                "another tag or add --overwrite"
+            )
+        return True
+    for number in range(1, config.trials + 1):
+        check_tag(f"{config.tag}_trial_{number}", config.overwrite, layout)
+    return False
+
+
+def line(row: Row, trials: ScriptTrials) -> str:
+    settings = shown(row["settings"])
+    found = trials.describe(row["value"]) if row["state"] == COMPLETE else "diverged"
+    return f"Trial {row['trial']}: {settings}: {found} ({row['cpu_seconds']:.1f} s)"
+
+
+def report(rows: list[Row], trials: ScriptTrials, run: Run) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    run_main(main)
