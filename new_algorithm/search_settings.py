@@ -16,6 +16,8 @@ diverges counts. The same command with the same --tag goes on where it was cut s
 Writes ploting_data/TAG/ (search.db, search_trials.csv), figures/TAG/ (what mattered) and _logs/.
 """
 
+import json
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,18 +29,20 @@ if __name__ == "__main__":  # search the repository root, not this folder
 import tyro
 
 from new_algorithm.evidence.script_trials import ScriptTrials
-from new_algorithm.evidence.search import COMPLETE, searching
+from new_algorithm.evidence.search import COMPLETE, DIVERGED, TrialResult, best, searching
 from new_algorithm.evidence.varied_flags import parse_space, shown
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import PositiveInt, RunFlags, parse
+from new_algorithm.lab.importances import importances
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.progress import progress
-from new_algorithm.lab.record_json import read_record
+from new_algorithm.lab.record_json import plain, read_record
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run
 from new_algorithm.lab.search_figure import SEARCH_FILE
 from new_algorithm.lab.tables import Row, save_csv
+from new_algorithm.methods.method import Settings
 
 DATABASE = "search.db"
 MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continuation
@@ -73,21 +77,16 @@ def main() -> None:
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
     with Run(script=Path(__file__), config=config, data=data, keep=goes_on) as run:
         rows: list[Row] = []
-        for row in progress(
-            searching(
-                run.folder / DATABASE,
-                config.script.stem,
-                space,
-                config.trials,
-                config.seed,
-                lambda settings: trials.run(f"{run.tag}_trial_{len(rows) + 1}", settings, run),
-            ),
-            "trials",
-            config.trials,
-        ):
+
+        def objective(settings: Settings) -> TrialResult:
+            return trials.run(f"{run.tag}_trial_{len(rows) + 1}", settings, run)
+
+        database = run.folder / DATABASE
+        found = searching(database, "search", space, config.trials, config.seed, objective)
+        for row in progress(found, "trials", config.trials):
             rows.append(row)
             save_csv(run.folder / SEARCH_FILE, rows)
-            print(line(row, trials), flush=True)
+            print(line(row, trials, run.tag), flush=True)
         report(rows, trials, run)
 
 
@@ -108,7 +107,7 @@ def check_place(config: Config, layout: Layout) -> bool:
         earlier = (read_record(folder) or {}).get("config", {})
         now = {name: value for name, value in vars(config).items() if name not in MAY_DIFFER}
         now["script"] = layout.relative(config.script)
-        different = [name for name, value in now.items() if _plain(value) != earlier.get(name)]
+        different = [name for name, value in now.items() if plain(value) != earlier.get(name)]
         if different:
             raise UserError(
                 f"--tag {config.tag} is a search with another {', '.join(different)}: choose "
@@ -120,14 +119,31 @@ def check_place(config: Config, layout: Layout) -> bool:
     return False
 
 
-def line(row: Row, trials: ScriptTrials) -> str:
-    settings = shown(row["settings"])
-    found = trials.describe(row["value"]) if row["state"] == COMPLETE else "diverged"
-    return f"Trial {row['trial']}: {settings}: {found} ({row['cpu_seconds']:.1f} s)"
+def line(row: Row, trials: ScriptTrials, tag: str) -> str:
+    """Return a trial in words."""
+    found = trials.describe(trial_tag(tag, row)) if row["state"] == COMPLETE else DIVERGED
+    settings = shown(json.loads(row["settings"]))
+    return f"Trial {row['trial']}: {settings}: {found} ({row['cpu_seconds']:.1f} CPU s)"
 
 
 def report(rows: list[Row], trials: ScriptTrials, run: Run) -> None:
-    pass
+    """Print and record what was found; UserError if nothing was."""
+    diverged = sum(row["state"] == DIVERGED for row in rows)
+    run.result(trials=len(rows), diverged_trials=diverged)
+    found = best(rows)
+    if found is None:
+        raise UserError(f"all {len(rows)} trials diverged: vary lower rates")
+    run.result(best_trial=found["trial"], best_value=found["value"])
+    shares = importances([json.loads(row["settings"]) for row in rows], [r["value"] for r in rows])
+    if shares:
+        print("What mattered:", ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    command = shlex.join(trials.command(json.loads(found["settings"])))
+    score = trials.describe(trial_tag(run.tag, found))
+    print(f"Best: trial {found['trial']}, {score}; train with it:\n    {command}", flush=True)
+
+
+def trial_tag(tag: str, row: Row) -> str:
+    return f"{tag}_trial_{row['trial']}"
 
 
 if __name__ == "__main__":

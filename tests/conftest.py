@@ -15,14 +15,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
+CODE = (".py", ".toml", ".html", ".md")  # with definitions and templates
+
 
 @pytest.fixture(scope="session")
 def work_tree(tmp_path_factory):
     """A copy of the code, with no data and no outputs: the scripts in it write into it."""
     copy = tmp_path_factory.mktemp("work_tree")
     shutil.copy(REPOSITORY / "bench_mnist.py", copy)
-    for folder, kept in (("new_algorithm", "**/*.py"), ("datasets", "**/*.py")):
-        for file in (REPOSITORY / folder).glob(kept):
+    for folder, kept in (("new_algorithm", CODE), ("datasets", (".py",))):
+        for file in (REPOSITORY / folder).rglob("*"):
+            if file.suffix not in kept:
+                continue
             target = copy / file.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)

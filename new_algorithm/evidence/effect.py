@@ -28,7 +28,8 @@ def negated(difference: Summary) -> Summary:
 
 def is_ablation(experiment: Experiment) -> bool:
     """Whether the variations are one method, with parts of it removed or swapped."""
-    return len({variation.method for variation in experiment.variations}) == 1
+    methods = {variation.method for variation in experiment.variations}
+    return len(methods) == 1 < len(experiment.variations)
 
 
 def effect(experiment: Experiment, quantity: Quantity) -> Effect:

@@ -116,13 +116,19 @@ def leaderboard(record: ExperimentRecord, task: Task) -> list[Standing]:
     return [
         Standing(
             name,
-            summarise(list(scores[name].values())) if scores[name] else None,
+            summarise_scores(record, task, name),
             comparisons.get(name),
             seeds - len(scores[name]),
             name in best,
         )
         for name in ranked
     ]
+
+
+def summarise_scores(record: ExperimentRecord, task: Task, variation: str) -> Summary | None:
+    """Of the task's first metric over seeds; None where no run left a score."""
+    scores = record.values(task.name, variation, metric(task.metrics[0]).column)
+    return summarise(list(scores.values())) if scores else None
 
 
 def _among_best(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.evidence.experiment import Experiment, Task, Variation
+from new_algorithm.evidence.experiment import Experiment, Paper, Task, Variation
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.lambda_map import MAP_FILE
 from new_algorithm.lab.layout import Layout
@@ -99,8 +99,12 @@ def _experiment(entries: dict[str, Any]) -> Experiment:
         for task in entries["tasks"]
     )
     variations = tuple(Variation(**variation) for variation in entries["variations"])
+    paper = entries.get("paper")
+    if paper is not None:
+        paper = Paper(**paper | {"deviations": tuple(paper["deviations"])})
     seeds = tuple(entries["seeds"])
-    return Experiment(**entries | {"tasks": tasks, "variations": variations, "seeds": seeds})
+    parts = {"tasks": tasks, "variations": variations, "seeds": seeds, "paper": paper}
+    return Experiment(**entries | parts)
 
 
 def _read_json(path: Path, layout: Layout) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from new_algorithm.evidence import report_text
 from new_algorithm.evidence.effect import is_ablation
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.leaderboard import Standing, leaderboard
+from new_algorithm.evidence.paper_verdict import paper_verdict
 from new_algorithm.evidence.record_tables import ExperimentRecord, read_experiment
 from new_algorithm.evidence.report_figures import Picture, draw_map, draw_task
 from new_algorithm.evidence.report_tables import (
@@ -78,6 +79,7 @@ def _content(
         "summary": report_text.summary(record),
         "how_to_read": report_text.how_to_read(record),
         "sections": sections,
+        "paper": paper_verdict(record),
         "losses": report_text.losses(record),
         "spaces": space_table(record),
         "lambda_map": lambda_map,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from new_algorithm.evidence.effect import effect, is_ablation
+from new_algorithm.evidence.effect import Effect, effect, is_ablation
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.leaderboard import Comparison, Standing
 from new_algorithm.evidence.quantities import (
@@ -74,7 +74,7 @@ def leaderboard_table(record: ExperimentRecord, task: Task, standings: Sequence[
                 Cell(name, strong=one.among_best),
                 _score(one, first),
                 Cell(_spread(one.summary, first)),
-                *_tests(one.comparison, first, shown_as.of),
+                *_tests(one.comparison, first, shown_as),
                 *(Cell(_mean(record, task, name, quantity)) for quantity in means),
                 Cell(_epochs(record, task, name)),
                 *(Cell(_mean(record, task, name, quantity)) for quantity in costs),
@@ -111,13 +111,13 @@ def _spread(summary: Summary | None, quantity: Quantity) -> str:
     return quantity.show(summary.sd if summary else None)
 
 
-def _tests(comparison: Comparison | None, quantity: Quantity, shown_as) -> list[Cell]:
+def _tests(comparison: Comparison | None, quantity: Quantity, shown_as: Effect) -> list[Cell]:
     """The difference, three p values and Cohen's d; dashes for the baseline."""
     if comparison is None:
         return [Cell("–")] * 5
     size = comparison.test.cohens_d
     return [
-        with_interval(shown_as(comparison.test.difference), quantity, signed=True),
+        with_interval(shown_as.of(comparison.test.difference), quantity, signed=True),
         *(Cell(show_p(getattr(comparison, name))) for name in TESTS),
         Cell("–" if size is None else f"{size:+.2f}".replace("-", "−")),
     ]
@@ -135,11 +135,11 @@ def _epochs(record: ExperimentRecord, task: Task, variation: str) -> str:
 
 def _notes(standings: Sequence[Standing]) -> list[str]:
     """Why something was not tested, and over how many runs a mean is."""
-    notes = [
-        f"Not testable: {one.variation}: {one.comparison.test.reason}."
-        for one in standings
-        if one.comparison and one.comparison.test.reason
-    ]
+    untested: dict[str, list[str]] = {}
+    for one in standings:
+        if one.comparison and one.comparison.test.reason:
+            untested.setdefault(one.comparison.test.reason, []).append(one.variation)
+    notes = [f"Not testable ({why}): {', '.join(names)}." for why, names in untested.items()]
     notes += [
         f"{one.variation}: {one.unscored} of its runs left no score; what is left may flatter it, "
         "so it is listed last and not tested."
@@ -202,12 +202,11 @@ def runs_table(record: ExperimentRecord) -> Table:
                     *(Cell(row[name]) for name in ("tag", "task", "variation")),
                     Cell(row["status"] + (f": {row['error']}" if row["error"] else "")),
                     Cell(row["seed"]),
-                    Cell(f"{metric_name} {quantity.show(number(row[quantity.column]))}"),
+                    Cell(quantity.show(number(row[quantity.column]))),
                 ]
                 for row in record.runs[task.name, variation.name]
-                for metric_name in [quantity.name.removeprefix("test ")]
             ]
-    return Table(["tag", "task", "method", "status", "seed", "test score"], rows, texts=4)
+    return Table(["tag", "task", "method", "status", "seed", "first metric"], rows, texts=4)
 
 
 def environment_table(record: ExperimentRecord) -> Table:

@@ -1,4 +1,4 @@
-"""The sentences of a report: all that they claim is read from the record."""
+"""The sentences of a report: the rules of a comparison, and what the record says of them."""
 
 from itertools import groupby
 
@@ -108,8 +108,7 @@ def fairness(record: ExperimentRecord) -> list[str]:
     return [
         _trials_rule(record),
         *_budget_rules(record),
-        "Settings are chosen on validation rows alone. The test rows are evaluated once a run, "
-        "after its last epoch.",
+        "The test rows are evaluated once a run, after its last epoch; nothing is chosen on them.",
         "The clock counts training, with whatever a method prepares, and CPU seconds of all "
         "threads; evaluation is outside it.",
         f"Every run has the same threads: {threads(record) or 'not recorded'}.",
@@ -125,9 +124,10 @@ def _trials_rule(record: ExperimentRecord) -> str:
     if not trials:
         return "Nothing was searched: every method ran with the settings that its definition gives."
     other = [
-        f"{name} on {task}: {len(found)}"
-        for task, name in record.runs
-        if len(found := record.trials.get((task, name), [])) != trials
+        f"{one.name} on {task.name}: {found}"
+        for task in record.experiment.tasks
+        for one in record.experiment.variations
+        if (found := len(record.trials.get((task.name, one.name), []))) != trials
     ]
     rule = f"Every method may try {trials} settings a task, on the validation rows."
     return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule

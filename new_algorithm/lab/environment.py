@@ -14,6 +14,8 @@ PACKAGES = (
     "matplotlib",
     "torch",
     "torchvision",
+    "pytorch_optimizer",
+    "optuna",
     "tyro",
     "tqdm",
     "requests",

@@ -26,7 +26,7 @@ from scipy.linalg import cho_solve
 
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.lab.errors import DivergedError
-from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.epochs import Training, train_in_epochs
 from new_algorithm.methods.layer_splitting import (
     damped_factor,
     fit_activations,
@@ -174,16 +174,43 @@ def initial_layers(problem: Problem, scale: float | str) -> list[NDArray]:
     return layers
 
 
+class OnUnitRange:
+    """Trains on X' = (X − low)/span, all in [0, 1], and answers with the weights for X.
+
+    X' W + b = X W/span + (b − low Σ W/span), the sum over the inputs.
+    """
+
+    def __init__(self, descent: BlockCoordinateDescent, low: float, span: float) -> None:
+        self._descent, self._low, self._span = descent, low, span
+
+    @property
+    def layers(self) -> list[NDArray]:
+        first = self._descent.layers[0].copy()
+        first[:-1] /= self._span
+        first[-1] -= self._low * first[:-1].sum(axis=0)
+        return [first, *self._descent.layers[1:]]
+
+    def epoch(self) -> None:
+        self._descent.epoch()
+
+
 def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    def start() -> BlockCoordinateDescent:
+    def descent(x: NDArray) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(
-            append_ones(problem.data.x_train),
+            append_ones(x),
             numeric_targets(problem.data),
             initial_layers(problem, settings["initial_scale"]),
             gamma=settings["gamma"],
             rho=settings["rho"],
             alpha=settings["alpha"],
         )
+
+    def start() -> Training:
+        x = problem.data.x_train
+        if settings["inputs"] == "as they are":
+            return descent(x)
+        low, span = float(x.min()), float(np.ptp(x))
+        return OnUnitRange(descent((x - low) / span), low, span)
 
     return train_in_epochs(problem, run, start)
 
@@ -197,6 +224,12 @@ METHOD = Method(
         "alpha": Range(0.05, 50.0),
         "initial_scale": Choice((0.01, "he")),
     },
-    defaults={"gamma": 1.0, "rho": 1.0, "alpha": 5.0, "initial_scale": 0.01},
+    defaults={
+        "gamma": 1.0,
+        "rho": 1.0,
+        "alpha": 5.0,
+        "initial_scale": 0.01,
+        "inputs": "as they are",  # or "in [0, 1]", the authors'
+    },
     train=_train,
 )
