@@ -5,7 +5,6 @@
     python new_algorithm/bench_n_layer.py depth         # 8, 20, 40 and 100 hidden layers of 64
     python new_algorithm/bench_n_layer.py stability     # depths x data sets, defaults, against Adam
     python new_algorithm/bench_n_layer.py step-cost     # an iteration against SGD written in NumPy
-    python new_algorithm/bench_n_layer.py ablation      # the defaults with one thing removed
     python new_algorithm/bench_n_layer.py lambda-map    # accuracy and loss over λ_w x λ_h
     python new_algorithm/bench_n_layer.py depth --seeds 0 --depths 8    # a quick look
 
@@ -23,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -51,9 +50,7 @@ from new_algorithm.lab.run_record import Run
 from new_algorithm.lab.tables import Row, save_csv
 from new_algorithm.n_layer_relu_data import INPUT_LAMBDA_W, PRESETS
 
-Part = Literal[
-    "two-layer", "eigenbasis", "depth", "stability", "step-cost", "ablation", "lambda-map"
-]
+Part = Literal["two-layer", "eigenbasis", "depth", "stability", "step-cost", "lambda-map"]
 
 LEARNING_RATES = {
     "adam": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
@@ -65,38 +62,6 @@ MORE_EPOCHS_IN_THE_SAME_TIME = {64: 1.0, 128: 1.5, 256: 2.0}  # measured, 8 to 4
 BASELINE_EPOCHS_STABILITY = {"mnist": 2, "higgs": 10, "synthetic": 10}
 ADAM_DEFAULT_LR = 1e-3
 
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "no truncation: all 785 eigenvectors": {"input_rank": 785},
-    "no momentum": {"momentum": 0.0},
-    "no moving average: each batch's own Gram": {"gram_average": 0.0},
-    "fixed step 0.01": {"step_size": 0.01},
-    "fixed step 0.03": {"step_size": 0.03},
-    "fixed step 0.1": {"step_size": 0.1},
-    "finite λ_h: 10": {"lambda_h_layers": (10.0,)},
-    "finite λ_h: 1": {"lambda_h_layers": (1.0,)},
-    "no schedule": {"schedule": "constant"},
-    "no solve: M/(1 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 1.0},
-    "no solve: M/(3 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 3.0},
-    "no solve: M/(10 ḡ), the gradient": {"solver": "gradient", "hidden_lambda_w": 10.0},
-    "residual left over passed down": {"pass_down": "left"},
-    "sequential order": {"order": "sequential"},
-    "conjugate gradients, cap 3": {"solver": "cg"},
-    "target: project": {"target": "project"},
-}
-ABLATIONS_OF_DEPTH = (
-    "defaults",
-    "no momentum",
-    "no moving average: each batch's own Gram",
-    "fixed step 0.01",
-    "fixed step 0.03",
-    "fixed step 0.1",
-    "finite λ_h: 10",
-    "no schedule",
-    "no solve: M/(1 ḡ), the gradient",
-    "no solve: M/(3 ḡ), the gradient",
-    "no solve: M/(10 ḡ), the gradient",
-)
 LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
 LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
 
@@ -124,7 +89,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(config.threads)
-    on_validation = config.part in ("ablation", "lambda-map")
+    on_validation = config.part == "lambda-map"
     data = {
         "name": "several" if config.part == "stability" else "mnist",
         "held_out": "validation" if on_validation else "test",
@@ -254,24 +219,6 @@ def step_cost(config: Config, run: Run) -> None:
         row = {"shape": name, "batch": batch, "sgd_step_us": 1e6 * seconds, "ratio": ratio}
         rows.append(row)
     run.table("step_cost", rows, "CPU time of an iteration, medians:")
-
-
-def ablation(config: Config, run: Run) -> None:
-    """The defaults with one thing removed or changed, at two depths, on the validation split."""
-    data = load_dataset("mnist", held_out="validation")
-    rows: list[Row] = []
-    for layers, epochs, names in ((8, 4, ABLATIONS), (40, 3, ABLATIONS_OF_DEPTH)):
-        methods = {name: (ablated(layers, epochs, **ABLATIONS[name]), data) for name in names}
-        scores = in_turns(config.seeds, methods)
-        rows += [summarise(name, scores[name], hidden_layers=layers) for name in names]
-        run.table("ablation", rows, "One thing removed, hidden layers of 64, validation split:")
-
-
-def ablated(layers: int, epochs: int, hidden_lambda_w: float | None = None, **flags: Any) -> Method:
-    """Return the defaults with `flags`, and perhaps another λ_w in the hidden layers."""
-    if hidden_lambda_w is not None:
-        flags["lambda_w_layers"] = (INPUT_LAMBDA_W, *[hidden_lambda_w] * layers)
-    return back_projection(num_layers=layers + 1, epochs=epochs, **flags)
 
 
 def lambda_map(config: Config, run: Run) -> None:
@@ -404,7 +351,6 @@ PARTS: dict[Part, Callable[[Config, Run], None]] = {
     "depth": depth,
     "stability": stability,
     "step-cost": step_cost,
-    "ablation": ablation,
     "lambda-map": lambda_map,
 }
 

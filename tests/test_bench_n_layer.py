@@ -9,20 +9,16 @@ from datasets import load_dataset
 from new_algorithm import bench_n_layer
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.bench_n_layer import (
-    ABLATIONS,
-    ABLATIONS_OF_DEPTH,
     BATCH_SIZES,
     LEARNING_RATES,
     TWO_LAYERS,
     Config,
-    ablated,
     at_extra_cost,
     best_baselines,
     in_eigenbasis,
     in_turns,
 )
 from new_algorithm.benchmarks.methods import Score
-from new_algorithm.n_layer_relu_data import INPUT_LAMBDA_W, PRESETS
 
 
 @dataclass
@@ -105,25 +101,6 @@ def test_data_in_the_eigenbasis_have_a_diagonal_gram_and_the_same_distances():
         forward(ours, append_ones(data.x_test))[1],
         atol=1e-4,
     )
-
-
-@pytest.mark.parametrize("name", [name for name in ABLATIONS if name != "defaults"])
-def test_ablation_changes_one_flag_of_the_defaults(name, monkeypatch):
-    seen = []
-    monkeypatch.setattr(bench_n_layer, "back_projection", lambda **flags: seen.append(flags))
-    ablated(8, 4, **ABLATIONS[name])
-    (flags,) = seen
-    changed = {key: flags[key] for key in flags if key not in ("num_layers", "epochs")}
-    assert len(changed) == (2 if name.startswith("no solve") else 1)  # a solver and its scale
-    deep = PRESETS["deep"]
-    assert replace(deep, **changed) != deep  # a flag that exists, with another value
-    if "lambda_w_layers" in changed:
-        assert len(changed["lambda_w_layers"]) == flags["num_layers"]
-        assert changed["lambda_w_layers"][0] == INPUT_LAMBDA_W
-
-
-def test_ablations_of_depth_are_some_of_the_ablations():
-    assert set(ABLATIONS_OF_DEPTH) <= set(ABLATIONS)
 
 
 def test_extra_cost_is_added_to_the_time_and_to_nothing_else():
