@@ -20,7 +20,12 @@ BATCH_SIZES = Choice((32, 64, 128, 256))
 
 
 def gradient_descent(
-    name: str, source: str, space: Space, defaults: Settings, build: Build
+    name: str,
+    source: str,
+    space: Space,
+    defaults: Settings,
+    build: Build,
+    batch_sizes: Choice = BATCH_SIZES,
 ) -> Method:
     """Return a method; `space` is that of the optimiser, to which the batch size is added."""
 
@@ -40,7 +45,7 @@ def gradient_descent(
     return Method(
         name,
         source,
-        space={**space, "batch_size": BATCH_SIZES},
+        space={**space, "batch_size": batch_sizes},
         defaults={**defaults, "batch_size": 128},
         train=train,
     )

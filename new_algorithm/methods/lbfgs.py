@@ -1,9 +1,12 @@
 """L-BFGS with a strong-Wolfe line search, on all rows or on large batches in turn.
 
-The curvature pairs of one batch say little of the next: the memory is emptied between them.
+The curvature pairs of one batch say little of the next: each batch has a memory of its own, and a
+few iterations. An epoch is as many iterations as evaluate about every row once: of all rows one.
 """
 
 import math
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import bench_mnist
@@ -15,6 +18,8 @@ from new_algorithm.methods.search_space import Choice
 
 if TYPE_CHECKING:
     import torch
+
+HISTORY = 10  # curvature pairs
 
 
 class _Training:
@@ -28,33 +33,42 @@ class _Training:
         self._objective = bench_mnist.torch_objective(problem.loss())
         self._x = torch.tensor(problem.data.x_train)
         self._y = torch.tensor(problem.data.y_train)
+        self._whole = self._optimizer(iterations=1)  # of all rows; its memory lasts
+        self._batches = self._shuffled(len(self._x) // settings["batches"])
 
     @property
     def layers(self) -> Weights:
         return bench_mnist.folded_weights(self._model)
 
     def epoch(self) -> None:
+        batches, iterations = self._settings["batches"], self._settings["iterations"]
+        if batches == 1:
+            self._minimise(self._whole, self._x, self._y)
+            return
+        for rows in islice(self._batches, max(1, batches // iterations)):
+            x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
+            self._minimise(self._optimizer(iterations), x, y)
+
+    def _shuffled(self, size: int) -> "Iterator[torch.Tensor]":
+        """Yield the rows of one batch after another, shuffled anew whenever all were seen."""
         import torch
 
-        size = len(self._x) // self._settings["batches"]
-        for batch in minibatches(self._rng, len(self._x), size):
-            self._minimise(
-                *(rows.index_select(0, torch.from_numpy(batch)) for rows in self._rows())
-            )
+        while True:
+            yield from map(torch.from_numpy, minibatches(self._rng, len(self._x), size))
 
-    def _rows(self) -> tuple["torch.Tensor", "torch.Tensor"]:
-        return self._x, self._y
-
-    def _minimise(self, x: "torch.Tensor", y: "torch.Tensor") -> None:
+    def _optimizer(self, iterations: int) -> "torch.optim.LBFGS":
         import torch
 
-        optimizer = torch.optim.LBFGS(
+        return torch.optim.LBFGS(
             self._model.parameters(),
-            max_iter=self._settings["iterations"],
-            history_size=self._settings["iterations"],
+            max_iter=iterations,
+            history_size=HISTORY,
             line_search_fn="strong_wolfe",
         )
 
+    def _minimise(
+        self, optimizer: "torch.optim.LBFGS", x: "torch.Tensor", y: "torch.Tensor"
+    ) -> None:
         def closure() -> "torch.Tensor":
             optimizer.zero_grad()
             loss = self._objective(self._model(x), y)
@@ -73,7 +87,7 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
 METHOD = Method(
     "L-BFGS",
     source="Liu and Nocedal 1989, Algorithm 2.1; torch.optim.LBFGS",
-    space={"batches": Choice((1, 5, 25, 100)), "iterations": Choice((3, 6, 12))},
-    defaults={"batches": 25, "iterations": 6},
+    space={"batches": Choice((1, 10, 30, 100)), "iterations": Choice((3, 6, 12))},
+    defaults={"batches": 30, "iterations": 6},
     train=_train,
 )

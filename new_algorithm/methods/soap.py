@@ -3,6 +3,9 @@
 from new_algorithm.methods.gradient_descent import gradient_descent
 from new_algorithm.methods.search_space import Choice, Range
 
+# a step costs several times one of Adam: small batches would not get through one epoch
+BATCH_SIZES = Choice((128, 256, 512))
+
 
 def _build(model, settings):
     from pytorch_optimizer import SOAP
@@ -18,7 +21,8 @@ def _build(model, settings):
 METHOD = gradient_descent(
     "SOAP",
     source="Vyas et al., ICLR 2025, Algorithm 3; pytorch_optimizer.SOAP",
-    space={"lr": Range(2e-4, 5e-2), "renewed_every": Choice((10, 50, 200))},
-    defaults={"lr": 3e-3, "renewed_every": 10},
+    space={"lr": Range(2e-4, 5e-2), "renewed_every": Choice((20, 100))},
+    defaults={"lr": 3e-3, "renewed_every": 20},
     build=_build,
+    batch_sizes=BATCH_SIZES,
 )
