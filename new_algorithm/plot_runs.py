@@ -3,8 +3,10 @@
     python new_algorithm/plot_runs.py my_run
     python new_algorithm/plot_runs.py run_a run_b run_c
     python new_algorithm/plot_runs.py run_a run_b --output-name adam_and_back_projection
+    python new_algorithm/plot_runs.py my_experiment/mnist.Adam.0
 
-One tag draws figures/<tag>/ anew; several draw figures/<output name>/comparison.png.
+One tag draws figures/<tag>/ anew; several draw figures/<output name>/comparison.png. A run of an
+experiment is named by the experiment's tag, a slash, and its own.
 """
 
 import difflib
@@ -37,7 +39,7 @@ class Config:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="TAG [TAG ...]", help_behavior_hint="(at least one)"),
     ]
-    """Runs to draw: names of folders in ploting_data/."""
+    """Runs to draw: names of folders in ploting_data/, or EXPERIMENT/RUN."""
     output_name: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the tags, joined)")
     ] = None
@@ -71,19 +73,25 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
 
 
 def _check_known(tags: list[str], layout: Layout) -> None:
-    records = sorted(
-        layout.records.glob(f"*/{RECORD_FILE}"), key=lambda p: p.stat().st_mtime, reverse=True
-    )
-    known = [path.parent.name for path in records]
-    if not known:
+    members = _recorded("*/*", layout)
+    newest = _recorded("*", layout) or members
+    if not newest:
         raise UserError("ploting_data/ holds no run: run one of the training scripts first")
-    unknown = next((tag for tag in tags if tag not in known), None)
     if not tags:
-        raise UserError(f"name at least one run; the newest are {_shown(known)}")
+        raise UserError(f"name at least one run; the newest are {_shown(newest)}")
+    known = {*newest, *members}
+    unknown = next((tag for tag in tags if tag not in known), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, known, n=3)
-        hint = f"did you mean {_shown(near)}?" if near else f"the newest are {_shown(known)}"
+        near = difflib.get_close_matches(unknown, members if "/" in unknown else newest, n=3)
+        hint = f"did you mean {_shown(near)}?" if near else f"the newest are {_shown(newest)}"
         raise UserError(f"ploting_data/ holds no run {unknown!r}: {hint}")
+
+
+def _recorded(pattern: str, layout: Layout) -> list[str]:
+    """The names of the runs whose folders match, the newest first."""
+    records = layout.records.glob(f"{pattern}/{RECORD_FILE}")
+    newest_first = sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent.relative_to(layout.records).as_posix() for path in newest_first]
 
 
 def _shown(tags: list[str]) -> str:
@@ -91,7 +99,7 @@ def _shown(tags: list[str]) -> str:
 
 
 def _joined(tags: list[str]) -> str:
-    name = "-".join(tags)
+    name = "-".join(tags).replace("/", "_")
     if len(name) <= LONGEST_JOINED_NAME:
         return name
     return f"comparison_of_{len(tags)}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

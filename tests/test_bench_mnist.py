@@ -9,6 +9,7 @@ from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.flags import parse
 from tests.recorder import Recorder
 
 
@@ -96,3 +97,13 @@ def test_one_cycle_warms_up_to_the_peak_and_anneals_to_nothing():
 
 def test_without_a_cycle_the_rate_is_constant():
     np.testing.assert_array_equal(learning_rates(bench_mnist.Config(lr=0.4), 20), 0.4)
+
+
+def test_widths_are_the_layers_that_are_built_and_trained():
+    data = load_dataset("synthetic", train_limit=300)
+    config = parse(bench_mnist.Config, "The baseline.", ["--widths", "16", "8", "--epochs", "1"])
+    run = Recorder()
+    layers = bench_mnist.train(config, data, run)
+    inputs, classes = data.x_train.shape[1], data.num_classes
+    assert [layer.shape for layer in layers] == [(inputs + 1, 16), (17, 8), (9, classes)]
+    assert len(run.epochs[-1]["layer_norms"]) == 3

@@ -3,17 +3,53 @@
 import csv
 import json
 import shlex
+import sys
 
 import pytest
 
+from new_algorithm import search_settings
 from new_algorithm.evidence.script_trials import own_words
 from new_algorithm.evidence.varied_flags import arguments, parse_space
 from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.layout import Layout
 from new_algorithm.methods.search_space import Choice, Range
 
 SEARCH = "new_algorithm/search_settings.py"
-TINY = ("--", "--dataset", "synthetic", "--train-limit", 300, "--hidden-dim", 8, "--epochs", 1)
+FIXED = ("--", "--hidden-dim", "8", "--epochs", "1")
 VARY = ("--vary", "lr=1e-2..1", "batch-size=32,64")
+
+TOY = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from new_algorithm.back_projection.evaluation import Scores
+from new_algorithm.lab.clock import TrainingClock
+from new_algorithm.lab.console import run_main
+from new_algorithm.lab.flags import CommonFlags, PositiveFloat, parse
+from new_algorithm.lab.run_record import Run
+
+sys.modules["new_algorithm.lab.figures"] = SimpleNamespace(draw_run=lambda *_: [])  # saves time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(CommonFlags):
+    epochs: int = 1
+    lr: PositiveFloat = 0.1
+
+
+def main():
+    config = parse(Config, "A toy.")
+    data = {"held_out": config.held_out, "num_classes": 10}
+    with Run(script=Path(__file__), config=config, data=data) as run:
+        scores = Scores(config.lr, 1 / (1 + config.lr))
+        clock = TrainingClock(1.5, 2.0)
+        run.record_epoch(1, train=scores, held_out=scores, layer_norms=[1.0], clock=clock)
+
+
+run_main(main)
+"""
 
 
 def assert_one_clear_line(finished, *words):
@@ -30,60 +66,107 @@ def table(work_tree, tag):
         return list(csv.DictReader(file))
 
 
-def test_search_is_carried_out_and_goes_on(work_tree, run_script):
-    command = (SEARCH, "bench_mnist.py", *VARY, "--tag", "s", "--trials")
-    first = run_script(*command, 2, *TINY)
-    assert first.returncode == 0, first.stderr
+@pytest.fixture(scope="module")
+def toy(work_tree):
+    """A script with the flags and the record of a real one, and nothing to train."""
+    (work_tree / "toy.py").write_text(TOY)
+    return "toy.py"
+
+
+@pytest.fixture(scope="module")
+def searched(toy, run_script):
+    """The process of a search with two trials, tag s."""
+    return run_script(SEARCH, toy, *VARY, "--tag", "s", "--trials", 2, *FIXED)
+
+
+@pytest.fixture
+def assert_refused(work_tree, monkeypatch):
+    """assert_refused(arguments, *words): in this process, in one line, before anything is run."""
+
+    def check(given, *words):
+        monkeypatch.setattr(sys, "argv", [SEARCH, *given])
+        monkeypatch.setattr(search_settings, "Layout", lambda: Layout(work_tree))
+        monkeypatch.setattr(search_settings, "Run", None)
+        before = sorted(work_tree.glob("ploting_data/*/*"))
+        with pytest.raises(UserError) as refusal:
+            search_settings.main()
+        assert "\n" not in str(refusal.value)
+        for word in words:
+            assert word in str(refusal.value)
+        assert sorted(work_tree.glob("ploting_data/*/*")) == before
+
+    return check
+
+
+def test_trials_are_runs_of_the_script_on_validation(searched, toy, work_tree):
+    assert searched.returncode == 0, searched.stderr
     rows = table(work_tree, "s")
-    records = work_tree / "ploting_data"
+    assert [row["trial"] for row in rows] == ["1", "2"]
     for number, row in enumerate(rows, start=1):
-        run = json.loads((records / f"s_trial_{number}" / "run.json").read_text())
+        folder = work_tree / "ploting_data" / f"s_trial_{number}"
+        run = json.loads((folder / "run.json").read_text())
         assert run["data"]["held_out"] == "validation"
         assert run["final_metrics"]["validation_accuracy_fraction"] == float(row["value"])
         settings = json.loads(row["settings"])
         assert run["config"]["lr"] == settings["lr"]
         assert run["config"]["batch_size"] == int(settings["batch_size"])
-        assert f"Trial {number}: lr={settings['lr']:g} batch_size=" in first.stdout
+        assert run["config"]["hidden_dim"] == 8
+        assert (float(row["cpu_seconds"]), int(row["epochs"])) == (1.5, 1)
+        assert f"Trial {number}: lr={settings['lr']:g} batch_size=" in searched.stdout
     best = json.loads(max(rows, key=lambda row: float(row["value"]))["settings"])
     flags = f"--lr {best['lr']:g} --batch-size {best['batch_size']}"
-    assert (
-        shlex.join(["python", "bench_mnist.py", *map(str, TINY[1:])]) + " " + flags in first.stdout
-    )
+    assert f"{shlex.join(['python', toy, *FIXED[1:]])} {flags}\n" in searched.stdout
     for kind in ("png", "svg"):
         assert (work_tree / "figures" / "s" / f"search_trials.{kind}").stat().st_size > 5000
 
-    untouched = (records / "s_trial_2" / "run.json").read_bytes()
-    second = run_script(*command, 3, *TINY)
+
+def test_search_goes_on_and_runs_nothing_again(searched, toy, work_tree, run_script):
+    rows, first = table(work_tree, "s"), work_tree / "ploting_data" / "s_trial_2" / "run.json"
+    untouched = first.read_bytes()
+    second = run_script(SEARCH, toy, *VARY, "--tag", "s", "--trials", 3, *FIXED)
     assert second.returncode == 0, second.stderr
     assert table(work_tree, "s")[:2] == rows
     assert len(table(work_tree, "s")) == 3
-    assert (records / "s_trial_2" / "run.json").read_bytes() == untouched
+    assert first.read_bytes() == untouched
 
-    other = run_script(*command, 3, *TINY[:-1], 2)
-    assert_one_clear_line(other, "--tag s", "another fixed", "--overwrite")
-    assert len(table(work_tree, "s")) == 3
+
+def test_another_search_under_the_tag_is_refused(searched, toy, assert_refused):
+    own = [toy, *VARY, "--tag", "s", "--trials", "3"]
+    assert_refused([*own, *FIXED[:-1], "2"], "--tag s", "another fixed", "--overwrite")
+    assert_refused([*own, "--seed", "1", *FIXED], "--tag s", "another seed", "--overwrite")
+
+
+def test_taken_tags_of_trials_are_refused(toy, work_tree, assert_refused):
+    taken = work_tree / "ploting_data" / "w_trial_2"
+    taken.mkdir(parents=True)
+    (taken / "run.json").touch()
+    own = [toy, *VARY, "--trials", "2", "--tag", "w"]
+    assert_refused([*own, *FIXED], "w_trial_2/ exists already", "--overwrite")
 
 
 def test_scripts_own_words_end_the_search(work_tree, run_script):
     finished = run_script(
-        SEARCH, "bench_mnist.py", "--vary", "rate=1e-3..1", "--tag", "u", "--trials", 2, *TINY
+        *(SEARCH, "bench_mnist.py", "--vary", "rate=1e-3..1", "--tag", "u", "--trials", 2),
+        *("--", "--dataset", "synthetic"),
     )
     assert_one_clear_line(finished, "bench_mnist.py", "Unrecognized options: --rate")
     assert not (work_tree / "ploting_data" / "u_trial_1").exists()
 
 
-def test_script_without_validation_rows_is_judged_by_the_metric_named(work_tree, run_script):
-    teacher = (SEARCH, "new_algorithm/two_layer_relu.py", "--vary", "step-size=0.1..1e90")
-    assert_one_clear_line(run_script(*teacher, "--tag", "v", "--", "--epochs", 3), "--metric")
-    finished = run_script(
-        *teacher, "--metric", "test_loss", "--tag", "v", "--trials", 3, "--", "--epochs", 3
-    )
-    rows = table(work_tree, "v")
-    assert len(rows) == 3
-    assert any(row["state"] == "diverged" for row in rows)
-    sound = [row for row in rows if row["state"] == "complete"]
-    assert all(float(row["value"]) < 0 for row in sound)
-    assert finished.returncode == (0 if sound else 2)
+def test_script_without_validation_rows_is_judged_by_the_metric_named(
+    work_tree, run_script, assert_refused
+):
+    teacher = ["new_algorithm/two_layer_relu.py", "--vary", "step-size=1e-8..1e33", "--tag", "v"]
+    assert_refused([*teacher, "--", "--epochs", "2"], "--metric")
+    options = ("--metric", "test_loss", "--trials", 2, "--seed", 1)  # a large rate, a small one
+    finished = run_script(SEARCH, *teacher, *options, "--", "--epochs", 12)
+    assert finished.returncode == 0, finished.stderr
+    diverged, sound = table(work_tree, "v")
+    assert (diverged["state"], diverged["value"]) == ("diverged", "-inf")
+    assert sound["state"] == "complete"
+    run = json.loads((work_tree / "ploting_data" / "v_trial_2" / "run.json").read_text())
+    assert float(sound["value"]) == -run["final_metrics"]["test_loss"]
+    assert "Best: trial 2, test_loss=" in finished.stdout
 
 
 @pytest.mark.parametrize(
@@ -97,12 +180,11 @@ def test_script_without_validation_rows_is_judged_by_the_metric_named(work_tree,
         (["bench_mnist.py", *VARY, "--", "--held_out=test"], ["--held-out", "test rows"]),
         (["bench_mnist.py", *VARY, "--", "--lr", "0.1"], ["--lr", "both"]),
         (["bench_mnist.py", *VARY, "--", "--tag", "x"], ["--tag", "the search gives it"]),
+        (["bench_mnist.py", *VARY, "--", "--threads", "1"], ["--threads", "before --"]),
     ],
 )
-def test_what_cannot_be_searched_is_refused(arguments, words, work_tree, run_script):
-    before = sorted(work_tree.glob("ploting_data/*"))
-    assert_one_clear_line(run_script(SEARCH, *arguments), *words)
-    assert sorted(work_tree.glob("ploting_data/*")) == before
+def test_what_cannot_be_searched_is_refused(arguments, words, assert_refused):
+    assert_refused(arguments, *words)
 
 
 def test_help_teaches(run_script, tmp_path):

@@ -5,6 +5,8 @@ trial, from the cost of a few epochs; exactly, for what was chosen, by making th
 """
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from datasets import Dataset
 from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.evidence.experiment import Experiment, Task, Variation
 from new_algorithm.evidence.fitted_epochs import fitted_epochs
-from new_algorithm.evidence.member_run import slug
+from new_algorithm.evidence.member_run import slug, warm_up
 from new_algorithm.evidence.search import TrialResult, best, search
 from new_algorithm.evidence.task_data import task_data
 from new_algorithm.lab.atomic_files import save_text
@@ -23,7 +25,7 @@ from new_algorithm.lab.markdown import show
 from new_algorithm.lab.record_json import plain
 from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.lab.tables import Row
-from new_algorithm.methods.method import Method, Problem, Settings
+from new_algorithm.methods.method import Problem, Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.methods.search_space import Choice, Space
 
@@ -66,7 +68,7 @@ def choose(
                 f"{variation.name!r}: give another --tag, or --overwrite to begin anew"
             )
         return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
-    trainings = _Trainings(task, METHODS[variation.method], threads)
+    trainings = _Trainings(task, variation.method, threads)
     fixed = {**METHODS[variation.method].defaults, **variation.settings}
     chosen = _search(experiment, task, variation, path, trainings, fixed)
     answer = {"question": question, **asdict(chosen)}
@@ -84,7 +86,7 @@ def _search(
 ) -> Chosen:
     space = _open(variation)
     if not experiment.trials or not space:
-        return Chosen(fixed, trainings.fitted(fixed, MOST_EPOCHS), [])
+        return Chosen(fixed, trainings.counted(fixed), [])
     rows = search(
         path.with_suffix(".db"),
         f"{task.name}, {variation.name}",
@@ -99,15 +101,16 @@ def _search(
             f"{task.name}, {variation.name}: all {len(rows)} trials diverged: widen the space in "
             f"new_algorithm/methods/{variation.method}.py"
         )
-    settings = {**fixed, **json.loads(found["settings"])}
-    return Chosen(settings, trainings.fitted(settings, MOST_EPOCHS), rows)
+    settings = {**fixed, **_settings(json.loads(found["settings"]))}
+    return Chosen(settings, trainings.counted(settings), rows)
 
 
 class _Trainings:
     """Trains a method on a task's training rows and scores it on the validation rows."""
 
-    def __init__(self, task: Task, method: Method, threads: int) -> None:
-        self._task, self._method, self._threads = task, method, threads
+    def __init__(self, task: Task, method: str, threads: int) -> None:
+        warm_up(method)
+        self._task, self._method, self._threads = task, METHODS[method], threads
         self._data: Dataset = task_data(task).searched
         self._fitted: dict[str, int] = {}
 
@@ -129,18 +132,25 @@ class _Trainings:
         choices = [settings[name] for name, values in space.items() if isinstance(values, Choice)]
         key = repr(choices)
         if key not in self._fitted:
-            self._fitted[key] = self.fitted(settings, PROBED_EPOCHS)
+            self._fitted[key] = self._fitting(
+                lambda epochs, run: self._train(settings, epochs, run), PROBED_EPOCHS
+            )
         return self._fitted[key]
 
-    def fitted(self, settings: Settings, probed: int) -> int:
+    def counted(self, settings: Settings) -> int:
+        """Return the epochs of a run by making them, up to where the training diverges if so."""
+
+        def train(epochs: int, run: SilentRun) -> None:
+            with suppress(DivergedError):  # for the runs to tell, which are counted
+                self._train(settings, epochs, run)
+
+        return self._fitting(train, MOST_EPOCHS)
+
+    def _fitting(self, train: Callable[[int, SilentRun], None], probed: int) -> int:
         """Return the epochs that fit into the task's CPU time, from at most `probed` of them."""
         if self._task.epochs is not None:
             return self._task.epochs
-        return fitted_epochs(
-            self._task.cpu_seconds,
-            lambda epochs, run: self._train(settings, epochs, run),
-            probed,
-        )
+        return fitted_epochs(self._task.cpu_seconds, train, probed)
 
     def _train(self, settings: Settings, epochs: int, run: SilentRun) -> None:
         problem = Problem(self._data, self._task.widths, epochs, SEARCH_SEED, self._threads)

@@ -46,6 +46,7 @@ def conduct(experiment: Experiment, means: Means) -> dict[tuple[str, str], Chose
             (task, variation), count = searches[job]
             chosen[task.name, variation.name] = found = job.result()
             countdown.advance(count, f"{task.name}, {variation.name}: {found.describe()}")
+        chosen = {(t.name, v.name): chosen[t.name, v.name] for t, v in pairs}  # as defined
 
         configs = list(_configs(experiment, means, chosen))
         left = [config for config in configs if not is_done(config, means.layout)]

@@ -83,6 +83,7 @@ def experiment_from(name: str, entries: Mapping[str, Any]) -> Experiment:
         trials=entries.get("trials", 0),
         lambda_map=entries.get("lambda_map"),
         paper=_build(name, Paper, "paper", entries["paper"]) if "paper" in entries else None,
+        caveats=tuple(entries.get("caveats", ())),
     )
     check_experiment(experiment)
     return experiment

@@ -56,7 +56,8 @@ class Experiment:
     """hypothesis: a sentence that the result can contradict. baseline: the variation that the
     others are compared with. trials: settings that each method may try on validation, 0 for its
     defaults. lambda_map: tag of a run of bench_n_layer.py lambda-map, for the report. paper: what
-    the baseline's result on the first task is held against."""
+    the baseline's result on the first task is held against. caveats: sentences on what a hostile
+    reader should know, for the report."""
 
     name: str
     hypothesis: str
@@ -67,3 +68,4 @@ class Experiment:
     trials: int = 0
     lambda_map: str | None = None
     paper: Paper | None = None
+    caveats: tuple[str, ...] = ()

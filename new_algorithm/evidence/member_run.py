@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from datasets import load_dataset
 from datasets.batches import in_chunks
 from new_algorithm.back_projection.evaluation import Scores, evaluate
 from new_algorithm.back_projection.network import append_ones
@@ -20,11 +22,14 @@ from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.memory import peak_memory, reset_peak_memory
 from new_algorithm.lab.record_json import plain, read_record
 from new_algorithm.lab.run_record import Run
+from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.registry import METHODS
 
 DONE = ("completed", "diverged")
+COMPARED = ("task", "method", "settings", "epochs", "threads")
 MEGABYTE = 1e6
+WARM_UP_ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,7 @@ def is_done(config: MemberConfig, layout: Layout) -> bool:
     record = read_record(layout.record(config.tag)) or {}
     if record.get("status") not in DONE:
         return False
-    ours = plain({name: asdict(config)[name] for name in ("task", "method", "settings", "epochs")})
+    ours = plain({name: asdict(config)[name] for name in COMPARED})
     theirs = {name: record.get("config", {}).get(name) for name in ours}
     if ours != theirs:
         differing = ", ".join(name for name in ours if ours[name] != theirs[name])
@@ -62,6 +67,18 @@ def is_done(config: MemberConfig, layout: Layout) -> bool:
             "give another --tag, or --overwrite to begin anew"
         )
     return True
+
+
+@cache
+def warm_up(method: str) -> None:
+    """Train once in small: what a library loads and compiles at first use is no method's cost.
+
+    Once a process, before anything of it is measured: torch with its optimisers takes up to a CPU
+    second and 270 MB.
+    """
+    data = load_dataset("synthetic", held_out="validation", train_limit=WARM_UP_ROWS)
+    with suppress(DivergedError):
+        METHODS[method].train(Problem(data, (8,), 1, 0), METHODS[method].defaults, SilentRun())
 
 
 class _MemberRun(Run):
@@ -78,6 +95,7 @@ def run_member(config: MemberConfig, layout: Layout, script: Path) -> dict[str, 
 
     A run that diverges is scored by its last good weights.
     """
+    warm_up(config.method)
     data = task_data(config.task)
     problem = Problem(data.searched, config.task.widths, config.epochs, config.seed, config.threads)
     with _silence():
@@ -89,6 +107,7 @@ def run_member(config: MemberConfig, layout: Layout, script: Path) -> dict[str, 
             group=layout.group,
         )
         with suppress(DivergedError), run:
+            weights = None
             resident = _memory_now()
             try:
                 weights = METHODS[config.method].train(problem, config.settings, run)

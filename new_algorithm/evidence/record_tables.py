@@ -102,9 +102,9 @@ def _experiment(entries: dict[str, Any]) -> Experiment:
     paper = entries.get("paper")
     if paper is not None:
         paper = Paper(**paper | {"deviations": tuple(paper["deviations"])})
-    seeds = tuple(entries["seeds"])
-    parts = {"tasks": tasks, "variations": variations, "seeds": seeds, "paper": paper}
-    return Experiment(**entries | parts)
+    lists = {name: tuple(entries.get(name, ())) for name in ("seeds", "caveats")}
+    parts = {"tasks": tasks, "variations": variations, "paper": paper}
+    return Experiment(**entries | lists | parts)
 
 
 def _read_json(path: Path, layout: Layout) -> dict[str, Any]:

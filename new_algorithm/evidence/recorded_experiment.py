@@ -7,8 +7,10 @@ from datasets.load import check_name
 from new_algorithm.evidence.collect import collect
 from new_algorithm.evidence.conduct import Means, conduct
 from new_algorithm.evidence.experiment import Experiment
+from new_algorithm.evidence.member_run import slug
 from new_algorithm.evidence.report import write_report
 from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import ExperimentFlags
 from new_algorithm.lab.layout import REPOSITORY, Layout
 from new_algorithm.lab.record_json import read_record
@@ -30,6 +32,10 @@ def run_experiment(
     check_tag(config.tag, overwrite=True, layout=layout)
     for task in experiment.tasks:
         check_name(task.dataset)
+    _check_slugs("task", [task.name for task in experiment.tasks])
+    _check_slugs("variation", [variation.name for variation in experiment.variations])
+    if not config.overwrite:
+        _check_same_script(config.tag, layout, script)
     fix_threads(config.threads)
     data = {"name": ", ".join(dict.fromkeys(task.dataset for task in experiment.tasks))}
     with Run(script=script, config=config, data=data, root=root, keep=True) as run:
@@ -40,3 +46,24 @@ def run_experiment(
         collect(experiment, chosen, members, run.folder, description)
     for path in write_report(config.tag, layout):
         print(f"Wrote {layout.relative(path)}", flush=True)
+
+
+def _check_slugs(part: str, names: list[str]) -> None:
+    """UserError where two names, or none of a name's letters, make the same files."""
+    known: dict[str, str] = {"": ""}
+    for name in names:
+        if slug(name) in known:
+            other = known[slug(name)]
+            like = f"like {other!r}" if other else "nothing"
+            raise UserError(f"{part} {name!r}: its files would be called {like}: rename it")
+        known[slug(name)] = name
+
+
+def _check_same_script(tag: str, layout: Layout, script: Path) -> None:
+    """UserError if the tag is that of a run of another script, which would be written over."""
+    theirs = (read_record(layout.record(tag)) or {}).get("script")
+    if theirs not in (None, layout.relative(script)):
+        raise UserError(
+            f"--tag {tag}: {layout.relative(layout.record(tag))}/ is a run of {theirs}: "
+            "choose another tag or add --overwrite"
+        )

@@ -112,10 +112,12 @@ def fairness(record: ExperimentRecord) -> list[str]:
         "The clock counts training, with whatever a method prepares, and CPU seconds of all "
         "threads; evaluation is outside it.",
         f"Every run has the same threads: {threads(record) or 'not recorded'}.",
-        "Runs of one seed start from the same weights; methods that go through minibatches of the "
-        "same size see them in the same order.",
+        "Runs of one seed start from the same weights, but for methods whose papers have a start "
+        "of their own; methods that go through minibatches of the same size see them in the same "
+        "order.",
         "Runs that diverged are counted, and scored by their last good weights; "
         "none is dropped or repeated with another seed.",
+        *record.experiment.caveats,
     ]
 
 

@@ -4,6 +4,8 @@ import json
 import math
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from new_algorithm.evidence.search import TrialResult, best, describe_space, search
 from new_algorithm.lab.errors import UserError
@@ -22,6 +24,18 @@ def searched(path, objective=hill, trials=18, seed=0, space=SPACE, name="s"):
     return search(path, name, space, trials, seed, objective)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_waiting_for_the_disk():
+    """No power is cut here, and to be safe from that takes most of the time."""
+
+    def hurry(connection, _):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     return searched(tmp_path_factory.mktemp("whole") / "a b?%.db")
@@ -30,6 +44,7 @@ def rows(tmp_path_factory):
 def test_optimum_is_neared_within_the_space(rows):
     tried = [json.loads(row["settings"]) for row in rows]
     assert [row["trial"] for row in rows] == list(range(1, 19))
+    assert len({one["noise"] for one in tried}) == 18  # each draws anew
     assert all(1e-4 <= one["lr"] <= 10 and one["batch"] in (32, 64, 128) for one in tried)
     assert all(float(f"{one['lr']:.4g}") == one["lr"] for one in tried)
     found = json.loads(best(rows)["settings"])

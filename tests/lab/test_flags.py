@@ -8,6 +8,8 @@ from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import (
     BatchSize,
     CommonFlags,
+    ExperimentFlags,
+    NetworkFlags,
     PenaltyFlags,
     PositiveFloat,
     Share,
@@ -194,3 +196,74 @@ def test_any_other_batch_is_refused(value, capsys):
     with pytest.raises(SystemExit) as caught:
         read_preset("--batch-size", value)
     assert caught.value.code == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(PenaltyFlags, NetworkFlags):
+    epochs: int = 1
+    lambda_w_layers: tuple[float, ...] = (1.0,)
+    lambda_h_layers: tuple[float, ...] = (math.inf,)
+
+
+def read_network(*arguments):
+    return parse(NetworkConfig, "A script.", list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "widths"),
+    [
+        ([], (512,)),
+        (["--num-layers", "4", "--hidden-dim", "8"], (8, 8, 8)),
+        (["--num-layers", "1"], ()),
+        (["--widths", "16", "8"], (16, 8)),
+        (["--widths", "5", "--num-layers", "9", "--hidden-dim", "7"], (5,)),
+    ],
+)
+def test_hidden_layers_are_alike_or_each_as_wide_as_it_is_given(arguments, widths):
+    assert read_network(*arguments).hidden_widths == widths
+
+
+@pytest.mark.parametrize("widths", [["0"], ["16", "-1", "8"]])
+def test_every_width_is_checked(widths):
+    with pytest.raises(UserError, match=r"--widths (0|-1) is not allowed: give a whole number"):
+        read_network("--widths", *widths)
+
+
+def test_help_lists_the_networks_flags_before_the_methods(capsys):
+    with pytest.raises(SystemExit):
+        read_network("--help")
+    text = capsys.readouterr().out
+    assert text.index("--dataset") < text.index("--widths") < text.index("--lambda-w-layers")
+
+
+def read_experiment(*arguments):
+    return parse(ExperimentFlags, "An experiment.", list(arguments))
+
+
+def test_what_an_experiment_defines_is_left_to_it_unless_given():
+    config = read_experiment()
+    assert (config.tag, config.runs, config.trials, config.workers) == (None, None, None, 1)
+    config = read_experiment("--runs", "3", "--trials", "0", "--tag", "a.b")
+    assert (config.tag, config.runs, config.trials) == ("a.b", 3, 0)  # 0 trials are no default
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(("--runs", "0"), ("--trials", "-1"), ("--workers", "0"), ("--workers", "100000")),
+        *(("--threads", "0"), ("--tag", "a/b")),
+    ],
+)
+def test_flags_of_an_experiment_are_checked(flag, value):
+    with pytest.raises(UserError) as refusal:
+        read_experiment(flag, value)
+    assert str(refusal.value).startswith(flag)
+
+
+def test_help_of_an_experiment_says_where_its_defaults_come_from(capsys):
+    with pytest.raises(SystemExit):
+        read_experiment("--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "the first N seeds of the definition. (default: as defined)" in text
+    assert "0 takes the defaults. (default: as defined)" in text
+    assert "(default: the experiment's)" in text

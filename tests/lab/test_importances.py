@@ -38,6 +38,17 @@ def test_planted_category_comes_first_though_the_others_diverge():
     assert next(iter(importances(settings, values))) == "solver"
 
 
+def test_trials_that_diverged_are_the_worst_and_not_the_best():
+    settings = trials(60)
+    values = [
+        -((math.log10(one["noise"]) + 2) ** 2) if one["solver"] == "cg" else -math.inf
+        for one in settings
+    ]
+    shares = importances(settings, values)  # among the good ones the noise is what is special
+    assert [*shares] == ["noise", "solver", "lr"]
+    assert shares["noise"] > 0.5
+
+
 def test_only_the_order_of_values_counts():
     settings = trials(30)
     values = np.array([-abs(math.log10(one["lr"]) + 2) for one in settings])

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import sys
 
@@ -12,6 +13,7 @@ from new_algorithm.lab import figures
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.history import History
+from new_algorithm.lab.reservation import LOCK_NAME, hold_lock
 
 
 def read(tmp_path, tag="t"):
@@ -314,3 +316,97 @@ def test_area_under_the_roc_curve_is_recorded_and_printed_beside_accuracy(
     assert read(tmp_path)["final_metrics"]["test_auc"] == 0.8125
     header = (run.folder / "metrics_log.csv").read_text().splitlines()[0].split(",")
     assert {"train_auc", "test_auc"} <= set(header)
+
+
+def test_keep_leaves_the_folder_as_it_is_and_begins_a_new_record(tmp_path, open_run):
+    with open_run(run_options={"keep": True}) as run:  # nothing is there yet
+        (run.folder / "search.db").write_text("of the first")
+        run.result(trials=1)
+        run.anomaly("the first one's")
+    picture = tmp_path / "figures" / "t" / "kept.png"
+    picture.touch()
+    with open_run(run_options={"keep": True}) as run:
+        assert (run.folder / "search.db").read_text() == "of the first"
+        assert picture.exists()
+        assert read(tmp_path)["status"] == "running"
+        assert read(tmp_path)["final_metrics"] == {}
+        run.result(trials=2)
+    assert (run.folder / "search.db").read_text() == "of the first"
+    assert read(tmp_path)["status"] == "completed"
+    assert read(tmp_path)["final_metrics"] == {"trials": 2}
+    assert read(tmp_path)["anomalies"] == []
+
+
+def test_what_was_kept_is_cleared_by_overwrite_and_refused_without_keep(tmp_path, open_run):
+    with open_run(run_options={"keep": True}) as run:
+        (run.folder / "search.db").touch()
+    with pytest.raises(UserError, match="exists already"), open_run():
+        pass
+    assert (run.folder / "search.db").exists()
+    with open_run(run_options={"keep": True}, overwrite=True) as run:
+        assert not (run.folder / "search.db").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_kept_run_that_another_process_holds_is_refused(tmp_path, open_run, overwrite):
+    with open_run(run_options={"keep": True}) as run:
+        (run.folder / "search.db").touch()
+    before = (run.folder / "run.json").read_bytes()
+    again = open_run(run_options={"keep": True}, overwrite=overwrite)
+    # the lock belongs to an opened file, not to a process: this one stands for another
+    refused = pytest.raises(UserError, match="--tag t is in use by a running process")
+    with hold_lock(run.folder / LOCK_NAME), refused, again:
+        pass
+    assert (run.folder / "search.db").exists()
+    assert (run.folder / "run.json").read_bytes() == before
+
+
+def test_keep_without_a_tag_is_a_run_like_any_other(open_run):
+    runs = []
+    for _ in range(2):
+        with open_run(tag=None, run_options={"keep": True}) as run:
+            runs.append(run.tag)
+    assert runs[0].startswith("toy_2")
+    assert runs[0] != runs[1]
+
+
+def test_run_of_a_group_lies_below_it_and_has_a_note_alone(tmp_path, open_run, record_epochs):
+    with open_run("mnist.Adam.0", run_options={"group": "leaderboard"}) as run:
+        record_epochs(run)
+        run.table("grid", [{"lr": 0.5}], "The grid:")
+    assert run.folder == tmp_path / "ploting_data" / "leaderboard" / "mnist.Adam.0"
+    assert [path.name for path in (tmp_path / "ploting_data").iterdir()] == ["leaderboard"]
+    record = json.loads((run.folder / "run.json").read_text())
+    assert (record["tag"], record["status"]) == ("mnist.Adam.0", "completed")
+    (log,) = (tmp_path / "_logs" / "leaderboard").iterdir()
+    assert record["log"] == f"_logs/leaderboard/{log.name}"
+    assert "Epoch 3" in log.read_text()
+    figures_of_all = [path for path in (tmp_path / "figures").rglob("*") if path.is_file()]
+    note = tmp_path / "figures" / "leaderboard" / "mnist.Adam.0" / "README.md"
+    assert figures_of_all == [note]  # and so there is no index either
+    links = dict(re.findall(r"\[([^\]]+)\]\(([^)]+)\)", note.read_text()))
+    assert [*links] == ["run.json", "metrics_log.csv", "timing_log.csv", "grid.csv"]
+    for name, link in links.items():
+        assert (note.parent / link).resolve() == (run.folder / name).resolve()
+        assert (note.parent / link).exists()
+    assert f"`{record['log']}`" in note.read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_runs_of_groups_leave_the_index_alone_and_tags_to_others(tmp_path, open_run):
+    index = tmp_path / "figures" / "README.md"
+    with open_run():
+        pass
+    before = index.read_bytes()
+    for group in ("a", "b"):
+        with open_run(run_options={"group": group}):  # the same tag
+            pass
+        with (
+            pytest.raises(UserError, match=f"ploting_data/{group}/t/ exists already"),
+            open_run(run_options={"group": group}),
+        ):
+            pass
+    assert index.read_bytes() == before
+    with open_run("other"):  # nor does the next rebuild list them
+        pass
+    assert index.read_text().count("README.md") == 2

@@ -1,0 +1,146 @@
+"""An experiment as a user runs it: with processes of its own, gone on with, and refused."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from new_algorithm import compare_methods
+from new_algorithm.evidence.definitions import load_experiment
+from new_algorithm.lab.errors import UserError
+
+COMPARE = "new_algorithm/compare_methods.py"
+DEFINITION = """
+hypothesis = "FOOF is better than ProxProp."
+baseline = "FOOF / ISAAC"
+methods = ["foof", "prox_prop"]
+trials = 2
+seeds = 2
+
+[tasks."tiny"]
+dataset = "synthetic"
+train_limit = 300
+widths = [6]
+epochs = 2
+
+[tasks."tiny, by loss"]
+dataset = "synthetic"
+train_limit = 300
+widths = [6]
+epochs = 2
+metrics = ["loss"]
+"""
+TIMES = ("train_cpu_seconds", "train_wall_seconds", "peak_memory_mb")
+
+
+def assert_one_clear_line(finished, *words):
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    text = finished.stderr.strip()
+    assert text.startswith("error: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def runs(work_tree, tag):
+    with (work_tree / "ploting_data" / tag / "runs.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def definition(tmp_path_factory):
+    path = tmp_path_factory.mktemp("definition") / "mine.toml"
+    path.write_text(DEFINITION)
+    return path
+
+
+def test_comparison_is_carried_out_and_goes_on(definition, work_tree, run_script):
+    command = (COMPARE, definition, "--tasks", "tiny")
+    finished = run_script(*command)
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / "mine"
+    first = runs(work_tree, "mine")
+    assert [(row["task"], row["variation"], row["seed"]) for row in first] == [
+        ("tiny", name, seed) for name in ("FOOF / ISAAC", "ProxProp") for seed in "01"
+    ]
+    assert "[8/8, 0 s left]" in finished.stdout  # four trials and four runs
+    assert "test_" not in finished.stdout  # the test rows are for the report
+    assert (work_tree / "figures" / "mine" / "report.html").stat().st_size > 5000
+    assert json.loads((folder / "run.json").read_text())["status"] == "completed"
+
+    lost = folder / "tiny.FOOF_ISAAC.1"
+    shutil.rmtree(lost)
+    kept = {path: path.read_bytes() for path in folder.glob("tiny.*/*")}
+    again = run_script(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("CPU s") == 1
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert (lost / "run.json").is_file()
+    assert runs(work_tree, "mine") == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["leaderbord"], ["leaderbord", "leaderboard"]),
+        (["leaderboard", "--tasks", "CIFAR"], ["--tasks", "CIFAR", "MNIST, 8 × 64"]),
+        (["leaderboard", "--tag", "../x"], ["--tag", "../x"]),
+    ],
+)
+def test_what_is_unknown_is_refused_before_anything_happens(
+    arguments, words, work_tree, run_script
+):
+    before = sorted(work_tree.rglob("*.*"))
+    assert_one_clear_line(run_script(COMPARE, *arguments), *words)
+    assert {p for p in {*work_tree.rglob("*.*")} - {*before} if p.suffix != ".pyc"} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent.toml"], ["absent.toml"]),
+        (["leaderboard", "--variations", "adamw"], ["--variations", "adamw", "'Adam'"]),
+        (["leaderboard", "--runs", "0"], ["--runs 0"]),
+        (["leaderboard", "--trials", "-1"], ["--trials -1"]),
+        (["leaderboard", "--workers", "0"], ["--workers 0"]),
+    ],
+)
+def test_bad_flags_are_named(arguments, words, monkeypatch):
+    monkeypatch.setattr(compare_methods, "run_experiment", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr("sys.argv", ["compare_methods.py", *arguments])
+    with pytest.raises(UserError) as refusal:
+        compare_methods.main()
+    assert "\n" not in str(refusal.value)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_unknown_data_set_is_refused_before_anything_happens(work_tree, run_script, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(DEFINITION.replace('"synthetic"', '"cifar"'), encoding="utf-8")
+    finished = run_script(COMPARE, path, "--tag", "faulty")
+    assert_one_clear_line(finished, "cifar", "mnist")
+    assert not (work_tree / "ploting_data" / "faulty").exists()
+
+
+def test_flags_leave_out_parts_but_never_the_baseline(definition):
+    experiment = load_experiment(str(definition))
+
+    def names(**flags):
+        parts = compare_methods.chosen_parts(
+            experiment, compare_methods.Config(experiment="mine", **flags)
+        )
+        return [task.name for task in parts.tasks], [one.name for one in parts.variations]
+
+    tasks, variations = ["tiny", "tiny, by loss"], ["FOOF / ISAAC", "ProxProp"]
+    assert names() == (tasks, variations)
+    assert names(tasks=("tiny, by loss",)) == (tasks[1:], variations)
+    assert names(variations=("ProxProp",)) == (tasks, variations)
+    assert names(variations=("FOOF / ISAAC",)) == (tasks, variations[:1])
+
+
+def test_help_teaches(run_script, tmp_path):
+    finished = run_script(COMPARE, "--help", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert "python " + COMPARE in finished.stdout
