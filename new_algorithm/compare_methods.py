@@ -19,7 +19,7 @@ twin README.md, and _logs/. write_report.py TAG writes the report again from the
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -27,11 +27,13 @@ if __name__ == "__main__":  # search the repository root, not this folder
 import tyro
 
 from new_algorithm.evidence.definitions import load_experiment
-from new_algorithm.evidence.experiment import Experiment
+from new_algorithm.evidence.experiment import Experiment, Task, Variation
 from new_algorithm.evidence.recorded_experiment import run_experiment
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import ExperimentFlags, parse
+
+Part = TypeVar("Part", Task, Variation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Config(ExperimentFlags):
     tasks: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")
     ] = ()
-    """Leave out all other tasks."""
+    """Leave out all other tasks; a part of the name is enough."""
     variations: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")
     ] = ()
@@ -55,18 +57,30 @@ def main() -> None:
 
 
 def chosen_parts(experiment: Experiment, config: Config) -> Experiment:
-    """Return the experiment with the tasks and methods that the flags name."""
-    for flag, names in (("tasks", config.tasks), ("variations", config.variations)):
-        known = [part.name for part in getattr(experiment, flag)]
-        for name in names:
-            if name not in known:
-                raise UserError(f"--{flag} {name!r}: choose among {', '.join(map(repr, known))}")
-    kept = {*config.variations, experiment.baseline} if config.variations else None
+    """Return the experiment with the tasks and methods that the flags name, and the baseline."""
+    tasks = named(experiment.tasks, config.tasks, "--tasks")
+    variations = named(experiment.variations, config.variations, "--variations")
+    kept = {experiment.baseline, *(variation.name for variation in variations)}
     return replace(
         experiment,
-        tasks=tuple(t for t in experiment.tasks if not config.tasks or t.name in config.tasks),
-        variations=tuple(v for v in experiment.variations if kept is None or v.name in kept),
+        tasks=tasks,
+        variations=tuple(one for one in experiment.variations if one.name in kept),
     )
+
+
+def named(parts: tuple[Part, ...], texts: tuple[str, ...], flag: str) -> tuple[Part, ...]:
+    """Return the parts of that name or, if there is none, with that text in their names."""
+    if not texts:
+        return parts
+    kept = set()
+    for text in texts:
+        exact = {part.name for part in parts if part.name == text}
+        found = exact or {part.name for part in parts if text.casefold() in part.name.casefold()}
+        if not found:
+            known = ", ".join(repr(part.name) for part in parts)
+            raise UserError(f"{flag} {text!r}: choose among {known}")
+        kept |= found
+    return tuple(part for part in parts if part.name in kept)
 
 
 if __name__ == "__main__":

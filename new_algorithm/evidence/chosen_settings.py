@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from datasets import Dataset
 from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.evidence.experiment import Experiment, Task, Variation
@@ -56,24 +58,44 @@ def choose(
     experiment: Experiment, task: Task, variation: Variation, layout: Layout, threads: int
 ) -> Chosen:
     """Search, or take the defaults; what was chosen before is read again."""
-    folder = layout.records / "chosen_settings"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{slug(task.name)}.{slug(variation.name)}.json"
-    question = plain([asdict(task), asdict(variation), experiment.trials])
-    earlier = _read(path)
+    earlier = recall(experiment, task, variation, layout)
     if earlier is not None:
-        if earlier["question"] != question:
-            raise UserError(
-                f"{layout.relative(path)} is of another definition of {task.name!r} or "
-                f"{variation.name!r}: give another --tag, or --overwrite to begin anew"
-            )
-        return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
+        return earlier
+    path = _path(task, variation, layout)
+    path.parent.mkdir(parents=True, exist_ok=True)
     trainings = _Trainings(task, variation.method, threads)
     fixed = {**METHODS[variation.method].defaults, **variation.settings}
     chosen = _search(experiment, task, variation, path, trainings, fixed)
-    answer = {"question": question, **asdict(chosen)}
+    answer = {"question": _question(experiment, task, variation), **asdict(chosen)}
     save_text(path, json.dumps(plain(answer), indent=2, ensure_ascii=False))
     return chosen
+
+
+def recall(
+    experiment: Experiment, task: Task, variation: Variation, layout: Layout
+) -> Chosen | None:
+    """Return what was chosen before; UserError if that was for another definition."""
+    path = _path(task, variation, layout)
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if earlier["question"] != _question(experiment, task, variation):
+        raise UserError(
+            f"{layout.relative(path)} is of another definition of {task.name!r} or "
+            f"{variation.name!r}: give another --tag, or --overwrite to begin anew"
+        )
+    return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
+
+
+def _path(task: Task, variation: Variation, layout: Layout) -> Path:
+    name = f"{slug(task.name)}.{slug(variation.name)}.json"
+    return layout.records / "chosen_settings" / name
+
+
+def _question(experiment: Experiment, task: Task, variation: Variation) -> list[Any]:
+    """What the choice is an answer to, as JSON has it."""
+    return plain([asdict(task), asdict(variation), experiment.trials])
 
 
 def _search(
@@ -124,6 +146,8 @@ class _Trainings:
             return TrialResult(None, cpu_seconds=run.score(False).cpu_seconds)
         metric = self._task.metrics[0]
         value = getattr(run.score(True), f"held_out_{metric}")
+        if metric != "loss" and np.isnan(value):
+            raise UserError(f"{self._task.name}: there is no {metric} of these data: name another")
         value = -value if metric == "loss" else value
         return TrialResult(value, cpu_seconds=run.score(True).cpu_seconds, epochs=epochs)
 
@@ -161,13 +185,6 @@ def _open(variation: Variation) -> Space:
     """Return what is to be searched: the method's space but for the settings that are fixed."""
     space = METHODS[variation.method].space if variation.searched else {}
     return {name: values for name, values in space.items() if name not in variation.settings}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _settings(stored: dict[str, Any]) -> Settings:

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.evidence.chosen_settings import Chosen, choose, trials_of
-from new_algorithm.evidence.experiment import Experiment
+from new_algorithm.evidence.chosen_settings import Chosen, choose, recall, trials_of
+from new_algorithm.evidence.experiment import Experiment, Task, Variation
 from new_algorithm.evidence.member_run import MemberConfig, is_done, member_tag, run_member
 from new_algorithm.lab.environment import fix_threads
 from new_algorithm.lab.layout import Layout
@@ -34,27 +34,42 @@ class Means:
 def conduct(experiment: Experiment, means: Means) -> dict[tuple[str, str], Chosen]:
     """Choose and run; return what was chosen, by the names of task and variation."""
     pairs = list(product(experiment.tasks, experiment.variations))
-    trials = [trials_of(experiment, variation) for _, variation in pairs]
-    total = sum(trials) + len(pairs) * len(experiment.seeds)
-    with _workers(means) as pool, Countdown(total) as countdown:
-        searches = {
-            pool.submit(choose, experiment, *pair, means.layout, means.threads): (pair, count)
-            for pair, count in zip(pairs, trials, strict=True)
-        }
-        chosen: dict[tuple[str, str], Chosen] = {}
-        for job in as_completed(searches):
-            (task, variation), count = searches[job]
-            chosen[task.name, variation.name] = found = job.result()
-            countdown.advance(count, f"{task.name}, {variation.name}: {found.describe()}")
-        chosen = {(t.name, v.name): chosen[t.name, v.name] for t, v in pairs}  # as defined
-
+    trials = sum(trials_of(experiment, variation) for _, variation in pairs)
+    with _workers(means) as pool, Countdown(trials + len(pairs) * len(experiment.seeds)) as jobs:
+        chosen = _choose_all(experiment, pairs, means, pool, jobs)
         configs = list(_configs(experiment, means, chosen))
         left = [config for config in configs if not is_done(config, means.layout)]
-        countdown.advance(len(configs) - len(left))
+        jobs.advance(len(configs) - len(left))
         runs = [pool.submit(run_member, config, means.layout, means.script) for config in left]
         for run in as_completed(runs):
-            countdown.advance(1, _line(run.result()))
+            jobs.advance(1, _line(run.result()))
     return chosen
+
+
+def _choose_all(
+    experiment: Experiment,
+    pairs: list[tuple[Task, Variation]],
+    means: Means,
+    pool: ProcessPoolExecutor,
+    jobs: Countdown,
+) -> dict[tuple[str, str], Chosen]:
+    """Choose the settings of each pair, in the order of the definition."""
+    found = {}
+    searches = {}
+    for task, variation in pairs:
+        earlier = recall(experiment, task, variation, means.layout)
+        if earlier is not None:
+            found[task.name, variation.name] = earlier
+            jobs.advance(trials_of(experiment, variation))
+            continue
+        search = pool.submit(choose, experiment, task, variation, means.layout, means.threads)
+        searches[search] = task, variation
+    for search in as_completed(searches):
+        task, variation = searches[search]
+        found[task.name, variation.name] = chosen = search.result()
+        said = f"{task.name}, {variation.name}: {chosen.describe()}"
+        jobs.advance(trials_of(experiment, variation), said)
+    return {(t.name, v.name): found[t.name, v.name] for t, v in pairs}
 
 
 def _configs(

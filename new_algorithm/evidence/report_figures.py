@@ -16,20 +16,11 @@ from new_algorithm.evidence.leaderboard import Standing
 from new_algorithm.evidence.learning_curves import draw_learning_curves
 from new_algorithm.evidence.quantities import metric
 from new_algorithm.evidence.record_tables import ExperimentRecord
-from new_algorithm.lab.atomic_files import replace_atomically
+from new_algorithm.lab.curves import save_figure
 from new_algorithm.lab.house_style import STYLE_CYCLE, house_style
 from new_algorithm.lab.lambda_map import draw_lambda_map
 
 MOST_CURVES = 8  # besides the baseline: more cannot be told apart
-VECTOR_STYLE = {
-    "svg.fonttype": "path",  # looks the same where the font is missing
-    "svg.hashsalt": "report",  # otherwise identifiers are drawn at random
-    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
-}
-UNDATED = {  # nothing of the time or the library goes into the files
-    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
 
 
 @dataclass(frozen=True)
@@ -115,10 +106,9 @@ def _save(
     folder: Path,
 ) -> Picture:
     paths = {kind: folder / f"{name}.{kind}" for kind in ("svg", "pdf")}
-    with matplotlib.rc_context(house_style() | VECTOR_STYLE):
+    with matplotlib.rc_context(house_style()):
         figure = Figure(figsize=size)
         draw(figure)
-        for kind, path in paths.items():
-            with replace_atomically(path) as file:
-                figure.savefig(file, format=kind, metadata=UNDATED[kind])
+        for path in paths.values():
+            save_figure(figure, path)
     return Picture(name, caption, paths["svg"], paths["pdf"])

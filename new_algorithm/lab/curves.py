@@ -1,5 +1,7 @@
 """Curves of recorded numbers: what the figures of one run and of several have in common."""
 
+import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,15 @@ from new_algorithm.lab.atomic_files import replace_atomically
 MARKERS_PER_CURVE = 12
 LOG_FROM_RATIO = 10.0  # largest to smallest value
 LEGEND_ROWS = 16
+VECTOR_STYLE = {
+    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.hashsalt": "figure",  # otherwise identifiers are drawn at random
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+}
+UNDATED = {  # nothing of the time or the library goes into the files
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 HUGE = 1e100  # beyond it the arithmetic of axis limits may overflow
 
 
@@ -51,8 +62,24 @@ def legend_beside(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as .png or .svg, atomically; the same figure gives the same bytes."""
+    """Write the figure as .png, .svg or .pdf, atomically; the same figure gives the same bytes."""
     kind = path.suffix.removeprefix(".")
-    undated = {"metadata": {"Date": None}} if kind == "svg" else {}
-    with replace_atomically(path) as file, rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(file, format=kind, **undated)
+    drawn = io.BytesIO()
+    with rc_context(VECTOR_STYLE):
+        figure.savefig(drawn, format=kind, metadata=UNDATED.get(kind))
+    content = drawn.getvalue()
+    with replace_atomically(path) as file:
+        file.write(_renumbered(content) if kind == "svg" else content)
+
+
+def _renumbered(svg: bytes) -> bytes:
+    """Give paths and clips numbers for names.
+
+    Matplotlib's are hashes of positions, of which the last bits differ from layout to layout.
+    """
+    numbers: dict[bytes, bytes] = {}
+
+    def number(match: re.Match[bytes]) -> bytes:
+        return numbers.setdefault(match[0], b"path-%d" % len(numbers))
+
+    return re.sub(rb"\b[a-zA-Z][0-9a-f]{10}\b", number, svg)

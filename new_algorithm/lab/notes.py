@@ -86,10 +86,10 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
         record.get("log"),
     ]  # not published
     links += [f"`{path}`" for path in local if path and (layout.root / path).exists()]
-    return (
-        f"\n## Figures\n\n{pictures or 'None: no epoch was recorded.'}\n"
-        f"\n## Record\n\n{bullets(links)}"
-    )
+    none = "None: no epoch was recorded."
+    if layout.group:
+        none = f"`python new_algorithm/plot_runs.py {layout.group}/{tag}` draws them."
+    return f"\n## Figures\n\n{pictures or none}\n\n## Record\n\n{bullets(links)}"
 
 
 def _relative(path: Path, folder: Path) -> str:
