@@ -144,6 +144,12 @@ def test_another_definition_is_refused_and_nothing_lost(pretend, tmp_path):
     assert (path.read_bytes(), len(one.calls)) == (before, calls)
 
 
+def test_a_metric_that_the_data_do_not_have_is_named(tmp_path):
+    task = replace(tiny("sgd").tasks[0], metrics=("auc",))
+    with pytest.raises(UserError, match=r"there is no auc of these data: name another"):
+        chosen(tiny("sgd", trials=1), tmp_path, task=task)  # four classes
+
+
 def test_settings_of_any_type_come_back_as_they_were(pretend, tmp_path, monkeypatch):
     one = Pretender()
     awkward = {"size": 5.0, "pair": (0.1, 2), "endless": float("inf"), "order": "he", "on": True}

@@ -209,6 +209,15 @@ def test_rules_that_the_record_breaks_are_named(tmp_path, without_figures):
     assert "Other numbers of trials: block coordinate descent on HIGGS <sample>: 3" in text
 
 
+def test_caveats_of_the_definition_stand_under_how_it_was_measured(tmp_path, without_figures):
+    layout = Layout(tmp_path)
+    write_record(layout, replace(EXPERIMENT, caveats=("Mind that <this> was invented.",)))
+    write_report(TAG, layout)
+    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    rules = text.partition("## How it was measured")[2].partition("\n## ")[0]
+    assert "- Mind that <this> was invented.\n" in rules
+
+
 def test_an_ablation_shows_importance(tmp_path, without_figures):
     layout = Layout(tmp_path)
     runs = write_record(layout, ablation())
