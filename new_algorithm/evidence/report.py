@@ -15,6 +15,7 @@ from new_algorithm.evidence.report_figures import Picture, draw_map, draw_task
 from new_algorithm.evidence.report_tables import (
     environment_table,
     leaderboard_table,
+    overview_table,
     runs_table,
     search_table,
     space_table,
@@ -35,9 +36,13 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
     record = read_experiment(tag, layout)
     folder = layout.figures(tag)
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_task_section(record, task, folder) for task in record.experiment.tasks]
+    leaderboards = {task.name: leaderboard(record, task) for task in record.experiment.tasks}
+    sections = [
+        _task_section(record, task, _in_order(record, leaderboards[task.name]), folder)
+        for task in record.experiment.tasks
+    ]
     lambda_map = draw_map(record, folder) if record.lambda_map else None
-    content = _content(record, sections, lambda_map)
+    content = _content(record, sections, lambda_map) | _overview(record, leaderboards)
     templates = _templates()
     pages = []
     for template, name in PAGES.items():
@@ -48,8 +53,9 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
     return pages + [path for picture in pictures for path in (picture.svg, picture.pdf)]
 
 
-def _task_section(record: ExperimentRecord, task: Task, folder: Path) -> dict[str, Any]:
-    standings = _in_order(record, leaderboard(record, task))
+def _task_section(
+    record: ExperimentRecord, task: Task, standings: list[Standing], folder: Path
+) -> dict[str, Any]:
     return {
         "name": task.name,
         "description": report_text.describe(task),
@@ -65,6 +71,16 @@ def _in_order(record: ExperimentRecord, standings: list[Standing]) -> list[Stand
         return standings
     baseline = record.experiment.baseline
     return sorted(reversed(standings), key=lambda one: one.variation != baseline)
+
+
+def _overview(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> dict[str, Any]:
+    """The answer in short, where methods are compared; of parts and of one method there is none."""
+    if is_ablation(record.experiment) or len(record.experiment.variations) == 1:
+        return {"overview": None, "verdicts": []}
+    return {
+        "overview": overview_table(record, leaderboards),
+        "verdicts": report_text.verdicts(record, leaderboards),
+    }
 
 
 def _content(

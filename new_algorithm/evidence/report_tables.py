@@ -49,6 +49,42 @@ class Table:
         return [[cell.markdown() for cell in row] for row in self.rows]
 
 
+def overview_table(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> Table:
+    """A row a variation, a column a task: mean ± half of the 95% interval; best mean rank first."""
+    ranks = {
+        one.name: float(np.mean([_place(table, one.name) for table in leaderboards.values()]))
+        for one in record.experiment.variations
+    }
+    quantities = {task.name: metric(task.metrics[0]) for task in record.experiment.tasks}
+    header = ["method", *(f"{name}: {quantities[name].name}" for name in leaderboards), "mean rank"]
+    rows = [
+        [
+            Cell(name),
+            *(
+                _plus_minus(table[_place(table, name) - 1], quantities[task])
+                for task, table in leaderboards.items()
+            ),
+            Cell(f"{ranks[name]:.1f}"),
+        ]
+        for name in sorted(ranks, key=ranks.get)
+    ]
+    return Table(header, rows)
+
+
+def _place(standings: Sequence[Standing], variation: str) -> int:
+    """The place of a variation, from 1."""
+    return 1 + [one.variation for one in standings].index(variation)
+
+
+def _plus_minus(one: Standing, quantity: Quantity) -> Cell:
+    if one.summary is None:
+        return Cell("–")
+    text = quantity.show(one.summary.mean)
+    if one.summary.high is not None:
+        text += f" ± {quantity.show(one.summary.high - one.summary.mean)}"
+    return Cell(text, strong=one.among_best)
+
+
 def leaderboard_table(record: ExperimentRecord, task: Task, standings: Sequence[Standing]) -> Table:
     """A row a variation: score, difference, tests, then what it cost."""
     first, *others = map(metric, task.metrics)

@@ -2,10 +2,10 @@
 
 from itertools import groupby
 
-from new_algorithm.evidence.effect import is_ablation
+from new_algorithm.evidence.effect import is_ablation, negated
 from new_algorithm.evidence.experiment import Task
-from new_algorithm.evidence.leaderboard import LEVEL, Loss, losses_of_baseline
-from new_algorithm.evidence.quantities import CPU_SECONDS
+from new_algorithm.evidence.leaderboard import LEVEL, Loss, Standing, losses_of_baseline
+from new_algorithm.evidence.quantities import CPU_SECONDS, metric
 from new_algorithm.evidence.record_tables import ExperimentRecord
 from new_algorithm.evidence.report_tables import NOT_TESTABLE, show_p, threads, with_interval
 
@@ -59,6 +59,33 @@ def how_to_read(record: ExperimentRecord) -> str:
         "In bold: the best, and those that the paired t test against it, Holm-corrected, does not "
         f"tell from it at the {LEVEL:.0%} level."
     )
+
+
+def verdicts(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> list[str]:
+    """By task, where the baseline stands: what the record says of the hypothesis."""
+    return [
+        f"{task.name}: {_verdict(record, task, leaderboards[task.name])}"
+        for task in record.experiment.tasks
+    ]
+
+
+def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
+    baseline, quantity = record.experiment.baseline, metric(task.metrics[0])
+    place = [one.variation for one in standings].index(baseline)
+    rival = standings[1 if place == 0 else 0]
+    found = (
+        f"{baseline} has the best mean, {rival.variation} the next"
+        if place == 0
+        else f"{rival.variation} has the best mean, {baseline} is number {place + 1}"
+    )
+    if rival.comparison is None:
+        return f"{found}; they share no seed with a score."
+    gap = rival.comparison.test.difference
+    apart = with_interval(gap if gap.mean >= 0 else negated(gap), quantity).markdown()
+    told = "significant" if rival.comparison.significant else "not significant"
+    if rival.comparison.t_p is None:
+        told = f"{NOT_TESTABLE}: {rival.comparison.test.reason}"
+    return f"{found}; they are {apart} apart ({told})."
 
 
 def losses(record: ExperimentRecord) -> list[tuple[str, list[str]]]:

@@ -162,6 +162,7 @@ def test_sections_come_in_order(written):
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == re.findall(r"^## (.*)$", markdown, re.MULTILINE)
     assert headings == [
+        "The answer in short",
         "Leaderboard",
         "What back projection loses at",
         "Search",
@@ -184,6 +185,24 @@ def test_the_markdown_links_the_figures_and_its_tables_are_whole(written):
             assert line.count(" |") == above.count(" |")
         if line.startswith("| ---"):
             assert above.startswith("|")
+
+
+def test_the_answer_in_short_is_that_of_the_runs(written):
+    runs, _, _, markdown = written
+    answer = markdown.partition("## The answer in short")[2].partition("\n## ")[0]
+    own = values(runs, MNIST, "Adam", "test_accuracy")
+    half = stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / np.sqrt(len(own))
+    (row,) = [line for line in answer.splitlines() if line.startswith("| Adam")]
+    assert f"{own.mean():.4f} ± {half:.4f}" in row
+    gap = values(runs, MNIST, "back projection", "test_accuracy").mean() - own.mean()
+    assert (
+        f"- {MNIST.name}: back projection has the best mean, Adam the next; they are {gap:.4f} ["
+        in answer
+    )
+    beaten = f"- {HIGGS.name}: gradient boosting has the best mean, back projection is number 3; "
+    assert beaten in answer
+    assert answer.count("apart (significant)") == 1
+    assert answer.count("apart (not significant)") == 1
 
 
 def test_sentences_of_what_is_lost(written):
