@@ -31,8 +31,9 @@ def load_dataset(
     data_dir: the folder that holds MNIST or HIGGS; without it BACK_PROJECTION_DATASETS, then
     `datasets/`, then, for MNIST, a download. train_limit, test_limit: keep the first rows only.
     held_out: "validation" puts the last sixth of the training rows in the place of the test set,
-    "unseen" only leaves them out, before the limits. seed: of data that are drawn at random. UserError for whatever the user can
-    put right. HIGGS and what is like it are read-only maps of files in `datasets/cache/`.
+    "unseen" only leaves them out, before the limits. seed: of data that are drawn at random.
+    UserError for whatever the user can put right. HIGGS and what is like it are read-only maps of
+    files in `datasets/cache/`.
     """
     check_name(name)
     folder = _folder(data_dir)
