@@ -1,12 +1,10 @@
 """The settings of a method on a task: searched on the validation rows, or its defaults.
 
-Every trial, like every run later, has as many epochs as fit into the task's CPU time: about, in a
-trial, from the cost of a few epochs; exactly, for what was chosen, by making them once.
+Every trial, like every run later, has as many epochs as come nearest to the task's CPU time: in a
+trial by what a few epochs cost, later by what the trial did, as an epoch may become dearer.
 """
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import numpy as np
 from datasets import Dataset
 from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.evidence.experiment import Experiment, Task, Variation
-from new_algorithm.evidence.fitted_epochs import fitted_epochs
+from new_algorithm.evidence.fitted_epochs import fitted_epochs, nearest_epochs
 from new_algorithm.evidence.member_run import slug, warm_up
 from new_algorithm.evidence.search import TrialResult, best, search
 from new_algorithm.evidence.task_data import task_data
@@ -32,7 +30,6 @@ from new_algorithm.methods.registry import METHODS
 from new_algorithm.methods.search_space import Choice, Space
 
 PROBED_EPOCHS = 6  # to tell what an epoch costs, before a trial
-MOST_EPOCHS = 10_000  # of what was chosen they are counted until the time is over
 SEARCH_SEED = 1_000_003  # of weights and shuffles in every trial: none of an experiment's own
 
 
@@ -108,7 +105,7 @@ def _search(
 ) -> Chosen:
     space = _open(variation)
     if not experiment.trials or not space:
-        return Chosen(fixed, trainings.counted(fixed), [])
+        return Chosen(fixed, trainings.corrected(trainings.trial(fixed, space)), [])
     rows = search(
         path.with_suffix(".db"),
         f"{task.name}, {variation.name}",
@@ -124,7 +121,8 @@ def _search(
             f"new_algorithm/methods/{variation.method}.py"
         )
     settings = {**fixed, **_settings(json.loads(found["settings"]))}
-    return Chosen(settings, trainings.counted(settings), rows)
+    result = TrialResult(found["value"], found["cpu_seconds"], found["epochs"])
+    return Chosen(settings, trainings.corrected(result), rows)
 
 
 class _Trainings:
@@ -138,43 +136,38 @@ class _Trainings:
 
     def trial(self, settings: Settings, space: Space) -> TrialResult:
         """Train once; the result is the task's first metric, of a loss its negative."""
-        run = Measurement()
+        run, epochs = Measurement(), self._task.epochs or 1
         try:
             epochs = self.epochs(settings, space)
             self._train(settings, epochs, run)
         except DivergedError:
-            return TrialResult(None, cpu_seconds=run.score(False).cpu_seconds)
-        metric = self._task.metrics[0]
-        value = getattr(run.score(True), f"held_out_{metric}")
+            return TrialResult(None, cpu_seconds=run.score(False).cpu_seconds, epochs=epochs)
+        score, metric = run.score(True), self._task.metrics[0]
+        value = getattr(score, f"held_out_{metric}")
         if metric != "loss" and np.isnan(value):
             raise UserError(f"{self._task.name}: there is no {metric} of these data: name another")
         value = -value if metric == "loss" else value
-        return TrialResult(value, cpu_seconds=run.score(True).cpu_seconds, epochs=epochs)
+        return TrialResult(value, cpu_seconds=score.cpu_seconds, epochs=epochs)
 
     def epochs(self, settings: Settings, space: Space) -> int:
         """Return about the epochs of a run; rates and penalties do not change what one costs."""
+        if self._task.cpu_seconds is None:
+            return self._task.epochs
         choices = [settings[name] for name, values in space.items() if isinstance(values, Choice)]
         key = repr(choices)
         if key not in self._fitted:
-            self._fitted[key] = self._fitting(
-                lambda epochs, run: self._train(settings, epochs, run), PROBED_EPOCHS
+            self._fitted[key] = fitted_epochs(
+                self._task.cpu_seconds,
+                lambda epochs, run: self._train(settings, epochs, run),
+                PROBED_EPOCHS,
             )
         return self._fitted[key]
 
-    def counted(self, settings: Settings) -> int:
-        """Return the epochs of a run by making them, up to where the training diverges if so."""
-
-        def train(epochs: int, run: SilentRun) -> None:
-            with suppress(DivergedError):  # for the runs to tell, which are counted
-                self._train(settings, epochs, run)
-
-        return self._fitting(train, MOST_EPOCHS)
-
-    def _fitting(self, train: Callable[[int, SilentRun], None], probed: int) -> int:
-        """Return the epochs that fit into the task's CPU time, from at most `probed` of them."""
-        if self._task.epochs is not None:
-            return self._task.epochs
-        return fitted_epochs(self._task.cpu_seconds, train, probed)
+    def corrected(self, result: TrialResult) -> int:
+        """Return the epochs of a run, by what those of a trial cost; of one that diverged, its."""
+        if self._task.cpu_seconds is None or result.diverged:
+            return result.epochs
+        return nearest_epochs(self._task.cpu_seconds, result.epochs, result.cpu_seconds)
 
     def _train(self, settings: Settings, epochs: int, run: SilentRun) -> None:
         problem = Problem(self._data, self._task.widths, epochs, SEARCH_SEED, self._threads)

@@ -26,16 +26,23 @@ class _Probe(SilentRun):
 
 
 def fitted_epochs(cpu_seconds: float, train: Callable[[int, SilentRun], Any], probed: int) -> int:
-    """Return the epochs, at least 1, that train(epochs, run) can make in `cpu_seconds`.
+    """Return how many epochs of train(epochs, run) come nearest to `cpu_seconds`, at least 1.
 
-    At most `probed` epochs are made: where the time is over before, they are counted; otherwise
-    those to come are taken to cost what the second to the last of them did on average.
+    At most `probed` epochs are made; those to come are taken to cost what the second to the last
+    of them did on average.
     """
     probe = _Probe(cpu_seconds)
     with suppress(_EnoughError):
         train(probed, probe)
-    within = sum(seconds <= cpu_seconds for seconds in probe.seconds)
-    if within < len(probe.seconds) or within < 2:
-        return max(1, within)
-    an_epoch = float(np.diff(probe.seconds).mean())
-    return within + int((cpu_seconds - probe.seconds[-1]) / max(an_epoch, 1e-6))
+    made = probe.seconds
+    if made[-1] >= cpu_seconds:
+        return 1 + int(np.argmin(np.abs(np.array(made) - cpu_seconds)))
+    if len(made) == 1:
+        return nearest_epochs(cpu_seconds, 1, made[0])
+    an_epoch = float(np.diff(made).mean())
+    return len(made) + round((cpu_seconds - made[-1]) / max(an_epoch, 1e-6))
+
+
+def nearest_epochs(cpu_seconds: float, epochs: int, took: float) -> int:
+    """Return how many epochs come nearest to `cpu_seconds`, at least 1, if `epochs` took `took`."""
+    return max(1, round(epochs * cpu_seconds / took))

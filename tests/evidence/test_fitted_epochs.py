@@ -2,7 +2,7 @@
 
 import pytest
 
-from new_algorithm.evidence.fitted_epochs import fitted_epochs
+from new_algorithm.evidence.fitted_epochs import fitted_epochs, nearest_epochs
 from new_algorithm.lab.clock import TrainingClock
 
 
@@ -26,13 +26,14 @@ def training(start, epochs_cost):
         (0.0, 0.5, 3.0, 6),
         (0.5, 0.25, 3.0, 10),
         (0.0, 0.01, 1.0, 100),
-        (0.4, 1.0, 3.0, 2),
+        (0.4, 1.0, 3.0, 3),  # 3.4 s come nearer to 3 than 2.4
+        (0.7, 1.0, 3.0, 2),
         (0.0, 5.0, 3.0, 1),  # too dear: one epoch all the same
         (4.0, 0.1, 3.0, 1),
     ],
 )
 @pytest.mark.parametrize("probed", [3, 1000])
-def test_as_many_epochs_as_fit_beside_the_start(start, an_epoch, budget, expected, probed):
+def test_as_many_epochs_as_come_nearest_beside_the_start(start, an_epoch, budget, expected, probed):
     train, trained = training(start, [an_epoch])
     assert fitted_epochs(budget * (1 + 1e-9), train, probed) == expected
     assert len(trained) <= min(probed, expected + 1)
@@ -40,5 +41,12 @@ def test_as_many_epochs_as_fit_beside_the_start(start, an_epoch, budget, expecte
 
 def test_epochs_that_cost_more_now_and_then_count_with_their_mean():
     train, _ = training(0.0, [0.1, 0.1, 0.4, 0.1, 0.1, 0.4])  # a factorisation in every third
-    assert fitted_epochs(4.0, train, 7) == pytest.approx(20, abs=2)
-    assert fitted_epochs(4.0 + 1e-9, train, 1000) == 20
+    assert fitted_epochs(3.9, train, 7) == pytest.approx(20, abs=2)
+    assert fitted_epochs(3.9, train, 1000) == 20
+
+
+@pytest.mark.parametrize(
+    ("epochs", "took", "expected"), [(1, 1.05, 2), (10, 4.0, 5), (1, 9.0, 1), (3, 2.0, 3)]
+)
+def test_epochs_are_corrected_by_what_a_trial_took(epochs, took, expected):
+    assert nearest_epochs(2.0, epochs, took) == expected
