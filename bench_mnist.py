@@ -12,7 +12,7 @@ Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validati
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -80,10 +80,7 @@ def train(
     drawn = initial_weights(rng, (data.x_train.shape[1], *config.hidden_widths, outputs))
     model = relu_network(drawn if weights is None else weights)
     objective = torch_objective(loss)
-    x, y, x_held_out = (  # torch wants arrays that it may write to, which a mapped file is not
-        torch.from_numpy(np.require(array, requirements="W"))
-        for array in (data.x_train, data.y_train, data.x_test)
-    )
+    x, y, x_held_out = writable_tensors(data.x_train, data.y_train, data.x_test)
 
     steps = len(x) // config.batch_size
     optimizer = build_optimizer(config, model) if build is None else build(model)
@@ -116,6 +113,17 @@ def train(
             clock=clock,
         )
     return folded_weights(model)
+
+
+def writable_tensors(*arrays: np.ndarray) -> "Iterator[torch.Tensor]":
+    """Yield tensors in the arrays' memory, or in a copy's where an array is a map of a file.
+
+    torch wants memory that it may write to.
+    """
+    import torch
+
+    for array in arrays:
+        yield torch.from_numpy(np.require(array, requirements="W"))
 
 
 def torch_scores(loss: Loss, model: "torch.nn.Module", x: "torch.Tensor", y: np.ndarray) -> Scores:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from new_algorithm import n_layer_relu_data
-from new_algorithm.methods.gradient_descent import BATCH_SIZES
+from new_algorithm.methods.batch_sizes import TO_256
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Range
 
@@ -48,7 +48,7 @@ METHOD = Method(
         "input_lambda_w": Range(0.1, 30.0),
         "hidden_lambda_w": Range(0.03, 300.0),
         "longest_step": Range(5e-3, 1.0),
-        "batch_size": BATCH_SIZES,
+        "batch_size": TO_256,
     },
     defaults={
         "input_lambda_w": n_layer_relu_data.INPUT_LAMBDA_W,

@@ -20,8 +20,8 @@ from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.moving_gram import DenseInverse, MovingGram
 from new_algorithm.back_projection.observed_gram import BatchGram
+from new_algorithm.methods.batch_sizes import TO_256
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.gradient_descent import BATCH_SIZES
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice, Range
@@ -135,7 +135,7 @@ METHOD = Method(
         "damping": Range(0.1, 100.0),
         "gram_average": Choice((0.0, 0.95)),
         "momentum": Choice((0.0, 0.9)),
-        "batch_size": BATCH_SIZES,
+        "batch_size": TO_256,
     },
     defaults={
         "lr": 1.0,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import bench_mnist
+from new_algorithm.methods.batch_sizes import TO_512
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice, Space
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:  # at run time torch is imported where it is used
 
 Build = Callable[["torch.nn.Module", Settings], "torch.optim.Optimizer"]
 
-BATCH_SIZES = Choice((32, 64, 128, 256))
-
 
 def gradient_descent(
     name: str,
@@ -25,7 +24,7 @@ def gradient_descent(
     space: Space,
     defaults: Settings,
     build: Build,
-    batch_sizes: Choice = BATCH_SIZES,
+    batch_sizes: Choice = TO_512,
 ) -> Method:
     """Return a method; `space` is that of the optimiser, to which the batch size is added."""
 

@@ -14,7 +14,6 @@ from datasets.batches import RowsInMemory
 from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import append_ones
 from new_algorithm.back_projection.relu_targets import mask
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.workspace import Workspace
@@ -68,13 +67,14 @@ class LayerwiseTraining:
     ) -> None:
         data = problem.data
         self._rng, layers = problem.start()
-        self._rows = RowsInMemory(append_ones(data.x_train), data.y_train)
+        self._rows = RowsInMemory(data.x_train, data.y_train)
         self._size = min(batch_size, len(self._rows))
         self._iteration, self._iterations = 0, problem.epochs * (len(self._rows) // self._size)
         self._loss, self._lr, self._change = problem.loss(), lr, change
         self._moving, self._schedule = move(layers), SCHEDULES[schedule]
         self._changes = LayerStack.of(layers).zeros_like()
         self._workspace = Workspace(self._size, layers)
+        self._workspace.inputs = np.ones((self._size, len(layers[0])), np.float32)  # X̃ of a batch
 
     @property
     def layers(self) -> list[NDArray]:
@@ -83,7 +83,7 @@ class LayerwiseTraining:
     def epoch(self) -> None:
         """Go once over the training rows. DivergedError where a layer cannot be solved."""
         for [(inputs, targets)] in self._rows.batches(self._rng, self._size):
-            self._workspace.inputs = inputs
+            self._workspace.inputs[:, :-1] = inputs
             self._fill_changes(targets)
             share = self._schedule(self._iteration, self._iterations)
             self._moving.step(self._changes, self._lr, share)

@@ -1,7 +1,8 @@
 """L-BFGS with a strong-Wolfe line search, on all rows or on large batches in turn.
 
 The curvature pairs of one batch say little of the next: each batch has a memory of its own, and a
-few iterations. An epoch is as many iterations as evaluate about every row once: of all rows one.
+few iterations. An epoch is about as many iterations as there are rows to evaluate, of all rows one
+iteration; the line search makes it up to two or three passes.
 """
 
 import math
@@ -31,8 +32,7 @@ class _Training:
         self._rng, weights = problem.start()
         self._model = bench_mnist.relu_network(weights)
         self._objective = bench_mnist.torch_objective(problem.loss())
-        self._x = torch.tensor(problem.data.x_train)
-        self._y = torch.tensor(problem.data.y_train)
+        self._x, self._y = bench_mnist.writable_tensors(problem.data.x_train, problem.data.y_train)
         self._whole = self._optimizer(iterations=1)  # of all rows; its memory lasts
         self._batches = self._shuffled(len(self._x) // settings["batches"])
 

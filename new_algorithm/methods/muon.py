@@ -4,9 +4,9 @@ As its author advises, input and output layers count as all else, and so do bias
 with fewer than two hidden layers every matrix is Muon's, or nothing would be left to it.
 """
 
+from new_algorithm.methods.batch_sizes import FROM_128
 from new_algorithm.methods.gradient_descent import gradient_descent
 from new_algorithm.methods.search_space import Range
-from new_algorithm.methods.soap import BATCH_SIZES
 
 
 def _build(model, settings):
@@ -30,5 +30,5 @@ METHOD = gradient_descent(
     space={"lr": Range(1e-3, 0.2), "adam_lr": Range(2e-4, 5e-2)},
     defaults={"lr": 0.02, "adam_lr": 3e-3},
     build=_build,
-    batch_sizes=BATCH_SIZES,
+    batch_sizes=FROM_128,
 )

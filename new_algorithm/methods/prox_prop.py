@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
 from new_algorithm.back_projection.layer_problem import gram_operator
 from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.methods.batch_sizes import FROM_128
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.foof import conditioned
-from new_algorithm.methods.gradient_descent import BATCH_SIZES
 from new_algorithm.methods.layer_residuals import Change, LayerwiseTraining
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice, Range
@@ -149,7 +149,7 @@ METHOD = Method(
         "tau_theta": Range(1e-3, 10.0),  # the paper has 0.05 and 1
         "solver": Choice(("exact", "cg3")),
         "outer": Choice(("momentum", "adam")),
-        "batch_size": BATCH_SIZES,
+        "batch_size": FROM_128,
     },
     defaults={
         "lr": 1.0,
