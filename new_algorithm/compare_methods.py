@@ -31,7 +31,7 @@ from new_algorithm.evidence.experiment import Experiment, Task, Variation
 from new_algorithm.evidence.recorded_experiment import run_experiment
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import ExperimentFlags, parse
+from new_algorithm.lab.flags import AS_DEFINED, ExperimentFlags, NonNegativeInt, parse
 
 Part = TypeVar("Part", Task, Variation)
 
@@ -40,6 +40,8 @@ Part = TypeVar("Part", Task, Variation)
 class Config(ExperimentFlags):
     experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")]
     """Name of a definition in new_algorithm/experiments/, or the path of a .toml file."""
+    trials: Annotated[NonNegativeInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    """Settings that each search may try; 0 takes the defaults."""
     tasks: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")
     ] = ()
@@ -63,6 +65,7 @@ def chosen_parts(experiment: Experiment, config: Config) -> Experiment:
     kept = {experiment.baseline, *(variation.name for variation in variations)}
     return replace(
         experiment,
+        trials=experiment.trials if config.trials is None else config.trials,
         tasks=tasks,
         variations=tuple(one for one in experiment.variations if one.name in kept),
     )

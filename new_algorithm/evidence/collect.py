@@ -40,18 +40,20 @@ def collect(
     chosen: Mapping[tuple[str, str], Chosen],
     layout: Layout,
     folder: Path,
-    description: dict[str, Any],
+    command: str,
 ) -> None:
     """Write the tables into `folder` from the runs below `layout`.
 
-    description: command and environment, as run.json has them.
+    command: the one that was given now; those before it are kept.
     """
     runs: list[Row] = []
     curves: list[Row] = []
+    records: list[dict[str, Any]] = []
     for task, variation, seed in product(experiment.tasks, experiment.variations, experiment.seeds):
         tag = member_tag(task.name, variation.name, seed)
         about: Row = {"task": task.name, "variation": variation.name, "seed": seed}
         record = read_record(layout.record(tag)) or {}
+        records.append(record)
         runs.append(_run_row(f"{layout.group}/{tag}", about, record))
         curves += _curve_rows(about, record, read_series(layout.record(tag)))
     save_csv(folder / RUNS_FILE, runs)
@@ -65,10 +67,8 @@ def collect(
         save_csv(folder / TRIALS_FILE, trials)
     facts = {
         "experiment": asdict(experiment),
-        "commands": [description["command"]],
-        "environment": {
-            name: description[name] for name in ("git", "packages", "thread_pools", "host")
-        },
+        "commands": list(dict.fromkeys([*_commands(folder / EXPERIMENT_FILE), command])),
+        "environment": _environment(records),
         "methods": {
             key: {
                 "name": METHODS[key].name,
@@ -79,6 +79,27 @@ def collect(
         },
     }
     save_text(folder / EXPERIMENT_FILE, json.dumps(plain(facts), indent=2, ensure_ascii=False))
+
+
+def _commands(path: Path) -> list[str]:
+    """Those of an earlier call, which did a part of the runs."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["commands"]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all runs: they may come from several commits, and load different libraries."""
+    facts = {name: records[-1].get(name) for name in ("packages", "host")}
+    states = [record.get("git") or {"commit": "unknown", "dirty": False} for record in records]
+    facts["git"] = {
+        "commit": ", ".join(dict.fromkeys(state["commit"] for state in states)),
+        "dirty": any(state["dirty"] for state in states),
+    }
+    pools = [pool for record in records for pool in record.get("thread_pools", ())]
+    facts["thread_pools"] = list({json.dumps(pool): pool for pool in pools}.values())
+    return facts
 
 
 def _run_row(tag: str, about: Row, record: dict[str, Any]) -> Row:

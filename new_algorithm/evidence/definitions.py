@@ -34,7 +34,7 @@ PAPERS = FOLDER / "papers"
 
 
 def load_experiment(name: str, folder: Path = FOLDER) -> Experiment:
-    """Read <name>.toml in `folder`, or the file at the path `name`.
+    """Read <name>.toml in `folder`, or at the path `name`.
 
     UserError names the file, the entry that is wrong and what it could be.
     """
@@ -44,8 +44,9 @@ def load_experiment(name: str, folder: Path = FOLDER) -> Experiment:
 
 def definition_path(name: str, folder: Path) -> Path:
     """Return the file that `name` stands for; UserError if there is none."""
-    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
-    if not path.is_file():
+    file = name if name.endswith(".toml") else f"{name}.toml"
+    path = next((path for path in (folder / file, Path(file)) if path.is_file()), None)
+    if path is None:
         known = sorted(file.stem for file in folder.glob("*.toml"))
         near = difflib.get_close_matches(name, known) or known
         raise UserError(f"no definition {name!r}: give {' or '.join(near)}, or the path of a .toml")

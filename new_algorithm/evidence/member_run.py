@@ -82,7 +82,7 @@ def warm_up(method: str) -> None:
 
 
 class _MemberRun(Run):
-    """Keeps the weights of the last epoch in memory: a file for each run would be many."""
+    """Keeps the weights last saved in memory: a file for each run would be many."""
 
     weights: Weights | None = None
 

@@ -22,11 +22,7 @@ def run_experiment(
     experiment: Experiment, config: ExperimentFlags, script: Path, root: Path = REPOSITORY
 ) -> None:
     """Carry it out or go on with it, gather its record and write its report."""
-    experiment = replace(
-        experiment,
-        seeds=experiment.seeds[: config.runs],
-        trials=experiment.trials if config.trials is None else config.trials,
-    )
+    experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
     config = replace(config, tag=config.tag or experiment.name)
     layout = Layout(root)
     check_tag(config.tag, overwrite=True, layout=layout)
@@ -42,8 +38,8 @@ def run_experiment(
         members = Layout(root, group=run.tag)
         means = Means(members, script, config.threads, config.workers)
         chosen = conduct(experiment, means)
-        description = read_record(run.folder) or {}
-        collect(experiment, chosen, members, run.folder, description)
+        command = (read_record(run.folder) or {})["command"]
+        collect(experiment, chosen, members, run.folder, command)
     for path in write_report(config.tag, layout):
         print(f"Wrote {layout.relative(path)}", flush=True)
 

@@ -66,8 +66,8 @@ def draw_task(
         )
         caption = (
             f"{task.name}: {shown_as.name} against {baseline}, mean and 95% interval over seeds. "
-            "Filled: significant after Holm's correction. An arrow stands for one far beyond the "
-            "others."
+            "Filled: significant by the paired t test after Holm's correction. An arrow stands for "
+            "one far beyond the others."
         )
         size = (7.5, figure_height(compared))
         pictures.append(_save(f"differences_{slug(task.name)}", caption, draw, size, folder))

@@ -194,14 +194,16 @@ def search_table(record: ExperimentRecord, task: Task) -> Table:
         trials = record.trials.get((task.name, variation.name), [])
         values = [value for row in trials if (value := number(row["value"])) is not None]
         spent = sum(number(row["cpu_seconds"]) or 0.0 for row in trials)
-        choose = min if best.less_is_better else max
+        highest = max(values, default=None)  # of a loss trials hold the negative
+        if highest is not None and best.less_is_better:
+            highest = -highest
         rows.append(
             [
                 Cell(variation.name),
                 Cell(_settings(record, task, variation.name)),
                 Cell(str(len(trials))),
                 Cell(str(sum(row["state"] == "diverged" for row in trials))),
-                Cell(best.show(choose(values, default=None))),
+                Cell(best.show(highest)),
                 Cell(CPU_SECONDS.show(spent)),
             ]
         )

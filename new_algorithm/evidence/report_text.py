@@ -70,9 +70,19 @@ def verdicts(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) 
 
 
 def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
+    """Beside the best of the others; what was not searched where others were is a reference."""
     baseline, quantity = record.experiment.baseline, metric(task.metrics[0])
-    place = [one.variation for one in standings].index(baseline)
-    rival = standings[1 if place == 0 else 0]
+    rivals = [
+        one
+        for one in standings
+        if one.variation == baseline
+        or not record.experiment.trials
+        or (task.name, one.variation) in record.trials
+    ]
+    place = [one.variation for one in rivals].index(baseline)
+    if len(rivals) == 1:
+        return f"{baseline} is the only one that was searched."
+    rival = rivals[1 if place == 0 else 0]
     found = (
         f"{baseline} has the best mean, {rival.variation} the next"
         if place == 0
@@ -82,7 +92,7 @@ def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) ->
         return f"{found}; they share no seed with a score."
     gap = rival.comparison.test.difference
     apart = with_interval(gap if gap.mean >= 0 else negated(gap), quantity).markdown()
-    told = "significant" if rival.comparison.significant else "not significant"
+    told = f"{'' if rival.comparison.significant else 'not '}significant by the paired t test"
     if rival.comparison.t_p is None:
         told = f"{NOT_TESTABLE}: {rival.comparison.test.reason}"
     return f"{found}; they are {apart} apart ({told})."
@@ -142,8 +152,9 @@ def fairness(record: ExperimentRecord) -> list[str]:
         "Runs of one seed start from the same weights, but for methods whose papers have a start "
         "of their own; methods that go through minibatches of the same size see them in the same "
         "order.",
-        "Runs that diverged are counted, and scored by their last good weights; "
-        "none is dropped or repeated with another seed.",
+        "Runs that diverged are counted, and scored by the weights last saved: those of the epoch "
+        "before, or the initial ones; of back projection those of its lowest train loss. None is "
+        "dropped or repeated with another seed.",
         *record.experiment.caveats,
     ]
 
@@ -176,8 +187,8 @@ def _budget_rules(record: ExperimentRecord) -> list[str]:
             if mean > OVER_BUDGET * task.cpu_seconds:
                 over.append(f"{one.name} {CPU_SECONDS.show(mean)}")
         rule = (
-            f"{task.name}: a run may take {task.cpu_seconds:g} CPU seconds, from which follow "
-            "each method's epochs, at least one."
+            f"{task.name}: a run has as many epochs as come nearest to {task.cpu_seconds:g} CPU "
+            "seconds, by what the chosen trial took, at least one."
         )
         excess = f" More than a tenth above that on average: {', '.join(over)}." if over else ""
         rules.append(rule + excess)

@@ -1,7 +1,7 @@
 """Statistics of a comparison, paired by seed.
 
-Two methods run with the same seed share the split, the initial weights and the shuffles, so that
-what one seed tells is the difference a − b of their scores, and every test is of these differences.
+Two methods run with the same seed share the initial weights and the shuffles, so that what one
+seed tells is the difference a − b of their scores, and every test is of these differences.
 Where they cannot be tested there is no p value but a reason.
 """
 

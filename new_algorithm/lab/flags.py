@@ -98,19 +98,15 @@ AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentFlags(RunFlags):
-    """The flags of every script that carries out an experiment of many runs."""
+    """The flags of every script that carries out an experiment of many runs, each with its seed."""
 
+    seed: tyro.conf.Suppress[int] = 0
     tag: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the experiment's)")
     ] = None
     """Name of the experiment's record; with the same one it goes on where it was cut short."""
     runs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
     """Runs of each method: the first N seeds of the definition."""
-    trials: Annotated[
-        NonNegativeInt | None,
-        tyro.conf.arg(metavar="N", help_behavior_hint="(default: as defined)"),
-    ] = None
-    """Settings that each search may try; 0 takes the defaults."""
     workers: Threads = 1
     """Processes that share the runs. Times are fair as long as each has a core to itself."""
 

@@ -64,7 +64,10 @@ METHOD = Method(
         "no Gram average": {"gram_average": 0.0},
         "no step control": {"step_size": 0.03},
         "no schedule": {"schedule": "constant"},
-        "no solve: the gradient over λ_w": {"solver": "gradient", "hidden_lambda_w": 3.0},
+        "no solve: the gradient, λ_w 3": {
+            "solver": "gradient",
+            "hidden_lambda_w": 3.0,
+        },
         "no damping to speak of": {"hidden_lambda_w": 1e-3},
         "finite λ_h: 10": {"lambda_h": 10.0},
         "finite λ_h: 1": {"lambda_h": 1.0},

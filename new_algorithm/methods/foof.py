@@ -149,9 +149,9 @@ METHOD = Method(
     },
     train=_train,
     components={
-        "gradient instead": {"damping": 1e6, "lr": 0.1},
+        "gradient instead, lr 0.1": {"damping": 1e6, "lr": 0.1},
         "first layer alone": {"layers": 1},
         "Gram averaged: FOOF": {"gram_average": 0.95},
-        "momentum": {"momentum": 0.9, "lr": 0.1},
+        "momentum, lr 0.1": {"momentum": 0.9, "lr": 0.1},
     },
 )

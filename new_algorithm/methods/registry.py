@@ -1,4 +1,4 @@
-"""Every method by the name of its file. A new one needs its line here, and nothing else."""
+"""Every method by the name of its file. A new one is imported and listed here, and no more."""
 
 from new_algorithm.methods import (
     adam,

@@ -1,5 +1,7 @@
 """The tables of an experiment say what its runs' own files say."""
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +17,7 @@ from new_algorithm.lab.layout import REPOSITORY, Layout
 from new_algorithm.methods.registry import METHODS
 from tests.evidence.tiny_experiments import TASK, Pretender, json_of, rows_of, tiny
 
-DESCRIPTION = {
-    "command": "python new_algorithm/compare_methods.py tiny",
-    **{key: {"some": "fact"} for key in ("git", "packages", "thread_pools", "host")},
-}
+COMMAND = "python new_algorithm/compare_methods.py tiny"
 TRIAL = {"trial": 1, "value": 0.5, "state": "complete", "cpu_seconds": 0.1, "epochs": 2}
 UNITS = {"accuracy": "_fraction", "loss": "_nats"}
 
@@ -52,7 +51,7 @@ def collected(tmp_path_factory):
                 run_member(config, layout, REPOSITORY / "new_algorithm" / "compare_methods.py")
         folder = root / "tables"
         folder.mkdir()
-        collect(experiment, chosen, layout, folder, DESCRIPTION)
+        collect(experiment, chosen, layout, folder, COMMAND)
     return SimpleNamespace(experiment=experiment, layout=layout, folder=folder)
 
 
@@ -119,16 +118,39 @@ def test_trials_definition_and_methods(collected):
         variation.name for variation in collected.experiment.variations
     ]
     facts = json_of(collected.folder / "experiment.json")
-    assert facts["commands"] == [DESCRIPTION["command"]]
+    assert facts["commands"] == [COMMAND]
     assert facts["experiment"]["seeds"] == [0, 1]
     assert facts["methods"]["foof"]["source"] == METHODS["foof"].source
     assert facts["methods"]["foof"]["space"] == describe_space(METHODS["foof"].space)
     assert set(facts["environment"]) == {"git", "packages", "thread_pools", "host"}
 
 
+def test_commands_commits_and_libraries_are_those_of_all_calls_and_runs(collected, tmp_path):
+    root, folder = tmp_path / "root", tmp_path / "tables"
+    shutil.copytree(collected.layout.root, root)
+    folder.mkdir()
+    layout = Layout(root, "tiny")
+    first = layout.record(member_tag(TASK.name, METHODS["foof"].name, 0)) / "run.json"
+    record = json_of(first)
+    record["git"] = {"commit": "another", "dirty": False}
+    record["thread_pools"] = [{"internal_api": "mkl", "num_threads": 1}]
+    first.write_text(json.dumps(record))
+    experiment = tiny("foof")
+    for command in ("one", "two", "one"):
+        collect(experiment, {}, layout, folder, command)
+    facts = json_of(folder / "experiment.json")
+    assert facts["commands"] == ["one", "two"]
+    second = json_of(first.parents[1] / member_tag(TASK.name, METHODS["foof"].name, 1) / "run.json")
+    own = (second["git"] or {"commit": "unknown"})["commit"]
+    assert facts["environment"]["git"]["commit"] == f"another, {own}"
+    pools = facts["environment"]["thread_pools"]
+    assert {"internal_api": "mkl", "num_threads": 1} in pools
+    assert all(pool in pools for pool in second["thread_pools"])
+
+
 def test_a_run_that_is_missing_is_said_to_be(collected, tmp_path):
     folder = tmp_path / "tables"
     folder.mkdir()
-    collect(tiny("foof", seeds=(0, 7)), {}, collected.layout, folder, DESCRIPTION)
+    collect(tiny("foof", seeds=(0, 7)), {}, collected.layout, folder, COMMAND)
     assert [row["status"] for row in rows_of(folder / "runs.csv")] == ["completed", "missing"]
     assert not (folder / "trials.csv").exists()

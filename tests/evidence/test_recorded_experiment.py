@@ -190,7 +190,7 @@ def test_overwrite_begins_anew(whole, tmp_path, monkeypatch):
 
 
 def test_the_tag_of_another_scripts_run_is_refused(whole, tmp_path):
-    folder = carry_out(tmp_path, runs=1, trials=0)
+    folder = carry_out(tmp_path, tiny(*KEYS, trials=0), runs=1)
     before = files(folder)
     with pytest.raises(UserError, match=r"--tag tiny.*compare_methods\.py.*--overwrite"):
         carry_out(tmp_path, script=REPOSITORY / "new_algorithm" / "ablate_method.py")

@@ -201,8 +201,8 @@ def test_the_answer_in_short_is_that_of_the_runs(written):
     )
     beaten = f"- {HIGGS.name}: gradient boosting has the best mean, back projection is number 3; "
     assert beaten in answer
-    assert answer.count("apart (significant)") == 1
-    assert answer.count("apart (not significant)") == 1
+    assert answer.count("apart (significant by the paired t test)") == 1
+    assert answer.count("apart (not significant by the paired t test)") == 1
 
 
 def test_sentences_of_what_is_lost(written):

@@ -242,15 +242,15 @@ def read_experiment(*arguments):
 
 def test_what_an_experiment_defines_is_left_to_it_unless_given():
     config = read_experiment()
-    assert (config.tag, config.runs, config.trials, config.workers) == (None, None, None, 1)
-    config = read_experiment("--runs", "3", "--trials", "0", "--tag", "a.b")
-    assert (config.tag, config.runs, config.trials) == ("a.b", 3, 0)  # 0 trials are no default
+    assert (config.tag, config.runs, config.workers) == (None, None, 1)
+    config = read_experiment("--runs", "3", "--tag", "a.b")
+    assert (config.tag, config.runs) == ("a.b", 3)
 
 
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
-        *(("--runs", "0"), ("--trials", "-1"), ("--workers", "0"), ("--workers", "100000")),
+        *(("--runs", "0"), ("--workers", "0"), ("--workers", "100000")),
         *(("--threads", "0"), ("--tag", "a/b")),
     ],
 )
@@ -265,5 +265,5 @@ def test_help_of_an_experiment_says_where_its_defaults_come_from(capsys):
         read_experiment("--help")
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "the first N seeds of the definition. (default: as defined)" in text
-    assert "0 takes the defaults. (default: as defined)" in text
+    assert "--seed" not in text  # each run has its own
     assert "(default: the experiment's)" in text
