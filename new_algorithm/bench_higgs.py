@@ -35,7 +35,7 @@ from datasets import Dataset, load_dataset
 from new_algorithm import n_layer_relu_data
 from new_algorithm.benchmarks.grid_search import describe, grid, search
 from new_algorithm.benchmarks.in_turns import in_turns
-from new_algorithm.benchmarks.methods import Measurement, Method, back_projection, gradient_descent
+from new_algorithm.benchmarks.methods import Method, back_projection, gradient_descent
 from new_algorithm.benchmarks.rank_scaling import (
     CountingRanks,
     Traffic,
@@ -54,6 +54,7 @@ from new_algorithm.lab.console import run_main
 from new_algorithm.lab.environment import fix_threads
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import PositiveFloat, PositiveInt, RunFlags, Seed, parse
+from new_algorithm.lab.measurement import Measurement
 from new_algorithm.lab.progress import progress
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run

@@ -35,7 +35,7 @@ from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.benchmarks.budget import epochs_within
 from new_algorithm.benchmarks.in_turns import in_turns
-from new_algorithm.benchmarks.methods import Method, Score, back_projection, gradient_descent
+from new_algorithm.benchmarks.methods import Method, back_projection, gradient_descent
 from new_algorithm.benchmarks.own_data import own_data_sets
 from new_algorithm.benchmarks.step_cost import cost_ratio
 from new_algorithm.benchmarks.summary import summarise
@@ -44,6 +44,7 @@ from new_algorithm.lab.environment import fix_threads
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.flags import PositiveInt, RunFlags, Seed, parse
 from new_algorithm.lab.lambda_map import MAP_FILE
+from new_algorithm.lab.measurement import Score
 from new_algorithm.lab.progress import progress
 from new_algorithm.lab.reservation import check_tag
 from new_algorithm.lab.run_record import Run

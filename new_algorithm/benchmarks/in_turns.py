@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from itertools import product
 
 from datasets import Dataset
-from new_algorithm.benchmarks.methods import Method, Score
+from new_algorithm.benchmarks.methods import Method
+from new_algorithm.lab.measurement import Score
 from new_algorithm.lab.progress import progress
 
 

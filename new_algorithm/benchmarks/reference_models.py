@@ -12,8 +12,9 @@ import numpy as np
 from datasets import Dataset
 from new_algorithm.back_projection.evaluation import Scores, scores_of
 from new_algorithm.back_projection.losses import LOGISTIC
-from new_algorithm.benchmarks.methods import Method, Score
+from new_algorithm.benchmarks.methods import Method
 from new_algorithm.lab.errors import UserError
+from new_algorithm.lab.measurement import Score
 
 LARGEST_LOG_ODDS = 30.0  # a probability of exactly 0 or 1 has infinite ones
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from datasets import load_dataset
-from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.lab.environment import fix_threads
+from new_algorithm.lab.measurement import Measurement
 from new_algorithm.lab.memory import peak_memory
 from new_algorithm.lab.tables import Row
 from new_algorithm.n_layer_relu_data import CHUNK_ROWS, Config, train

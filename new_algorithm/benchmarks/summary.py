@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from new_algorithm.benchmarks.methods import Score
+from new_algorithm.lab.measurement import Score
 from new_algorithm.lab.tables import Row
 
 

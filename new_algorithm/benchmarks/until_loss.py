@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.measurement import Measurement
 
 
 class Reached(NamedTuple):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from datasets import Dataset
-from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.evidence.experiment import Experiment, Task, Variation
 from new_algorithm.evidence.fitted_epochs import fitted_epochs, nearest_epochs
 from new_algorithm.evidence.member_run import slug, warm_up
@@ -22,6 +21,7 @@ from new_algorithm.lab.atomic_files import save_text
 from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.markdown import show
+from new_algorithm.lab.measurement import Measurement
 from new_algorithm.lab.record_json import plain
 from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.lab.tables import Row

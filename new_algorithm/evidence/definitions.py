@@ -95,8 +95,8 @@ def check_experiment(experiment: Experiment) -> None:
     name, seeds = experiment.name, experiment.seeds
     if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) for s in seeds):
         raise UserError(f"{name}: seeds: give each one once, and at least one")
-    if experiment.trials < 0:
-        raise UserError(f"{name}: trials {experiment.trials}: give 0 or more")
+    if not isinstance(experiment.trials, int) or experiment.trials < 0:
+        raise UserError(f"{name}: trials {experiment.trials!r}: give 0 or more")
     for task in experiment.tasks:
         _check_task(name, task)
     names = [variation.name for variation in experiment.variations]
@@ -124,12 +124,18 @@ def check_names(where: str, given: Mapping[str, Any], known: set[str]) -> None:
 
 def _check_task(name: str, task: Task) -> None:
     where = f"{name}: task {task.name!r}"
-    if not task.widths or any(not isinstance(w, int) or w < 1 for w in task.widths):
-        raise UserError(f"{where}: widths: give the units of at least one hidden layer")
+    is_list = isinstance(task.widths, tuple) and task.widths
+    if not is_list or any(not isinstance(width, int) or width < 1 for width in task.widths):
+        raise UserError(
+            f"{where}: widths: give the units of at least one hidden layer, as [64, 64]"
+        )
+    limit = task.train_limit
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise UserError(f"{where}: train_limit {limit!r}: give a number of rows")
     if not task.metrics or set(task.metrics) - set(METRICS):
         raise UserError(f"{where}: metrics are {', '.join(METRICS)}, at least one")
     costs = [cost for cost in (task.cpu_seconds, task.epochs) if cost is not None]
-    if len(costs) != 1 or costs[0] <= 0:
+    if len(costs) != 1 or not isinstance(costs[0], int | float) or costs[0] <= 0:
         raise UserError(f"{where}: give either cpu_seconds or epochs, above 0")
 
 

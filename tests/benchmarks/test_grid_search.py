@@ -3,7 +3,7 @@
 import numpy as np
 
 from new_algorithm.benchmarks.grid_search import describe, grid, search
-from new_algorithm.benchmarks.methods import Score
+from new_algorithm.lab.measurement import Score
 
 
 def test_grid_has_every_combination_once():

@@ -9,9 +9,10 @@ from datasets import load_dataset
 from new_algorithm import n_layer_relu_data
 from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.benchmarks import methods
-from new_algorithm.benchmarks.methods import Measurement, back_projection
+from new_algorithm.benchmarks.methods import back_projection
 from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.lab.errors import DivergedError
+from new_algorithm.lab.measurement import Measurement
 
 SMALL = {"num_layers": 3, "hidden_dim": 8, "epochs": 2}
 

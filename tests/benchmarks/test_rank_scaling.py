@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset
-from new_algorithm.benchmarks.methods import Measurement
 from new_algorithm.benchmarks.rank_scaling import (
     LATENCY_S,
     CountingRanks,
     Traffic,
     expected_times,
 )
+from new_algorithm.lab.measurement import Measurement
 from new_algorithm.n_layer_relu_data import Config, train
 
 

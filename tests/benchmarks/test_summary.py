@@ -6,8 +6,8 @@ import statistics
 import numpy as np
 import pytest
 
-from new_algorithm.benchmarks.methods import Score
 from new_algorithm.benchmarks.summary import summarise
+from new_algorithm.lab.measurement import Score
 
 
 def score(loss=0.5, accuracy=0.9, seconds=2.0, finished=True):

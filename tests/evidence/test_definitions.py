@@ -68,6 +68,10 @@ def test_methods_go_by_their_names_and_variations_by_their_own():
         ({"tasks": {"t": TASK | {"cpu_seconds": 1.0}}}, "either cpu_seconds or epochs"),
         ({"tasks": {"t": {"dataset": "mnist", "widths": [4]}}}, "either cpu_seconds or epochs"),
         ({"tasks": {"t": TASK | {"widths": []}}}, "widths: give the units"),
+        ({"tasks": {"t": TASK | {"widths": 64}}}, "widths: give the units"),
+        ({"tasks": {"t": TASK | {"train_limit": "x"}}}, "train_limit 'x': give a number"),
+        ({"tasks": {"t": TASK | {"epochs": "2"}}}, "either cpu_seconds or epochs"),
+        ({"trials": "2"}, "trials '2': give 0 or more"),
         ({"tasks": {"t": TASK | {"metrics": ["f1"]}}}, "metrics are accuracy, auc, loss"),
         ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "e: t: 'dataset' is missing"),
         (

@@ -13,6 +13,7 @@ from new_algorithm.evidence import report
 from new_algorithm.evidence.report import write_report
 from new_algorithm.lab.errors import UserError
 from new_algorithm.lab.layout import Layout
+from new_algorithm.lab.tables import read_csv, save_csv
 from tests.evidence.invented_record import (
     EXPERIMENT,
     HIGGS,
@@ -235,6 +236,18 @@ def test_caveats_of_the_definition_stand_under_how_it_was_measured(tmp_path, wit
     text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
     rules = text.partition("## How it was measured")[2].partition("\n## ")[0]
     assert "- Mind that <this> was invented.\n" in rules
+
+
+def test_of_a_loss_the_smallest_is_the_best_of_a_search(tmp_path, without_figures):
+    layout, task = Layout(tmp_path), replace(MNIST, metrics=("loss",))
+    write_record(layout, replace(EXPERIMENT, tasks=(task,)))
+    path = layout.record(TAG) / "trials.csv"  # which holds the negative of what was reached
+    save_csv(path, [row | {"value": -1.5 - float(row["trial"])} for row in read_csv(path)])
+    write_report(TAG, layout)
+    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| Adam \|[^\n]*\| 4 \| 0 \| ([^ ]+) \|", text, re.MULTILINE)
+    least = min(float(one["trial"]) for one in read_csv(path))
+    assert float(row) == 1.5 + least
 
 
 def test_an_ablation_shows_importance(tmp_path, without_figures):
