@@ -48,7 +48,7 @@ class Chosen:
 
 def trials_of(experiment: Experiment, variation: Variation) -> int:
     """Return how many settings are tried; one, to fit the epochs, where nothing is searched."""
-    return experiment.trials if experiment.trials and _open(variation) else 1
+    return experiment.trials if experiment.trials and open_space(variation) else 1
 
 
 def choose(
@@ -103,7 +103,7 @@ def _search(
     trainings: "_Trainings",
     fixed: Settings,
 ) -> Chosen:
-    space = _open(variation)
+    space = open_space(variation)
     if not experiment.trials or not space:
         return Chosen(fixed, trainings.corrected(trainings.trial(fixed, space)), [])
     rows = search(
@@ -174,7 +174,7 @@ class _Trainings:
         self._method.train(problem, settings, run)
 
 
-def _open(variation: Variation) -> Space:
+def open_space(variation: Variation) -> Space:
     """Return what is to be searched: the method's space but for the settings that are fixed."""
     space = METHODS[variation.method].space if variation.searched else {}
     return {name: values for name, values in space.items() if name not in variation.settings}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from new_algorithm.evidence.chosen_settings import Chosen
+from new_algorithm.evidence.chosen_settings import Chosen, open_space
 from new_algorithm.evidence.experiment import Experiment
 from new_algorithm.evidence.member_run import member_tag
 from new_algorithm.evidence.record_tables import (
@@ -24,6 +24,7 @@ from new_algorithm.evidence.record_tables import (
     TRIALS_FILE,
 )
 from new_algorithm.evidence.search import describe_space
+from new_algorithm.evidence.search_edges import at_an_edge
 from new_algorithm.lab.atomic_files import save_text
 from new_algorithm.lab.history import Series, read_series
 from new_algorithm.lab.layout import Layout
@@ -65,10 +66,16 @@ def collect(
     ]
     if trials:
         save_csv(folder / TRIALS_FILE, trials)
+    spaces = {variation.name: open_space(variation) for variation in experiment.variations}
     facts = {
         "experiment": asdict(experiment),
         "commands": list(dict.fromkeys([*_commands(folder / EXPERIMENT_FILE), command])),
         "environment": _environment(records),
+        "edges": {
+            f"{task}, {variation}": at_an_edge(spaces[variation], found.settings)
+            for (task, variation), found in chosen.items()
+            if found.trials
+        },
         "methods": {
             key: {
                 "name": METHODS[key].name,

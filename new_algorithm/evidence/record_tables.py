@@ -41,7 +41,10 @@ Groups = Mapping[tuple[str, str], list[Row]]  # by task and variation
 
 @dataclass(frozen=True)
 class ExperimentRecord:
-    """methods: name, source and search space by key. lambda_map: its file, where there is one."""
+    """methods: name, source and search space by key. lambda_map: its file, where there is one.
+
+    edges: by "task, variation", the chosen settings that lie at an edge of their space.
+    """
 
     tag: str
     experiment: Experiment
@@ -52,6 +55,7 @@ class ExperimentRecord:
     curves: Groups
     trials: Groups
     lambda_map: Path | None
+    edges: dict[str, list[str]]
 
     def values(self, task: str, variation: str, column: str) -> dict[int, float]:
         """The finite numbers in `column` of the runs, by seed."""
@@ -87,6 +91,7 @@ def read_experiment(tag: str, layout: Layout) -> ExperimentRecord:
         curves=_group(_read_rows(folder / CURVES_FILE, layout)),
         trials=_group(_read_rows(trials, layout) if trials.exists() else ()),
         lambda_map=_lambda_map(experiment, layout),
+        edges=definition.get("edges", {}),
     )
     _check_runs(record, folder / RUNS_FILE, layout)
     return record

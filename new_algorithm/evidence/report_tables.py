@@ -208,7 +208,17 @@ def search_table(record: ExperimentRecord, task: Task) -> Table:
             ]
         )
     header = ["method", "settings", "trials", "diverged", f"best {best.name}", "CPU s"]
-    return Table(header, rows, texts=2)
+    return Table(header, rows, texts=2, notes=_edge_notes(record, task))
+
+
+def _edge_notes(record: ExperimentRecord, task: Task) -> list[str]:
+    """What a wider search might have found."""
+    found = [
+        f"{one.name}'s {' and '.join(names)}"
+        for one in record.experiment.variations
+        if (names := record.edges.get(f"{task.name}, {one.name}"))
+    ]
+    return [f"At an edge of what could be tried: {', '.join(found)}."] * bool(found)
 
 
 def _settings(record: ExperimentRecord, task: Task, variation: str) -> str:

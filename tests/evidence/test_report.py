@@ -1,5 +1,6 @@
 """The report: its numbers, its sentences, its files."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -249,6 +250,18 @@ def test_of_a_loss_the_smallest_is_the_best_of_a_search(tmp_path, without_figure
     least = min(float(row["trial"]) for row in read_csv(path))
     (row,) = [line for line in search.splitlines() if line.startswith("| Adam |")]
     assert f"| {1.5 + least:.2f} |" in row
+
+
+def test_settings_at_an_edge_of_their_space_are_named(tmp_path, without_figures):
+    layout = Layout(tmp_path)
+    write_record(layout, EXPERIMENT)
+    path = layout.record(TAG) / "experiment.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["edges"] = {f"{MNIST.name}, Adam": ["lr", "batch_size"], f"{MNIST.name}, L-BFGS": []}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    write_report(TAG, layout)
+    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    assert text.count("At an edge of what could be tried: Adam's lr and batch_size.") == 1
 
 
 def test_an_ablation_shows_importance(tmp_path, without_figures):
