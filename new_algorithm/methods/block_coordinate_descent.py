@@ -37,6 +37,7 @@ from new_algorithm.methods.method import Method, Problem, Recorder, Settings, We
 from new_algorithm.methods.numeric_targets import numeric_targets
 from new_algorithm.methods.relu_prox import relu_prox
 from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.unit_range import OnUnitRange, to_unit_range
 
 INITIAL_BIAS = 0.1  # the authors', with their initial scale
 
@@ -174,26 +175,6 @@ def initial_layers(problem: Problem, scale: float | str) -> list[NDArray]:
     return layers
 
 
-class OnUnitRange:
-    """Trains on X' = (X − low)/span, all in [0, 1], and answers with the weights for X.
-
-    X' W + b = X W/span + (b − low Σ W/span), the sum over the inputs.
-    """
-
-    def __init__(self, descent: BlockCoordinateDescent, low: float, span: float) -> None:
-        self._descent, self._low, self._span = descent, low, span
-
-    @property
-    def layers(self) -> list[NDArray]:
-        first = self._descent.layers[0].copy()
-        first[:-1] /= self._span
-        first[-1] -= self._low * first[:-1].sum(axis=0)
-        return [first, *self._descent.layers[1:]]
-
-    def epoch(self) -> None:
-        self._descent.epoch()
-
-
 def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
     def descent(x: NDArray) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(
@@ -209,8 +190,8 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
         x = problem.data.x_train
         if settings["inputs"] == "as they are":
             return descent(x)
-        low, span = float(x.min()), float(np.ptp(x))
-        return OnUnitRange(descent((x - low) / span), low, span)
+        scaled, low, span = to_unit_range(x)
+        return OnUnitRange(descent(scaled), low, span)
 
     return train_in_epochs(problem, run, start)
 

@@ -11,6 +11,8 @@ same rate (Theorem 1) and that layers may be conditioned or not side by side (se
 Unlike ISAAC's code, biases are conditioned with the weights, as H̃'s column of ones has it.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,10 +23,11 @@ from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.moving_gram import DenseInverse, MovingGram
 from new_algorithm.back_projection.observed_gram import BatchGram
 from new_algorithm.methods.batch_sizes import TO_256
-from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.epochs import Training, train_in_epochs
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.unit_range import OnUnitRange, to_unit_range
 
 GRAMS_AN_INVERSE = 10  # batches that enter the average between two inversions: G costs n d² each
 
@@ -112,8 +115,15 @@ class Conditioners:
             np.matmul(inputs.T, wanted, out=out)
 
 
+def uniform(rng: np.random.Generator, layers: Sequence[NDArray]) -> None:
+    """Draw weights and biases anew, uniform in ± 1/√d_in, as PyTorch's linear layers start."""
+    for layer in layers:
+        bound = 1 / np.sqrt(len(layer) - 1)
+        layer[:] = rng.uniform(-bound, bound, layer.shape)
+
+
 def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    def start() -> LayerwiseTraining:
+    def training(problem: Problem) -> LayerwiseTraining:
         return LayerwiseTraining(
             problem,
             settings["batch_size"],
@@ -121,6 +131,15 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
             partial(MovingWeights, momentum=settings["momentum"]),
             Conditioners(settings, len(problem.widths) + 1),
             settings["schedule"],
+            uniform if settings["initial"] == "uniform" else None,
+        )
+
+    def start() -> Training:
+        if settings["inputs"] == "as they are":
+            return training(problem)
+        x, low, span = to_unit_range(problem.data.x_train)
+        return OnUnitRange(
+            training(replace(problem, data=replace(problem.data, x_train=x))), low, span
         )
 
     return train_in_epochs(problem, run, start)
@@ -146,6 +165,8 @@ METHOD = Method(
         "momentum": 0.0,
         "batch_size": 64,
         "schedule": "warm-up-decay",
+        "inputs": "as they are",  # or "in [0, 1]", ISAAC's, whose start is PyTorch's
+        "initial": "he",  # or "uniform"
     },
     train=_train,
     components={

@@ -64,9 +64,13 @@ class LayerwiseTraining:
         move: Callable[[Sequence[NDArray]], Moving],
         change: Change,
         schedule: str = "warm-up-decay",
+        redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
     ) -> None:
+        """redraw: draws the initial weights anew, where a paper has others."""
         data = problem.data
         self._rng, layers = problem.start()
+        if redraw is not None:
+            redraw(self._rng, layers)
         self._rows = RowsInMemory(data.x_train, data.y_train)
         self._size = min(batch_size, len(self._rows))
         self._iteration, self._iterations = 0, problem.epochs * (len(self._rows) // self._size)

@@ -13,7 +13,6 @@ from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.methods import block_coordinate_descent as bcd
 from new_algorithm.methods import layer_splitting
 from new_algorithm.methods.method import Problem
-from new_algorithm.methods.numeric_targets import numeric_targets
 
 WIDTHS = (5, 8, 6, 3)
 PENALTY = st.floats(0.05, 20)
@@ -190,24 +189,6 @@ def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, settings, at_l
         np.testing.assert_array_equal(a, b)
     output = forward(first, append_ones(problem.data.x_test))[1]
     assert (output.argmax(axis=1) == problem.data.y_test).mean() > at_least
-
-
-def test_weights_found_on_the_unit_range_make_the_same_outputs_of_the_inputs_as_they_are(problem):
-    x = problem.data.x_train[:300]
-    low, span = float(x.min()), float(np.ptp(x))
-    targets = numeric_targets(problem.data)[:300]
-    constants = {"gamma": 1.0, "rho": 1.0, "alpha": 5.0}
-    layers = bcd.initial_layers(problem, 0.01)
-    scaled = append_ones((x - low) / span)
-    descent = bcd.BlockCoordinateDescent(scaled, targets, layers, **constants)
-    training = bcd.OnUnitRange(descent, low, span)
-    training.epoch()
-    np.testing.assert_allclose(
-        forward(training.layers, append_ones(x))[1],
-        forward(descent.layers, scaled)[1],
-        rtol=1e-3,
-        atol=1e-5,
-    )
 
 
 def test_the_authors_start_is_small_and_the_other_is_everybodys(problem):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from datasets import load_dataset
 from new_algorithm.back_projection.layer_problem import weight_change_exact
-from new_algorithm.back_projection.network import append_ones, forward
+from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.lab.errors import DivergedError
 from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.methods import foof
@@ -184,3 +184,16 @@ def test_a_rate_far_too_large_is_told(problem):
 
 def test_every_setting_has_a_default():
     assert set(foof.METHOD.space) <= set(foof.METHOD.defaults)
+
+
+def test_the_uniform_start_is_that_of_torch_in_distribution():
+    layers = initial_weights(np.random.default_rng(0), (400, 300, 20))
+    foof.uniform(np.random.default_rng(1), layers)
+    for layer, fan_in in zip(layers, (400, 300), strict=True):
+        ours = np.sort(np.abs(layer).ravel())
+        linear = torch.nn.Linear(fan_in, layer.shape[1])
+        for part in (linear.weight, linear.bias):  # both uniform in ± 1/√d_in
+            assert part.abs().max() <= 1 / np.sqrt(fan_in)
+        assert ours[-1] <= 1 / np.sqrt(fan_in)
+        np.testing.assert_allclose(ours.mean(), 0.5 / np.sqrt(fan_in), rtol=0.02)
+        assert np.abs(layer[-1]).max() > 0
