@@ -106,12 +106,12 @@ def _scale_x(axes: Axes, curves: Sequence[Curve], x: str) -> None:
     else:
         axes.set_xlim(left=0.0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=x == "epoch"))
-    if x == "samples":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    elif axes.get_xscale() == "log":
+    if axes.get_xscale() == "log":
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    if x == "samples":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _scale_y(axes: Axes, quantity: Quantity, means: Sequence[NDArray]) -> None:
