@@ -29,7 +29,7 @@ if __name__ == "__main__":  # search the repository root, not this folder
 import tyro
 
 from new_algorithm.evidence.script_trials import ScriptTrials
-from new_algorithm.evidence.search import COMPLETE, DIVERGED, TrialResult, best, searching
+from new_algorithm.evidence.search import COMPLETE, DIVERGED, TrialResult, best, search
 from new_algorithm.evidence.varied_flags import parse_space, shown
 from new_algorithm.lab.console import run_main
 from new_algorithm.lab.errors import UserError
@@ -82,7 +82,7 @@ def main() -> None:
             return trials.run(f"{run.tag}_trial_{len(rows) + 1}", settings, run)
 
         database = run.folder / DATABASE
-        found = searching(database, "search", space, config.trials, config.seed, objective)
+        found = search(database, "search", space, config.trials, config.seed, objective)
         for row in progress(found, "trials", config.trials):
             rows.append(row)
             save_csv(run.folder / SEARCH_FILE, rows)

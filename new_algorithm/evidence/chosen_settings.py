@@ -22,6 +22,7 @@ from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.markdown import show
 from new_algorithm.lab.measurement import Measurement
+from new_algorithm.lab.progress import progress
 from new_algorithm.lab.record_json import plain
 from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.lab.tables import Row
@@ -106,7 +107,7 @@ def _search(
     space = open_space(variation)
     if not experiment.trials or not space:
         return Chosen(fixed, trainings.corrected(trainings.trial(fixed, space)), [])
-    rows = search(
+    trials = search(
         path.with_suffix(".db"),
         f"{task.name}, {variation.name}",
         space,
@@ -114,6 +115,7 @@ def _search(
         SEARCH_SEED,
         lambda settings: trainings.trial({**fixed, **settings}, space),
     )
+    rows = list(progress(trials, variation.name, experiment.trials))
     found = best(rows)
     if found is None:
         raise UserError(

@@ -20,7 +20,6 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 
 from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import progress
 from new_algorithm.lab.tables import Row
 from new_algorithm.methods.method import Settings
 from new_algorithm.methods.search_space import Choice, Range, Space
@@ -45,19 +44,6 @@ class TrialResult:
 
 
 def search(
-    path: Path,
-    name: str,
-    space: Space,
-    trials: int,
-    seed: int,
-    objective: Callable[[Settings], TrialResult],
-) -> list[Row]:
-    """Try `trials` settings of `space`, with those found in the file `path`; a row for each."""
-    rows = searching(path, name, space, trials, seed, objective)
-    return list(progress(rows, name, trials))
-
-
-def searching(
     path: Path,
     name: str,
     space: Space,

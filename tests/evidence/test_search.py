@@ -21,7 +21,7 @@ def hill(settings):
 
 
 def searched(path, objective=hill, trials=18, seed=0, space=SPACE, name="s"):
-    return search(path, name, space, trials, seed, objective)
+    return list(search(path, name, space, trials, seed, objective))
 
 
 @pytest.fixture(scope="module", autouse=True)
