@@ -104,12 +104,13 @@ def train(
             held_out_scores = torch_scores(loss, model, x_held_out, data.y_test)
         if not math.isfinite(train_scores.loss):
             raise diverged(epoch, steps, train_scores.loss)
-        run.save_weights(folded_weights(model))
+        layers = folded_weights(model)
+        run.save_weights(layers)
         run.record_epoch(
             epoch,
             train=train_scores,
             held_out=held_out_scores,
-            layer_norms=weight_norms(folded_weights(model)),
+            layer_norms=weight_norms(layers),
             clock=clock,
         )
     return folded_weights(model)

@@ -17,13 +17,12 @@ from new_algorithm.evidence.fitted_epochs import fitted_epochs, nearest_epochs
 from new_algorithm.evidence.member_run import slug, warm_up
 from new_algorithm.evidence.search import TrialResult, best, search
 from new_algorithm.evidence.task_data import task_data
-from new_algorithm.lab.atomic_files import save_text
 from new_algorithm.lab.errors import DivergedError, UserError
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.markdown import show
 from new_algorithm.lab.measurement import Measurement
 from new_algorithm.lab.progress import progress
-from new_algorithm.lab.record_json import plain
+from new_algorithm.lab.record_json import plain, read_json, save_json
 from new_algorithm.lab.silent_run import SilentRun
 from new_algorithm.lab.tables import Row
 from new_algorithm.methods.method import Problem, Settings
@@ -65,7 +64,7 @@ def choose(
     fixed = {**METHODS[variation.method].defaults, **variation.settings}
     chosen = _search(experiment, task, variation, path, trainings, fixed)
     answer = {"question": _question(experiment, task, variation), **asdict(chosen)}
-    save_text(path, json.dumps(plain(answer), indent=2, ensure_ascii=False))
+    save_json(path, answer)
     return chosen
 
 
@@ -74,9 +73,8 @@ def recall(
 ) -> Chosen | None:
     """Return what was chosen before; UserError if that was for another definition."""
     path = _path(task, variation, layout)
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    earlier = read_json(path)
+    if earlier is None:
         return None
     if earlier["question"] != _question(experiment, task, variation):
         raise UserError(

@@ -25,11 +25,10 @@ from new_algorithm.evidence.record_tables import (
 )
 from new_algorithm.evidence.search import describe_space
 from new_algorithm.evidence.search_edges import at_an_edge
-from new_algorithm.lab.atomic_files import save_text
 from new_algorithm.lab.history import Series, read_series
 from new_algorithm.lab.layout import Layout
 from new_algorithm.lab.markdown import show
-from new_algorithm.lab.record_json import plain, read_record
+from new_algorithm.lab.record_json import read_json, read_record, save_json
 from new_algorithm.lab.tables import Row, save_csv
 from new_algorithm.methods.registry import METHODS
 
@@ -67,9 +66,10 @@ def collect(
     if trials:
         save_csv(folder / TRIALS_FILE, trials)
     spaces = {variation.name: open_space(variation) for variation in experiment.variations}
+    earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
     facts = {
         "experiment": asdict(experiment),
-        "commands": list(dict.fromkeys([*_commands(folder / EXPERIMENT_FILE), command])),
+        "commands": list(dict.fromkeys([*earlier.get("commands", ()), command])),
         "environment": _environment(records),
         "edges": {
             f"{task}, {variation}": at_an_edge(spaces[variation], found.settings)
@@ -85,15 +85,7 @@ def collect(
             for key in {variation.method: None for variation in experiment.variations}
         },
     }
-    save_text(folder / EXPERIMENT_FILE, json.dumps(plain(facts), indent=2, ensure_ascii=False))
-
-
-def _commands(path: Path) -> list[str]:
-    """Those of an earlier call, which did a part of the runs."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["commands"]
-    except (OSError, ValueError, KeyError):
-        return []
+    save_json(folder / EXPERIMENT_FILE, facts)
 
 
 def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    EngFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    StrMethodFormatter,
-)
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.quantities import TRAIN_LOSS, Quantity, metric
 from new_algorithm.evidence.record_tables import ExperimentRecord, number
 from new_algorithm.evidence.statistics import summarise
+from new_algorithm.lab.curves import plain_log_ticks
 
 X_AXES = (("epoch", "epoch"), ("train_cpu_seconds", "CPU seconds"), ("samples", "samples"))
 LOG_FROM_RATIO = 5.0  # longest to shortest curve
@@ -103,13 +98,10 @@ def _scale_x(axes: Axes, curves: Sequence[Curve], x: str) -> None:
     ends = [curve.x[-1] for curve in curves if curve.x[-1] > 0]
     if ends and max(ends) > LOG_FROM_RATIO * min(ends):
         axes.set_xscale("log")
+        plain_log_ticks(axes.xaxis)
     else:
         axes.set_xlim(left=0.0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=x == "epoch"))
-    if axes.get_xscale() == "log":
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
     if x == "samples":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
@@ -121,9 +113,7 @@ def _scale_y(axes: Axes, quantity: Quantity, means: Sequence[NDArray]) -> None:
     bottom, top = loss_range(means) if quantity.less_is_better else score_range(means)
     if quantity.less_is_better and bottom > 0 and top > LOG_LOSS_FROM_RATIO * bottom:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axes.yaxis)
     axes.set_ylim(bottom, top)
     label, shown = quantity.name, np.concatenate(means)
     if shown.min() < bottom:

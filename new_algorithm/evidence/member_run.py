@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from datasets.batches import in_chunks
-from new_algorithm.back_projection.evaluation import Scores, evaluate
-from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.evaluation import evaluate
 from new_algorithm.evidence.experiment import Task
 from new_algorithm.evidence.task_data import TaskData, task_data
 from new_algorithm.lab.errors import DivergedError, UserError
@@ -23,6 +21,7 @@ from new_algorithm.lab.memory import peak_memory, reset_peak_memory
 from new_algorithm.lab.record_json import plain, read_record
 from new_algorithm.lab.run_record import Run
 from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.methods.epochs import chunks_with_ones
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.registry import METHODS
 
@@ -58,7 +57,8 @@ def is_done(config: MemberConfig, layout: Layout) -> bool:
     record = read_record(layout.record(config.tag)) or {}
     if record.get("status") not in DONE:
         return False
-    ours = plain({name: asdict(config)[name] for name in COMPARED})
+    values = asdict(config)
+    ours = plain({name: values[name] for name in COMPARED})
     theirs = {name: record.get("config", {}).get(name) for name in ours}
     if ours != theirs:
         differing = ", ".join(name for name in ours if ours[name] != theirs[name])
@@ -123,8 +123,7 @@ def run_member(config: MemberConfig, layout: Layout, script: Path) -> dict[str, 
 
 
 def _on_test(problem: Problem, data: TaskData, weights: Weights) -> dict[str, float]:
-    chunks = in_chunks(append_ones(data.x_test), data.y_test)
-    scores: Scores = evaluate(problem.loss(), weights, chunks)
+    scores = evaluate(problem.loss(), weights, chunks_with_ones(data.x_test, data.y_test))
     return {f"test_{name}": score for name, score in scores._asdict().items() if score is not None}
 
 

@@ -13,18 +13,28 @@ RECORD_FILE = "run.json"
 
 
 def save_record(folder: Path, record: dict[str, Any], durable: bool = True) -> None:
-    """Write `record` atomically; inf and nan, which JSON lacks, become the strings of that name."""
-    text = json.dumps(plain(record), indent=2, allow_nan=False, ensure_ascii=False)
-    save_text(folder / RECORD_FILE, text + "\n", durable)
+    """Write the record of a run."""
+    save_json(folder / RECORD_FILE, record, durable)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run, or None where there is none that can be read."""
+    return read_json(folder / RECORD_FILE)
+
+
+def save_json(path: Path, facts: dict[str, Any], durable: bool = True) -> None:
+    """Write `facts` atomically; inf and nan, which JSON lacks, become the strings of that name."""
+    text = json.dumps(plain(facts), indent=2, allow_nan=False, ensure_ascii=False)
+    save_text(path, text + "\n", durable)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `save_json` wrote, or None where there is nothing that can be read."""
     try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
 def plain(value: Any) -> Any:

@@ -37,7 +37,7 @@ from new_algorithm.methods.method import Method, Problem, Recorder, Settings, We
 from new_algorithm.methods.numeric_targets import numeric_targets
 from new_algorithm.methods.relu_prox import relu_prox
 from new_algorithm.methods.search_space import Choice, Range
-from new_algorithm.methods.unit_range import OnUnitRange, to_unit_range
+from new_algorithm.methods.unit_range import started_on
 
 INITIAL_BIAS = 0.1  # the authors', with their initial scale
 
@@ -187,11 +187,7 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
         )
 
     def start() -> Training:
-        x = problem.data.x_train
-        if settings["inputs"] == "as they are":
-            return descent(x)
-        scaled, low, span = to_unit_range(x)
-        return OnUnitRange(descent(scaled), low, span)
+        return started_on(settings["inputs"], problem.data.x_train, descent)
 
     return train_in_epochs(problem, run, start)
 

@@ -35,21 +35,22 @@ def train_in_epochs(problem: Problem, run: Recorder, start: Callable[[], Trainin
     for epoch in progress(range(1, problem.epochs + 1), "epochs", problem.epochs):
         with clock:
             training.epoch()
-        train = evaluate(loss, training.layers, _with_ones(data.x_train, data.y_train))
+        layers = training.layers  # which some fold anew each time
+        train = evaluate(loss, layers, chunks_with_ones(data.x_train, data.y_train))
         if not np.isfinite(train.loss):
             raise DivergedError(f"epoch {epoch}: the loss is {train.loss}")
-        run.save_weights(training.layers)
+        run.save_weights(layers)
         run.record_epoch(
             epoch,
             train=train,
-            held_out=evaluate(loss, training.layers, _with_ones(data.x_test, data.y_test)),
-            layer_norms=weight_norms(training.layers),
+            held_out=evaluate(loss, layers, chunks_with_ones(data.x_test, data.y_test)),
+            layer_norms=weight_norms(layers),
             clock=clock,
         )
     return training.layers
 
 
-def _with_ones(x: NDArray, y: NDArray) -> Iterator[Chunk]:
+def chunks_with_ones(x: NDArray, y: NDArray) -> Iterator[Chunk]:
     """Yield X̃ = [X, 1] and the targets in chunks: all of X̃ would count as memory of the method."""
     for inputs, targets in in_chunks(x, y):
         yield append_ones(inputs), targets

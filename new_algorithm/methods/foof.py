@@ -27,7 +27,7 @@ from new_algorithm.methods.epochs import Training, train_in_epochs
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice, Range
-from new_algorithm.methods.unit_range import OnUnitRange, to_unit_range
+from new_algorithm.methods.unit_range import started_on
 
 GRAMS_AN_INVERSE = 10  # batches that enter the average between two inversions: G costs n d² each
 
@@ -123,9 +123,9 @@ def uniform(rng: np.random.Generator, layers: Sequence[NDArray]) -> None:
 
 
 def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    def training(problem: Problem) -> LayerwiseTraining:
+    def training(x: NDArray) -> LayerwiseTraining:
         return LayerwiseTraining(
-            problem,
+            replace(problem, data=replace(problem.data, x_train=x)),
             settings["batch_size"],
             settings["lr"],
             partial(MovingWeights, momentum=settings["momentum"]),
@@ -135,12 +135,7 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
         )
 
     def start() -> Training:
-        if settings["inputs"] == "as they are":
-            return training(problem)
-        x, low, span = to_unit_range(problem.data.x_train)
-        return OnUnitRange(
-            training(replace(problem, data=replace(problem.data, x_train=x))), low, span
-        )
+        return started_on(settings["inputs"], problem.data.x_train, training)
 
     return train_in_epochs(problem, run, start)
 

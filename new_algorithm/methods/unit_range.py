@@ -1,5 +1,7 @@
 """Inputs scaled to [0, 1], as some papers have them, for data that are standardised here."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,14 @@ def to_unit_range(x: NDArray) -> tuple[NDArray, float, float]:
     """Return X' = (X − low)/span, all in [0, 1], and both numbers."""
     low, span = float(x.min()), float(np.ptp(x))
     return (x - low) / span, low, span
+
+
+def started_on(inputs: str, x: NDArray, start: Callable[[NDArray], Training]) -> Training:
+    """Return start(x) for inputs "as they are", for "in [0, 1]" one on X' that answers for x."""
+    if inputs == "as they are":
+        return start(x)
+    scaled, low, span = to_unit_range(x)
+    return OnUnitRange(start(scaled), low, span)
 
 
 class OnUnitRange:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.methods.unit_range import OnUnitRange, to_unit_range
+from new_algorithm.methods.unit_range import OnUnitRange, started_on, to_unit_range
 
 
 class Still:
@@ -43,3 +43,17 @@ def test_outputs_are_the_same_and_the_training_keeps_its_own_weights():
     assert still.epochs == 1
     for layer, own in zip(before, still.layers, strict=True):
         np.testing.assert_array_equal(layer, own)
+
+
+def test_a_training_starts_on_the_inputs_that_it_is_given():
+    x = np.random.default_rng(2).standard_normal((9, 7)).astype(np.float32)
+    seen = []
+
+    def start(inputs):
+        seen.append(inputs)
+        return Still(np.random.default_rng(3))
+
+    assert isinstance(started_on("as they are", x, start), Still)
+    assert isinstance(started_on("in [0, 1]", x, start), OnUnitRange)
+    assert seen[0] is x
+    np.testing.assert_array_equal(seen[1], to_unit_range(x)[0])
