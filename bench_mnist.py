@@ -21,17 +21,17 @@ import numpy as np
 
 from datasets import Dataset, load_from_flags
 from datasets.batches import in_chunks, minibatches
-from new_algorithm.back_projection.evaluation import Evaluation, Scores
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
+from new_algorithm.back_projection.metrics import Evaluation, Scores
 from new_algorithm.back_projection.network import initial_weights, weight_norms
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.cli.progress import progress
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used, once the flags are checked
     import torch

@@ -19,7 +19,7 @@ from datasets.higgs.load import verify_higgs
 from datasets.higgs.sources import HiggsSource, find_source, locate_higgs
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER
 from datasets.mnist.sources import find_mnist
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 EXAMPLES = """examples:
   python -m datasets mnist

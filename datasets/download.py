@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datasets.fetch_error import FetchError
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import byte_progress
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.progress import byte_progress
 
 TIMEOUT_S = 10.0  # without a byte
 ATTEMPTS = 3

@@ -2,7 +2,7 @@
 
 from datasets.dataset import Dataset
 from datasets.load import load_dataset, training_rows
-from new_algorithm.lab.flags import CommonFlags, check_batch_size
+from new_algorithm.cli.flags import CommonFlags, check_batch_size
 
 
 def load_from_flags(config: CommonFlags) -> Dataset:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
 READ_BYTES = 1 << 18

@@ -14,7 +14,7 @@ from datasets.npz_file import load_npz_file
 from datasets.splits import Split
 from datasets.synthetic import TRAINING_ROWS as SYNTHETIC_TRAINING_ROWS
 from datasets.synthetic import load_synthetic
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 
 def load_dataset(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 NUMBER_KINDS = "biuf"  # booleans, integers, floats
 HEADER_BYTES = 1 << 16

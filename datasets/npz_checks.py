@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -19,7 +19,7 @@ from datasets.npz_checks import (
 )
 from datasets.splits import Split
 from datasets.standardise import Standardiser
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 log = logging.getLogger(__name__)
 

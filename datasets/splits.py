@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 
 from datasets.dataset import HeldOut
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 VALIDATION_SHARE = 6  # one row in six: 10,000 of MNIST's 60,000
 

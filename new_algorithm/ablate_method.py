@@ -23,12 +23,12 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import tyro
 
-from new_algorithm.evidence.definitions import check_experiment
-from new_algorithm.evidence.experiment import Experiment, Task, Variation
-from new_algorithm.evidence.recorded_experiment import run_experiment
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import ExperimentFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import ExperimentFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.experiments.definitions import check_experiment
+from new_algorithm.experiments.experiment import Experiment, Task, Variation
+from new_algorithm.experiments.recorded_experiment import run_experiment
 from new_algorithm.methods.registry import METHODS
 
 SEEDS = 10

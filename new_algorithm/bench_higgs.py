@@ -33,32 +33,32 @@ import tyro
 import bench_mnist
 from datasets import Dataset, load_dataset
 from new_algorithm import n_layer_relu_data
-from new_algorithm.benchmarks.grid_search import describe, grid, search
-from new_algorithm.benchmarks.in_turns import in_turns
-from new_algorithm.benchmarks.methods import Method, back_projection, gradient_descent
-from new_algorithm.benchmarks.rank_scaling import (
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import PositiveFloat, PositiveInt, RunFlags, Seed, parse
+from new_algorithm.cli.progress import progress
+from new_algorithm.measurements.grid_search import describe, grid, search
+from new_algorithm.measurements.in_turns import in_turns
+from new_algorithm.measurements.methods import Method, back_projection, gradient_descent
+from new_algorithm.measurements.rank_scaling import (
     CountingRanks,
     Traffic,
     expected_times,
     run_ranks,
 )
-from new_algorithm.benchmarks.reference_models import (
+from new_algorithm.measurements.reference_models import (
     check_scikit_learn,
     gradient_boosting,
     logistic_regression,
 )
-from new_algorithm.benchmarks.row_scaling import alone, measure, prepare
-from new_algorithm.benchmarks.summary import summarise
-from new_algorithm.benchmarks.until_loss import until_loss
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import PositiveFloat, PositiveInt, RunFlags, Seed, parse
-from new_algorithm.lab.measurement import Measurement
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.tables import Row
+from new_algorithm.measurements.row_scaling import alone, measure, prepare
+from new_algorithm.measurements.summary import summarise
+from new_algorithm.measurements.until_loss import until_loss
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.measurement import Measurement
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
+from new_algorithm.record.tables import Row
 
 Part = Literal["auc", "rows", "ranks"]
 Flags = dict[str, Any]

@@ -33,23 +33,23 @@ import tyro
 from datasets import Dataset, load_dataset
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.network import initial_weights
-from new_algorithm.benchmarks.budget import epochs_within
-from new_algorithm.benchmarks.in_turns import in_turns
-from new_algorithm.benchmarks.methods import Method, back_projection, gradient_descent
-from new_algorithm.benchmarks.own_data import own_data_sets
-from new_algorithm.benchmarks.step_cost import cost_ratio
-from new_algorithm.benchmarks.summary import summarise
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import PositiveInt, RunFlags, Seed, parse
-from new_algorithm.lab.lambda_map import MAP_FILE
-from new_algorithm.lab.measurement import Score
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.tables import Row, save_csv
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import PositiveInt, RunFlags, Seed, parse
+from new_algorithm.cli.progress import progress
+from new_algorithm.measurements.budget import epochs_within
+from new_algorithm.measurements.in_turns import in_turns
+from new_algorithm.measurements.lambda_map import MAP_FILE
+from new_algorithm.measurements.methods import Method, back_projection, gradient_descent
+from new_algorithm.measurements.own_data import own_data_sets
+from new_algorithm.measurements.step_cost import cost_ratio
+from new_algorithm.measurements.summary import summarise
 from new_algorithm.n_layer_relu_data import INPUT_LAMBDA_W, PRESETS
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.measurement import Score
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
+from new_algorithm.record.tables import Row, save_csv
 
 Part = Literal["two-layer", "eigenbasis", "depth", "stability", "step-cost", "lambda-map"]
 

@@ -6,7 +6,7 @@
     python new_algorithm/compare_methods.py leaderboard --tasks "HIGGS sample" --tag my_higgs
 
 An experiment is a short .toml file; those that come with the repository lie in
-new_algorithm/experiments/, and definitions.py in new_algorithm/evidence/ explains what one says.
+new_algorithm/experiments/, and definitions.py in new_algorithm/experiments/ explains what one says.
 For every task each method's settings are searched on the validation rows, with as many trials for
 each; a run may take the same CPU time whichever method it is. Then all are run for every seed, the
 test rows being looked at once, at the end of each run. The same command goes on where it was cut
@@ -26,12 +26,12 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import tyro
 
-from new_algorithm.evidence.definitions import load_experiment
-from new_algorithm.evidence.experiment import Experiment, Task, Variation
-from new_algorithm.evidence.recorded_experiment import run_experiment
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import AS_DEFINED, ExperimentFlags, NonNegativeInt, parse
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import AS_DEFINED, ExperimentFlags, NonNegativeInt, parse
+from new_algorithm.experiments.definitions import load_experiment
+from new_algorithm.experiments.experiment import Experiment, Task, Variation
+from new_algorithm.experiments.recorded_experiment import run_experiment
 
 Part = TypeVar("Part", Task, Variation)
 

@@ -52,7 +52,6 @@ from new_algorithm.back_projection.eigenbasis import (
     leading_eigenbasis,
     streamed_eigenbasis,
 )
-from new_algorithm.back_projection.evaluation import Chunk, evaluate
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -62,6 +61,7 @@ from new_algorithm.back_projection.layer_solvers import (
     Penalties,
 )
 from new_algorithm.back_projection.losses import Loss, loss_for
+from new_algorithm.back_projection.metrics import Chunk, evaluate
 from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.moving_gram import MovingGram, intervals
 from new_algorithm.back_projection.network import initial_weights, weight_norms
@@ -71,12 +71,9 @@ from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.epoch_tally import EpochTally
-from new_algorithm.lab.errors import DivergedError, UserError
-from new_algorithm.lab.flags import (
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.flags import (
     BatchSize,
     NetworkFlags,
     PenaltyFlags,
@@ -86,12 +83,15 @@ from new_algorithm.lab.flags import (
     parse,
     per_layer,
 )
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.ranks import Alone, Ranks, join_ranks, shard
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.silent_run import SilentRun
-from new_algorithm.lab.tables import format_table
+from new_algorithm.cli.progress import progress
+from new_algorithm.cli.ranks import Alone, Ranks, join_ranks, shard
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.epoch_tally import EpochTally
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
+from new_algorithm.record.silent_run import SilentRun
+from new_algorithm.record.tables import format_table
 
 JUDGED_EVERY = 20  # iterations; a judgement costs one more forward pass
 INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative

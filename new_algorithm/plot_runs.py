@@ -21,12 +21,12 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import tyro
 
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import parse
-from new_algorithm.lab.layout import Layout
-from new_algorithm.lab.record_json import RECORD_FILE
-from new_algorithm.lab.tags import validate_tag
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import parse
+from new_algorithm.cli.tags import validate_tag
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.record_json import RECORD_FILE
 
 LONGEST_JOINED_NAME = 60
 TAGS_SHOWN = 8
@@ -57,7 +57,7 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
 
     UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
     """
-    from new_algorithm.lab import comparison, figures  # matplotlib takes a second to import
+    from new_algorithm.plots import comparison, figures  # matplotlib takes a second to import
 
     _check_known(tags, layout)
     if len(tags) == 1 and output_name is None:

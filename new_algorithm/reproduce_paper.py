@@ -22,10 +22,10 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import tyro
 
-from new_algorithm.evidence.definitions import PAPERS, load_experiment
-from new_algorithm.evidence.recorded_experiment import run_experiment
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.flags import ExperimentFlags, parse
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.flags import ExperimentFlags, parse
+from new_algorithm.experiments.definitions import PAPERS, load_experiment
+from new_algorithm.experiments.recorded_experiment import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,21 +28,21 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 import tyro
 
-from new_algorithm.evidence.script_trials import ScriptTrials
-from new_algorithm.evidence.search import COMPLETE, DIVERGED, TrialResult, best, search
-from new_algorithm.evidence.varied_flags import parse_space, shown
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.flags import PositiveInt, RunFlags, parse
-from new_algorithm.lab.importances import importances
-from new_algorithm.lab.layout import Layout
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.record_json import plain, read_record
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.search_figure import SEARCH_FILE
-from new_algorithm.lab.tables import Row, save_csv
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
+from new_algorithm.cli.progress import progress
+from new_algorithm.experiments.importances import importances
+from new_algorithm.experiments.script_trials import ScriptTrials
+from new_algorithm.experiments.search import COMPLETE, DIVERGED, TrialResult, best, search
+from new_algorithm.experiments.search_figure import SEARCH_FILE
+from new_algorithm.experiments.varied_flags import parse_space, shown
 from new_algorithm.methods.method import Settings
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.record_json import plain, read_record
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
+from new_algorithm.record.tables import Row, save_csv
 
 DATABASE = "search.db"
 MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continuation

@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from datasets.batches import in_chunks
 from datasets.synthetic import teacher_network
-from new_algorithm.back_projection.evaluation import evaluate
 from new_algorithm.back_projection.layer_solvers import CGSolver, Penalties
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import SQUARED
+from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import (
     append_ones,
     initial_weights,
@@ -44,12 +44,9 @@ from new_algorithm.back_projection.observed_solve import ObservedSolve, observe
 from new_algorithm.back_projection.relu_targets import mask
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.lab.cg_convergence import CONVERGENCE_FILE
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import DivergedError, UserError
-from new_algorithm.lab.flags import (
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.flags import (
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
@@ -58,10 +55,13 @@ from new_algorithm.lab.flags import (
     parse,
     per_layer,
 )
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
-from new_algorithm.lab.tables import save_csv
+from new_algorithm.cli.progress import progress
+from new_algorithm.plots.cg_convergence import CONVERGENCE_FILE
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
+from new_algorithm.record.tables import save_csv
 
 
 @dataclass(frozen=True, kw_only=True)

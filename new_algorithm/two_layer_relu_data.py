@@ -25,7 +25,6 @@ import numpy as np
 from datasets import Dataset, load_from_flags
 from datasets.batches import RowsInMemory, in_chunks
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
-from new_algorithm.back_projection.evaluation import evaluate
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -34,6 +33,7 @@ from new_algorithm.back_projection.layer_solvers import (
 )
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.moving_gram import MovingGram
 from new_algorithm.back_projection.network import initial_weights, weight_norms
 from new_algorithm.back_projection.passes import WholePass
@@ -41,11 +41,9 @@ from new_algorithm.back_projection.relu_targets import RELU_TARGETS
 from new_algorithm.back_projection.schedule import warm_up_and_decay
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.environment import fix_threads
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.flags import (
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.flags import (
     CommonFlags,
     PenaltyFlags,
     PositiveFloat,
@@ -54,9 +52,11 @@ from new_algorithm.lab.flags import (
     parse,
     per_layer,
 )
-from new_algorithm.lab.progress import progress
-from new_algorithm.lab.reservation import check_tag
-from new_algorithm.lab.run_record import Run
+from new_algorithm.cli.progress import progress
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

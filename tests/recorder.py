@@ -1,6 +1,6 @@
 """What the tests of training loops record with."""
 
-from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.record.silent_run import SilentRun
 
 
 class Recorder(SilentRun):

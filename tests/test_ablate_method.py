@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from new_algorithm.ablate_method import Config, ablation, describe_widths
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.registry import METHODS
 from tests.test_compare_methods import assert_one_clear_line
 

@@ -8,7 +8,7 @@ import pytest
 from datasets import load_dataset
 from new_algorithm import bench_higgs
 from new_algorithm.bench_higgs import GRIDS, METHODS, Config, auc, parameters, to_the_same_loss
-from new_algorithm.lab.measurement import Score
+from new_algorithm.record.measurement import Score
 
 
 class Tables:

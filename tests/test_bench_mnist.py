@@ -8,8 +8,8 @@ import bench_mnist
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.flags import parse
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.flags import parse
 from tests.recorder import Recorder
 
 

@@ -18,7 +18,7 @@ from new_algorithm.bench_n_layer import (
     in_eigenbasis,
     in_turns,
 )
-from new_algorithm.lab.measurement import Score
+from new_algorithm.record.measurement import Score
 
 
 @dataclass

@@ -12,8 +12,8 @@ from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.step_control import LossWatch
-from new_algorithm.lab.errors import DivergedError, UserError
-from new_algorithm.lab.flags import CommonFlags
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.flags import CommonFlags
 from new_algorithm.n_layer_relu_data import (
     PRESETS,
     Config,

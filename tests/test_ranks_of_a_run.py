@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from datasets import Dataset, load_dataset
-from new_algorithm.lab.ranks import Alone
+from new_algorithm.cli.ranks import Alone
 from new_algorithm.n_layer_relu_data import Config, train
 from tests.recorder import Recorder
 
@@ -30,7 +30,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from new_algorithm.lab.ranks import join_ranks
+from new_algorithm.cli.ranks import join_ranks
 from tests.test_ranks_of_a_run import CASES, trained
 
 with join_ranks(60.0) as ranks:

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from new_algorithm import search_settings
-from new_algorithm.evidence.script_trials import own_words
-from new_algorithm.evidence.varied_flags import arguments, parse_space
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.layout import Layout
+from new_algorithm.cli.errors import UserError
+from new_algorithm.experiments.script_trials import own_words
+from new_algorithm.experiments.varied_flags import arguments, parse_space
 from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.record.layout import Layout
 
 SEARCH = "new_algorithm/search_settings.py"
 FIXED = ("--", "--hidden-dim", "8", "--epochs", "1")
@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from new_algorithm.back_projection.evaluation import Scores
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.console import run_main
-from new_algorithm.lab.flags import CommonFlags, PositiveFloat, parse
-from new_algorithm.lab.run_record import Run
+from new_algorithm.back_projection.metrics import Scores
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.flags import CommonFlags, PositiveFloat, parse
+from new_algorithm.record.run import Run
 
-sys.modules["new_algorithm.lab.figures"] = SimpleNamespace(draw_run=lambda *_: [])  # saves time
+FIGURES = "new_algorithm.plots.run_figures"
+sys.modules[FIGURES] = SimpleNamespace(draw_run=lambda *_: [])  # saves time
 
 
 @dataclass(frozen=True, kw_only=True)

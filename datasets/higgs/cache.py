@@ -29,9 +29,9 @@ from datasets.local_folders import OWN_FOLDER
 from datasets.mapped_pages import row_blocks
 from datasets.npz_checks import check_scaled
 from datasets.standardise import Standardiser
-from new_algorithm.lab.atomic_files import replace_atomically
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import byte_progress
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.progress import byte_progress
+from new_algorithm.record.atomic_files import replace_atomically
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from datasets.higgs.npy_rows import map_npy
-from new_algorithm.lab.atomic_files import save_text
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.reservation import LOCK_NAME, hold_lock
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.atomic_files import save_text
+from new_algorithm.record.reservation import LOCK_NAME, hold_lock
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from datasets.gzip_files import name_of_parts, open_parts
 from datasets.higgs.arrow_csv import arrow_reader
 from datasets.higgs.form import FEATURES
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 COLUMNS = 1 + FEATURES
 BLOCK_BYTES = 1 << 23  # about 11,000 rows

@@ -9,8 +9,8 @@ import numpy as np
 from datasets.higgs.cache import Origin
 from datasets.higgs.csv_blocks import read_blocks
 from datasets.higgs.sources import HiggsSource
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import byte_progress
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.progress import byte_progress
 
 
 def csv_origin(source: HiggsSource) -> Origin:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 FEATURES = 28
 TEST_ROWS = 500_000

@@ -12,8 +12,8 @@ from datasets.higgs.form import TEST_SHARE, count_test_rows
 from datasets.higgs.like import BAYES_AUC, BLOCK_ROWS, VERSION, draw
 from datasets.higgs.load import dataset_of
 from datasets.splits import Split
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import progress
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.progress import progress
 
 NAME = "higgs-like"
 DEFAULT_ROWS = 100_000

@@ -12,9 +12,9 @@ from typing import BinaryIO
 from datasets.download import PAUSE_S, cannot_be_written, check_room, download
 from datasets.fetch_error import FetchError
 from datasets.local_folders import FOLDER_VARIABLE
-from new_algorithm.lab.atomic_files import replace_atomically
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.progress import byte_progress
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.progress import byte_progress
+from new_algorithm.record.atomic_files import replace_atomically
 
 NAME = "HIGGS.csv.gz"
 SHA256 = "ea302c18164d4e3d916a1e2e83a9a8d07069fa6ebc7771e4c0540d54e593b698"

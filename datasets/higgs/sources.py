@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.gzip_files import name_of_parts
 from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER, folders_to_search
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 WHOLE = ("HIGGS.csv", "HIGGS.csv.gz")  # looked for everywhere before a sample is
 SAMPLE = ("HIGGS_sample*.csv.gz", "HIGGS_sample*.csv")

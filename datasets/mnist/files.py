@@ -14,7 +14,7 @@ import numpy as np
 from datasets.dataset import hash_arrays
 from datasets.gzip_files import open_plain_or_gzip
 from datasets.npz_arrays import read_arrays, read_header
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.evaluation import Chunk
 from new_algorithm.back_projection.losses import Loss
+from new_algorithm.back_projection.metrics import Chunk
 from new_algorithm.back_projection.sweep import Sweep
 from new_algorithm.back_projection.sweep_sums import AllSum, SweepSums
 from new_algorithm.back_projection.workspace import Workspace

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import Training, train_in_epochs
 from new_algorithm.methods.layer_splitting import (
     damped_factor,

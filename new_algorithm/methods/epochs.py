@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.batches import Chunk, in_chunks
-from new_algorithm.back_projection.evaluation import evaluate
+from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones, weight_norms
-from new_algorithm.lab.clock import TrainingClock
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.progress import progress
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.progress import progress
 from new_algorithm.methods.method import Problem, Recorder, Weights
+from new_algorithm.record.clock import TrainingClock
 
 
 class Training(Protocol):

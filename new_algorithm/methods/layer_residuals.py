@@ -17,7 +17,7 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.relu_targets import mask
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem
 
 # (layer from 0, H̃ (n, d_in + 1), Δ/n (n, d_out), where δW̃ goes (d_in + 1, d_out))

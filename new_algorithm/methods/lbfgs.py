@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import bench_mnist
 from datasets.batches import minibatches
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
 from new_algorithm.methods.search_space import Choice

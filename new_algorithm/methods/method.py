@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import Dataset
-from new_algorithm.back_projection.evaluation import Scores
 from new_algorithm.back_projection.losses import Loss, loss_for
+from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import initial_weights
-from new_algorithm.lab.clock import TrainingClock
 from new_algorithm.methods.search_space import Space
+from new_algorithm.record.clock import TrainingClock
 
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.layer_splitting import fit_activations, row_slices, sum_of_products
 from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights

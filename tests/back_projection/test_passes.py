@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
-from new_algorithm.back_projection.evaluation import Chunk
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -25,6 +24,7 @@ from new_algorithm.back_projection.layer_solvers import (
 )
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
+from new_algorithm.back_projection.metrics import Chunk
 from new_algorithm.back_projection.moving_gram import MovingGram
 from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.back_projection.passes import StreamedPass, WholePass

@@ -12,7 +12,7 @@ import pytest
 
 from datasets import __main__ as command
 from datasets.higgs.csv_blocks import read_blocks
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

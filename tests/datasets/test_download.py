@@ -16,7 +16,7 @@ import pytest
 
 from datasets.download import download
 from datasets.fetch_error import FetchError
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 from tests.datasets.misbehaving_server import Answer, part_of, resumable
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets import check_name, load_dataset, training_rows
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

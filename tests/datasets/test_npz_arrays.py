@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datasets.npz_arrays import read_arrays, read_header
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 

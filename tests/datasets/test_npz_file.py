@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset, training_rows
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.splits import Split
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 limits = st.none() | st.integers(1, 100)
 

@@ -8,11 +8,11 @@ from scipy.linalg import cho_factor
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import block_coordinate_descent as bcd
 from new_algorithm.methods import layer_splitting
 from new_algorithm.methods.method import Problem
+from new_algorithm.record.silent_run import SilentRun
 
 WIDTHS = (5, 8, 6, 3)
 PENALTY = st.floats(0.05, 20)

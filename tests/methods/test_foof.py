@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from datasets import load_dataset
 from new_algorithm.back_projection.layer_problem import weight_change_exact
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import foof
 from new_algorithm.methods.method import Problem
+from new_algorithm.record.silent_run import SilentRun
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 6))  # n, d, m
 DAMPING = st.floats(1e-3, 1e3)

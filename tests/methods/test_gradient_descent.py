@@ -9,9 +9,9 @@ import torch
 import bench_mnist
 from datasets import load_dataset
 from datasets.batches import minibatches
-from new_algorithm.back_projection.evaluation import evaluate
+from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.lab.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import adam, back_projection, lbfgs, momentum, muon, sgd, soap
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.muon import _build as build_muon

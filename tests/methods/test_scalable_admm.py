@@ -10,11 +10,11 @@ from scipy.optimize import minimize_scalar
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
-from new_algorithm.lab.errors import DivergedError
-from new_algorithm.lab.silent_run import SilentRun
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import layer_splitting, scalable_admm
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.scalable_admm import gram_pseudo_inverse, hinge_step, squared_step
+from new_algorithm.record.silent_run import SilentRun
 
 VALUE = st.floats(-3, 3).map(lambda value: round(value, 6))
 BETA = st.floats(0.05, 20)

@@ -15,7 +15,7 @@ from datasets.higgs import arrow_csv
 from datasets.higgs import csv_blocks as reading
 from datasets.higgs.arrow_csv import arrow_reader
 from datasets.higgs.csv_blocks import read_blocks
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 HAS_PYARROW = arrow_reader() is not None
 needs_pyarrow = pytest.mark.skipif(not HAS_PYARROW, reason="pyarrow is not installed")

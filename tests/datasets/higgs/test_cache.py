@@ -14,8 +14,8 @@ from datasets.higgs import csv_origin as higgs_csv_origin
 from datasets.higgs.load import count_training_rows, load_higgs, verify_higgs
 from datasets.higgs.sources import locate_higgs
 from datasets.splits import Split
-from new_algorithm.lab.errors import UserError
-from new_algorithm.lab.reservation import LOCK_NAME
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.reservation import LOCK_NAME
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

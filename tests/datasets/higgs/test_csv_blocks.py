@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from datasets.higgs import csv_blocks as reading
 from datasets.higgs.csv_blocks import read_blocks
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from datasets.higgs.like import BAYES_AUC, BLOCK_ROWS, bayes_score, draw, draw_b
 from datasets.higgs.like_csv import write_higgs_like
 from datasets.higgs.like_rows import load_higgs_like, rows_of
 from datasets.splits import Split
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

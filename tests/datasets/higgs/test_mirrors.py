@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasets.higgs.mirrors import MIRRORS, SHA256, fetch_higgs
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 from tests.datasets.misbehaving_server import Answer, resumable
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(100_000), mtime=0)

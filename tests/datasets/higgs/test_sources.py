@@ -2,7 +2,7 @@ import pytest
 
 from datasets import find_higgs
 from datasets.higgs.sources import HiggsSource, locate_higgs
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 IN_ORDER = [
     "HIGGS.csv",

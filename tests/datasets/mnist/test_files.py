@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets.mnist.files import MNIST, ExpectedArray, read_folder, verify
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 
 def assert_is(tiny, found):

@@ -5,7 +5,7 @@ import pytest
 
 from datasets.fetch_error import FetchError
 from datasets.mnist.sources import FETCHES, find_mnist
-from new_algorithm.lab.errors import UserError
+from new_algorithm.cli.errors import UserError
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Flags, console, progress and signals: what a script shares with its user."""

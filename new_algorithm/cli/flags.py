@@ -1,0 +1,214 @@
+"""Command-line flags as frozen dataclasses, checked before any data is loaded."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+import tyro
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.tags import validate_tag
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a flag's value must satisfy; put it into the field's Annotated type."""
+
+    demand: str
+    holds: Callable[[float], bool]
+
+
+PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
+NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
+BatchSize = PositiveInt | Literal["full"]
+Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
+PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
+Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
+Threads = Annotated[
+    int,
+    Rule(
+        f"1 to {os.cpu_count()}, the cores of this machine",
+        lambda value: 1 <= value <= (os.cpu_count() or 1),
+    ),
+]
+NonNegativeFloat = Annotated[
+    float, Rule("finite numbers of at least 0", lambda value: 0 <= value < math.inf)
+]
+PositiveOrInfinite = Annotated[
+    float, Rule("numbers above 0, `inf` included", lambda value: value > 0)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """The flags of every script that leaves a record; `class Config(…, RunFlags)` lists them."""
+
+    seed: Seed = 0
+    """Seed of everything that is drawn at random."""
+    threads: Threads = 1
+    """Threads for BLAS and OpenMP."""
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
+    ] = None
+    """Name of the run: its record, figures and log are filed under it."""
+    overwrite: bool = False
+    """Replace the record and figures of an earlier run with the same tag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags(RunFlags):
+    """The flags of every script that trains on a data set, which sets their defaults."""
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
+    """mnist, higgs, higgs-like:ROWS, synthetic, or a FILE.npz."""
+    data_dir: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
+    ] = None
+    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
+    train_limit: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
+    ] = None
+    """Use the first N training samples only."""
+    test_limit: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
+    ] = None
+    """Use the first N test samples only."""
+    held_out: Literal["test", "validation"] = "test"
+    """What to evaluate on. Choose hyper-parameters on validation, the last part of train."""
+    hidden_dim: PositiveInt = 512
+    """Units in each hidden layer."""
+    num_layers: PositiveInt = 2
+    """Weight layers, the output layer included."""
+    epochs: PositiveInt
+    """Passes over the training set."""
+    batch_size: PositiveInt = 128
+    """Samples in a mini-batch; as many as there are to train on makes it full batch."""
+
+
+AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentFlags(RunFlags):
+    """The flags of every script that carries out an experiment of many runs, each with its seed."""
+
+    seed: tyro.conf.Suppress[int] = 0
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the experiment's)")
+    ] = None
+    """Name of the experiment's record; with the same one it goes on where it was cut short."""
+    runs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    """Runs of each method: the first N seeds of the definition."""
+    workers: Threads = 1
+    """Processes that share the runs. Times are fair as long as each has a core to itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFlags(CommonFlags):
+    """The flags of a script that trains networks of any depth."""
+
+    widths: tuple[PositiveInt, ...] = ()
+    """Units of each hidden layer, in place of --num-layers and --hidden-dim."""
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        return self.widths or (self.hidden_dim,) * (self.num_layers - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltyFlags:
+    """The penalties of back projection, one a layer from the input on, or one for all layers.
+
+    `class Config(PenaltyFlags, NetworkFlags)` lists the network's flags first in --help.
+    """
+
+    lambda_w_layers: tuple[NonNegativeFloat, ...]
+    """Penalty on weight changes, one a layer or one for all, per mean eigenvalue of H̃ᵀH̃/n."""
+    lambda_h_layers: tuple[PositiveOrInfinite, ...]
+    """Penalty on input changes, per mean eigenvalue of WᵀW; may be inf. Layer 1 ignores its own."""
+
+
+def parse(
+    config_type: type[ConfigT],
+    description: str,
+    args: list[str] | None = None,
+    presets: Mapping[str, ConfigT] | None = None,
+) -> ConfigT:
+    """Read the command line into a `config_type` and check it.
+
+    presets: what the flags default to under `--preset NAME`, the first ones without that flag.
+    UserError for a value out of range; an unknown or malformed flag ends the program with
+    status 2 and a suggestion.
+    """
+    options: dict[str, Any] = {"description": description, "args": args}
+    if presets:
+        options["default"] = _chosen(presets, sys.argv[1:] if args is None else args)
+    config = tyro.cli(config_type, config=(tyro.conf.FlagCreatePairsOff,), **options)
+    check_values(config)
+    return config
+
+
+def _chosen(presets: Mapping[str, ConfigT], args: Sequence[str]) -> ConfigT:
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset")
+    name = finder.parse_known_args([arg for arg in args if arg])[0].preset
+    first = next(iter(presets.values()))
+    return presets.get(name, first)  # an unknown name is refused with all other flags
+
+
+def check_values(config: Any) -> None:
+    """UserError unless every field of the dataclass obeys the rules of its type.
+
+    A rule stands even where a subclass repeats the field with a plain type to set a default.
+    """
+    for kind in type(config).__mro__[:-1]:
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            for rule in _rules(hint):
+                _check_value(name, getattr(config, name), rule)
+    if isinstance(config, RunFlags) and config.tag is not None:
+        validate_tag(config.tag)
+    if isinstance(config, CommonFlags) and config.train_limit is not None:
+        check_batch_size(config.batch_size, config.train_limit)
+
+
+def check_batch_size(batch_size: BatchSize, rows: int) -> None:
+    """UserError unless one batch fits into `rows` training samples."""
+    if batch_size != "full" and batch_size > rows:
+        raise UserError(
+            f"--batch-size {batch_size} is more than the {rows} training samples: "
+            f"give at most {rows}"
+        )
+
+
+def per_layer(values: tuple[float, ...], num_layers: int, flag: str) -> tuple[float, ...]:
+    """One value for each layer; a single value serves all. UserError names both counts."""
+    if len(values) == 1:
+        return tuple(values) * num_layers
+    if len(values) != num_layers:
+        raise UserError(
+            f"{flag} has {len(values)} values for {num_layers} layers: give 1 or {num_layers}"
+        )
+    return tuple(values)
+
+
+def _rules(hint: Any) -> Iterator[Rule]:
+    for argument in get_args(hint):
+        if isinstance(argument, Rule):
+            yield argument
+        else:
+            yield from _rules(argument)
+
+
+def _check_value(name: str, value: Any, rule: Rule) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if number not in (None, "full") and not rule.holds(number):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} {number} is not allowed: give {rule.demand}")

@@ -1,1 +1,0 @@
-"""Experiments over methods, tasks and seeds: run, searched, tested and reported."""

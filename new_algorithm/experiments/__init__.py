@@ -1,0 +1,1 @@
+"""Experiments from a definition to a report; the .toml files are the definitions."""

@@ -1,0 +1,137 @@
+"""The record of an experiment, gathered from the records of its runs: tables that stand alone.
+
+experiment.json, runs.csv, curves.csv and trials.csv are what the report is made of and what is
+published; the folders of single runs, of which there may be hundreds, need not be.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from new_algorithm.experiments.experiment import Experiment
+from new_algorithm.experiments.record_tables import (
+    COLUMNS,
+    CURVES_FILE,
+    EXPERIMENT_FILE,
+    RUNS_FILE,
+    TRIALS_FILE,
+)
+from new_algorithm.experiments.search import describe_space
+from new_algorithm.experiments.search_edges import at_an_edge
+from new_algorithm.experiments.single_run import member_tag
+from new_algorithm.experiments.tuning import Chosen, open_space
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.record.history import Series, read_series
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.markdown import show
+from new_algorithm.record.record_json import read_json, read_record, save_json
+from new_algorithm.record.tables import Row, save_csv
+
+UNITS = ("_fraction", "_nats")  # of metrics in run.json
+
+
+def collect(
+    experiment: Experiment,
+    chosen: Mapping[tuple[str, str], Chosen],
+    layout: Layout,
+    folder: Path,
+    command: str,
+) -> None:
+    """Write the tables into `folder` from the runs below `layout`.
+
+    command: the one that was given now; those before it are kept.
+    """
+    runs: list[Row] = []
+    curves: list[Row] = []
+    records: list[dict[str, Any]] = []
+    for task, variation, seed in product(experiment.tasks, experiment.variations, experiment.seeds):
+        tag = member_tag(task.name, variation.name, seed)
+        about: Row = {"task": task.name, "variation": variation.name, "seed": seed}
+        record = read_record(layout.record(tag)) or {}
+        records.append(record)
+        runs.append(_run_row(f"{layout.group}/{tag}", about, record))
+        curves += _curve_rows(about, record, read_series(layout.record(tag)))
+    save_csv(folder / RUNS_FILE, runs)
+    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE].split(), "")])
+    trials = [
+        {"task": task, "variation": variation, **row}
+        for (task, variation), found in chosen.items()
+        for row in found.trials
+    ]
+    if trials:
+        save_csv(folder / TRIALS_FILE, trials)
+    spaces = {variation.name: open_space(variation) for variation in experiment.variations}
+    earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
+    facts = {
+        "experiment": asdict(experiment),
+        "commands": list(dict.fromkeys([*earlier.get("commands", ()), command])),
+        "environment": _environment(records),
+        "edges": {
+            f"{task}, {variation}": at_an_edge(spaces[variation], found.settings)
+            for (task, variation), found in chosen.items()
+            if found.trials
+        },
+        "methods": {
+            key: {
+                "name": METHODS[key].name,
+                "source": METHODS[key].source,
+                "space": describe_space(METHODS[key].space),
+            }
+            for key in {variation.method: None for variation in experiment.variations}
+        },
+    }
+    save_json(folder / EXPERIMENT_FILE, facts)
+
+
+def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all runs: they may come from several commits, and load different libraries."""
+    facts = {name: records[-1].get(name) for name in ("packages", "host")}
+    states = [record.get("git") or {"commit": "unknown", "dirty": False} for record in records]
+    facts["git"] = {
+        "commit": ", ".join(dict.fromkeys(state["commit"] for state in states)),
+        "dirty": any(state["dirty"] for state in states),
+    }
+    pools = [pool for record in records for pool in record.get("thread_pools", ())]
+    facts["thread_pools"] = list({json.dumps(pool): pool for pool in pools}.values())
+    return facts
+
+
+def _run_row(tag: str, about: Row, record: dict[str, Any]) -> Row:
+    metrics = record.get("final_metrics", {})
+    for unit in UNITS:
+        metrics = {name.removesuffix(unit): value for name, value in metrics.items()}
+    config = record.get("config", {})
+    known: Row = {
+        **about,
+        "tag": tag,
+        "status": record.get("status", "missing"),
+        "epochs": config.get("epochs", ""),
+        "settings": show(config.get("settings", {})),
+        "error": record.get("error") or "",
+    }
+    names = COLUMNS[RUNS_FILE].split()
+    return {name: known.get(name, _number(metrics.get(name, ""))) for name in names}
+
+
+def _curve_rows(about: Row, record: dict[str, Any], series: Series) -> list[Row]:
+    rows = record.get("data", {}).get("counts", {}).get("train", 0)
+    names = [name for name in COLUMNS[CURVES_FILE].split() if name not in about]
+    return [
+        about
+        | {name: _number(series[name][at]) if name in series else "" for name in names}
+        | {"samples": int(epoch) * rows}
+        for at, epoch in enumerate(series.get("epoch", ()))
+    ]
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy's as Python's; a loss that is not finite, a string in JSON, as nothing."""
+    if isinstance(value, str):
+        return ""
+    value = np.asarray(value).item()
+    return value if np.isfinite(value) else ""

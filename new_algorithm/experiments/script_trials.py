@@ -1,0 +1,166 @@
+"""Trials of a search that are runs of a script: each a process, judged by its record."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.signals import INTERRUPTED
+from new_algorithm.experiments.search import TrialResult
+from new_algorithm.experiments.varied_flags import arguments, flag_of
+from new_algorithm.methods.method import Settings
+from new_algorithm.methods.search_space import Space
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.record_json import RECORD_FILE, read_record
+from new_algorithm.record.run import Run
+
+METRICS = ("validation_accuracy", "validation_auc", "validation_loss")
+UNITS = ("", "_fraction", "_nats")  # that a record may add to the name of a metric
+LESS_IS_BETTER = ("loss", "seconds")
+OURS = ("tag", "overwrite", "resume", "threads")  # flags that the search gives itself
+
+
+class ScriptTrials:
+    """Runs `script` with flags that are fixed and flags that vary.
+
+    metric: the final metric that decides; by default the first of METRICS that a run has.
+    held_out: on which rows, validation wherever the script knows the flag. UserError if the script
+    or one of its flags is not for a search.
+    """
+
+    def __init__(
+        self,
+        script: Path,
+        fixed: Sequence[str],
+        space: Space,
+        metric: str | None,
+        threads: int,
+        layout: Layout,
+    ) -> None:
+        _check_flags(fixed, space)
+        self._metric, self._layout = metric, layout
+        self._script = _located(script, layout)
+        self._fixed, self._threads = [*fixed], threads
+        self._on_validation = self._knows_held_out()
+        self.held_out = "validation" if self._on_validation else "test"
+        if metric is None and not self._on_validation:
+            raise UserError(
+                f"{script.name} has no --held-out validation: name what decides with --metric"
+            )
+
+    def command(self, settings: Settings) -> list[str]:
+        """Return the command of these settings, for a run of one's own."""
+        return ["python", self._layout.relative(self._script), *self._fixed, *arguments(settings)]
+
+    def run(self, tag: str, settings: Settings, run: Run) -> TrialResult:
+        """Run the script under `tag`. UserError with its own words if it fails and is the first;
+        a later one that fails is an anomaly of `run`, and counts like one that diverged."""
+        folder = self._layout.record(tag)
+        (folder / RECORD_FILE).unlink(missing_ok=True)  # of a trial that was cut short
+        held_out = ["--held-out", "validation"] if self._on_validation else []
+        given = [*held_out, "--threads", str(self._threads), "--tag", tag, "--overwrite"]
+        finished = subprocess.run(
+            [sys.executable, self._script, *self._fixed, *arguments(settings), *given],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if finished.returncode == INTERRUPTED:
+            raise KeyboardInterrupt
+        record = read_record(folder) or {}
+        metrics = record.get("final_metrics", {})
+        cost = {
+            "cpu_seconds": float(metrics.get("train_cpu_seconds", 0.0)),
+            "epochs": int(metrics.get("epoch", 0)),
+        }
+        if record.get("status") == "diverged":
+            return TrialResult(None, **cost)
+        if finished.returncode:
+            failure = f"{tag}: {self._script.name}: {own_words(finished.stderr)}"
+            if tag.endswith("_trial_1"):
+                raise UserError(failure)
+            run.anomaly(f"{failure}; counted as diverged")
+            return TrialResult(None, **cost)
+        name, number = self._deciding(record)
+        return TrialResult(-number if _less_is_better(name) else number, **cost)
+
+    def describe(self, tag: str) -> str:
+        """Return the metric of a trial and its value."""
+        name, number = self._deciding(read_record(self._layout.record(tag)) or {})
+        return f"{name}={number:.5g}"
+
+    def _deciding(self, record: dict[str, Any]) -> tuple[str, float]:
+        """The name and value of the metric in the record of a trial."""
+        metrics = record.get("final_metrics", {})
+        for name in METRICS if self._metric is None else (self._metric,):
+            for unit in UNITS:
+                if name + unit in metrics:
+                    return name, float(metrics[name + unit])
+        raise UserError(
+            f"{self._script.name} records no {self._metric or METRICS[0]}: give --metric one of "
+            f"{', '.join(metrics) or 'its final metrics'}"
+        )
+
+    def _knows_held_out(self) -> bool:
+        """Whether the script, asked for help, names the flag."""
+        asked = subprocess.run(
+            [sys.executable, self._script, "--help"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if asked.returncode:
+            raise UserError(
+                f"{self._script.name} --help fails ({own_words(asked.stderr)}): name a script that "
+                "leaves a record"
+            )
+        return re.search(r"--held-out \{", asked.stdout) is not None
+
+
+def own_words(stderr: str) -> str:
+    """Return the line in which a script says what is wrong, out of its frame if it has one."""
+    lines = [line.strip("╭╮╰╯│─ \t") for line in stderr.splitlines()]
+    lines = [line for line in lines if line]
+    for line in lines:
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    if stderr.lstrip().startswith("╭"):  # title, then the complaint
+        return " ".join(lines[1:2])
+    return lines[-1] if lines else "it said nothing"
+
+
+def _less_is_better(metric: str) -> bool:
+    return any(word in metric for word in LESS_IS_BETTER)
+
+
+def _located(script: Path, layout: Layout) -> Path:
+    """The script, as seen from here or from the repository's root."""
+    for path in (script.resolve(), (layout.root / script).resolve()):
+        inside = path.is_relative_to(layout.root.resolve())
+        if inside and path.suffix == ".py" and path.is_file():
+            return path
+    raise UserError(
+        f"{script} is no script of this repository: name one such as bench_mnist.py or "
+        "new_algorithm/n_layer_relu_data.py"
+    )
+
+
+def _check_flags(fixed: Sequence[str], space: Space) -> None:
+    given = {
+        word.partition("=")[0].removeprefix("--").replace("-", "_")
+        for word in fixed
+        if word.startswith("--")
+    }
+    for name in ("held_out", *OURS):
+        if name in given | space.keys():
+            because = {
+                "held_out": "a search is on the validation rows and must not see the test rows",
+                "threads": "give --threads before --",
+            }.get(name, "the search gives it")
+            raise UserError(f"{flag_of(name)} is not the script's to be given: {because}")
+    for name in space:
+        if name in given:
+            raise UserError(f"{flag_of(name)} is both varied and fixed: leave one of them out")

@@ -1,1 +1,0 @@
-"""What every experiment needs: flags, the record of a run, its log, figures and note."""

@@ -1,0 +1,127 @@
+"""What looks wrong in the numbers of a run: pure functions of its recorded arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from new_algorithm.record.history import Series, held_out_name
+
+RISE_SHARE = 0.10  # train loss above its best so far
+OVERFITTING_SHARE = 0.05  # held-out loss above its best while train loss still falls
+CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
+GROWTH_FACTOR = 10.0  # a layer's norm against that of the first epoch recorded
+
+
+@dataclass(frozen=True)
+class Change:
+    """A rise of a loss from `start` to `end` (epochs), as a share of its value at `start`."""
+
+    start: int
+    end: int
+    share: float
+
+
+def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> list[str]:
+    """One sentence for each anomaly; an empty list where the numbers look sound."""
+    if not series:
+        return []
+    return [
+        *_non_finite(series),
+        *_train_loss_rise(series),
+        *_overfitting(series),
+        *_at_chance(series, chance_accuracy),
+        *_growing_norms(series),
+    ]
+
+
+@np.errstate(over="ignore")
+def largest_rise(series: Series) -> Change | None:
+    """The largest rise of the train loss above its best so far, if above RISE_SHARE."""
+    loss = _finite(series["train_loss"])
+    best = np.fmin.accumulate(loss)
+    share = np.divide(loss - best, best, out=np.zeros_like(loss), where=best > 0)
+    share = np.nan_to_num(share, nan=0.0)
+    end = int(share.argmax())
+    if share[end] <= RISE_SHARE:
+        return None
+    start = int(np.nanargmin(loss[: end + 1]))
+    return Change(int(series["epoch"][start]), int(series["epoch"][end]), float(share[end]))
+
+
+@np.errstate(over="ignore")
+def overfitting(series: Series) -> Change | None:
+    """The rise of the held-out loss since its best while the train loss fell, if it is one."""
+    train, held = series["train_loss"], _finite(series[f"{held_out_name(series)}_loss"])
+    if not np.isfinite(held).any() or not np.isfinite(held[-1]):
+        return None
+    best = int(np.nanargmin(held))
+    share = held[-1] / held[best] - 1 if held[best] > 0 else 0.0
+    if share <= OVERFITTING_SHARE or not train[-1] < train[best]:
+        return None
+    return Change(int(series["epoch"][best]), int(series["epoch"][-1]), float(share))
+
+
+def first_non_finite(series: Series) -> int | None:
+    """The first epoch with a value that is NaN or infinite."""
+    bad = [~np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in series.values()]
+    rows = np.flatnonzero(np.any(bad, axis=0))
+    return int(series["epoch"][rows[0]]) if rows.size else None
+
+
+def _non_finite(series: Series) -> list[str]:
+    found = []
+    for name, values in series.items():
+        places = np.argwhere(~np.isfinite(values))
+        if len(places):
+            layer = f" of layer {places[0][1] + 1}" if values.ndim == 2 else ""
+            found.append(
+                f"`{name}`{layer} is {values[tuple(places[0])]} at epoch "
+                f"{series['epoch'][places[0][0]]}, for the first time."
+            )
+    return found
+
+
+def _train_loss_rise(series: Series) -> list[str]:
+    rise = largest_rise(series)
+    if rise is None:
+        return []
+    return [
+        f"Train loss rose {rise.share:.0%} above its best so far "
+        f"(epoch {rise.start} to epoch {rise.end})."
+    ]
+
+
+def _overfitting(series: Series) -> list[str]:
+    rise = overfitting(series)
+    if rise is None:
+        return []
+    return [
+        f"Overfitting: {held_out_name(series)} loss rose {rise.share:.0%} from epoch {rise.start} "
+        f"to epoch {rise.end} while train loss fell."
+    ]
+
+
+def _at_chance(series: Series, chance: float | None) -> list[str]:
+    accuracy = series.get(f"{held_out_name(series)}_accuracy")
+    if chance is None or accuracy is None or not accuracy[-1] <= chance + CHANCE_MARGIN:
+        return []
+    return [
+        f"Final {held_out_name(series)} accuracy {accuracy[-1]:.4f} is at chance "
+        f"({chance:.4f} by always naming the largest class)."
+    ]
+
+
+@np.errstate(over="ignore")
+def _growing_norms(series: Series) -> list[str]:
+    norms = _finite(series["layer_norms"])
+    growth = np.divide(norms, norms[0], out=np.ones_like(norms), where=norms[0] > 0)
+    largest = np.nanmax(np.nan_to_num(growth, nan=1.0), axis=0)
+    return [
+        f"The weight norm of layer {layer} grew {factor:.0f}-fold after the first epoch."
+        for layer, factor in enumerate(largest, start=1)
+        if factor > GROWTH_FACTOR
+    ]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan).astype(float)

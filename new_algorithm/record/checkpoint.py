@@ -1,0 +1,96 @@
+"""Where a run that was cut short goes on: its arrays and facts at the end of an epoch.
+
+Two are kept, so that one that was damaged leaves the one before. Each is an .npz, whose checksums
+tell; facts are JSON, and nothing is unpickled.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from new_algorithm.cli.console import notice
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.atomic_files import replace_atomically
+
+LATEST, PREVIOUS = "checkpoint.npz", "checkpoint_previous.npz"
+FACTS = "facts"
+
+
+class Checkpoint(NamedTuple):
+    """arrays: by name. facts: whatever JSON can say; tuples have become lists."""
+
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    """Write the checkpoint; the latest becomes the previous one. OSError leaves both as they are.
+
+    A process killed at any moment leaves at least one of them whole.
+    """
+    latest = folder / LATEST
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    with replace_atomically(folder / f"{LATEST}.new") as file:
+        np.savez(file, **arrays, **{FACTS: text})
+    if latest.exists():
+        os.replace(latest, folder / PREVIOUS)
+    os.replace(folder / f"{LATEST}.new", latest)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read the latest sound checkpoint, with a notice if that is the previous one. UserError."""
+    troubles = []
+    for path in (folder / LATEST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            checkpoint = _read(path)
+        except Exception as error:  # zipfile raises whatever the damaged bytes lead it to
+            troubles.append(f"{path.name} is damaged ({error})")
+            continue
+        for trouble in troubles:
+            notice(f"{trouble}; the run goes on from {path.name}")
+            (folder / LATEST).unlink()  # or the next one saved would put it in this one's place
+        return checkpoint
+    found = "; ".join(troubles) or "there is no checkpoint"
+    raise UserError(
+        f"--resume: nothing to go on from in {folder.parent.name}/{folder.name}/ ({found}): run "
+        "again with --overwrite in place of --resume"
+    )
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete what a run that has come to its end needs no more."""
+    for name in (LATEST, PREVIOUS, f"{LATEST}.new"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def check_same(
+    what: str, then: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
+) -> None:
+    """UserError that lists the names, except `but`, whose values differ between then and now."""
+    now = json.loads(json.dumps(now))  # tuples as lists
+    different = [
+        f"{name} was {_shown(then.get(name))} and is {_shown(now.get(name))}"
+        for name in sorted(then.keys() | now.keys())
+        if name not in but and then.get(name) != now.get(name)
+    ]
+    if different:
+        raise UserError(
+            f"--resume: the {what} is not the same: {'; '.join(different)}; start the command that "
+            "was cut short again, with --resume added"
+        )
+
+
+def _read(path: Path) -> Checkpoint:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return Checkpoint(arrays, json.loads(arrays.pop(FACTS).tobytes()))
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,154 @@
+"""The numbers of a run, one row an epoch, as arrays and as comma-separated columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.atomic_files import save_npy, save_text
+
+Number = int | float
+Row = dict[str, Number | tuple[Number, ...]]
+Series = dict[str, np.ndarray]  # (epochs,) or, where a number belongs to a layer, (epochs, layers)
+
+METRICS_FILE = "metrics_log.csv"
+TIMING_FILE = "timing_log.csv"
+TIMES = ("train_cpu_seconds", "train_wall_seconds")
+LOSSES = ("train_loss", "test_loss", "validation_loss")
+ACCURACIES = ("train_accuracy", "test_accuracy", "validation_accuracy")
+
+
+@dataclass
+class History:
+    """Rows of named numbers, kept in `folder` as one .npy a name and two .csv files.
+
+    Times go to a .csv of their own, so that the other repeats byte for byte under one seed.
+    Each row is appended to the .csv files as it comes; the arrays are written anew each time
+    the rows have grown by a tenth, so that all writing stays linear in the rows, and at the end.
+    """
+
+    folder: Path
+    loss_unit: str | None
+    rows: list[Row] = field(default_factory=list)
+    _rows_in_arrays: int = 0
+
+    def append(self, row: Row) -> None:
+        """Add one epoch and write it. ValueError if its names or layers differ."""
+        if self.rows and _shape(row) != _shape(self.rows[0]):
+            raise ValueError(
+                f"this epoch records {_shape(row)}, the first one {_shape(self.rows[0])}"
+            )
+        self.rows.append(row)
+        for name, lines in self._csv_files(self.rows[-1:]).items():
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(lines)
+        if len(self.rows) >= 1.1 * self._rows_in_arrays:
+            self._save_arrays(durable=False)
+
+    def restore(self, rows: list[dict[str, Number | list[Number]]]) -> None:
+        """Take over the rows of a run that goes on, and write them."""
+        self.rows = [
+            {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+            for row in rows
+        ]
+        self.save()
+
+    def save(self) -> None:
+        """Write every file anew, each atomically and safe from a power cut."""
+        if not self.rows:
+            return
+        self._save_arrays(durable=True)
+        for name, lines in self._csv_files(self.rows).items():
+            save_text(self.folder / name, lines)
+
+    def _save_arrays(self, durable: bool) -> None:
+        for name in self.rows[0]:
+            array = np.array([row[name] for row in self.rows])
+            save_npy(self.folder / f"{name}.npy", array, durable)
+        self._rows_in_arrays = len(self.rows)
+
+    def last(self) -> dict[str, Number]:
+        """The columns of the last epoch, times included."""
+        return columns(self.rows[-1], self.loss_unit) if self.rows else {}
+
+    def _csv_files(self, rows: list[Row]) -> dict[str, str]:
+        """The lines of each .csv file for `rows`, with the header if they begin with the first."""
+        return {
+            METRICS_FILE: self._csv(
+                [_without(row, TIMES) for row in rows], rows[0] is self.rows[0]
+            ),
+            TIMING_FILE: self._csv(
+                [{name: row[name] for name in ("epoch", *TIMES)} for row in rows],
+                rows[0] is self.rows[0],
+            ),
+        }
+
+    def _csv(self, rows: list[Row], header: bool) -> str:
+        lines = [map(repr, columns(row, self.loss_unit).values()) for row in rows]
+        if header:
+            lines.insert(0, columns(rows[0], self.loss_unit))
+        return "".join(f"{','.join(line)}\n" for line in lines)
+
+
+def columns(row: Row, loss_unit: str | None) -> dict[str, Number]:
+    """`row` with one entry a column, units in the names."""
+    flat: dict[str, Number] = {}
+    for name, value in row.items():
+        if isinstance(value, tuple):
+            suffix = {"layer_norms": "weight_norm"}.get(name, name)
+            flat |= {f"layer_{layer}_{suffix}": v for layer, v in enumerate(value, start=1)}
+        elif name in LOSSES and loss_unit:
+            flat[f"{name}_{loss_unit}"] = value
+        elif name in ACCURACIES:
+            flat[f"{name}_fraction"] = value
+        else:
+            flat[name] = value
+    return flat
+
+
+def read_series(folder: Path) -> Series:
+    """The arrays of a run from its files alone, cut to the epochs that all of them hold.
+
+    Empty where no epoch is recorded. UserError for a file that is not a sound array.
+    """
+    series = {path.stem: _load(path) for path in sorted(folder.glob("[!.]*.npy"))}
+    epochs = min((len(values) for values in series.values()), default=0)
+    if not epochs or "epoch" not in series:
+        return {}
+    return {name: values[:epochs] for name, values in series.items()}
+
+
+def held_out_name(series: Series) -> str:
+    """`validation` where the run was evaluated on that, otherwise `test`."""
+    return "validation" if "validation_loss" in series else "test"
+
+
+def plain_row(values: dict[str, object]) -> Row:
+    """`values` as plain ints and floats, whose repr is the shortest that reads back the same."""
+    return {name: _plain(np.asarray(value)) for name, value in values.items()}
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path.parent.name}/{path.name} is not a sound array ({error}): repeat the run"
+        ) from error
+
+
+def _plain(value: np.ndarray) -> Number | tuple[Number, ...]:
+    if value.ndim:
+        return tuple(_plain(item) for item in value)
+    number = value.item()
+    return number if isinstance(number, int) else float(number)
+
+
+def _without(row: Row, names: Sequence[str]) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _shape(row: Row) -> dict[str, int]:
+    return {name: len(value) if isinstance(value, tuple) else 1 for name, value in row.items()}

@@ -1,0 +1,301 @@
+"""The record of one training run: its numbers, its circumstances, and how it ended."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from new_algorithm.cli.console import notice, tee_stdout
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import RunFlags
+from new_algorithm.cli.signals import sigterm_exits, uninterrupted
+from new_algorithm.record.anomalies import find_anomalies
+from new_algorithm.record.atomic_files import save_npz
+from new_algorithm.record.checkpoint import (
+    Checkpoint,
+    check_same,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
+from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.endings import log_entry, outcome, reason
+from new_algorithm.record.environment import thread_pools
+from new_algorithm.record.history import History, Number, Row, plain_row, read_series
+from new_algorithm.record.index import rebuild_index
+from new_algorithm.record.layout import REPOSITORY, Layout
+from new_algorithm.record.notes import write_note
+from new_algorithm.record.provenance import (
+    describe_command,
+    describe_config,
+    describe_environment,
+)
+from new_algorithm.record.record_json import read_record, save_record
+from new_algorithm.record.reservation import is_filled, reserve
+from new_algorithm.record.tables import format_table, save_csv
+
+MAY_DIFFER = (  # between a run that was cut short and its continuation
+    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout"),
+)
+
+
+class Scores(Protocol):
+    """A named tuple of loss and, where they make sense, accuracy and auc; None where not."""
+
+    def _asdict(self) -> dict[str, float | None]: ...
+
+
+class Run:
+    """Records one run under its tag; use as `with Run(...) as run:`.
+
+    script: the file that runs; config: its flags; root: repository below which everything is
+    written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
+    `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
+    resume: go on with the record of that tag, from its `checkpoint`, if flags and data are the
+    same. keep: leave what the folder of that tag holds, for a script that knows itself what of it
+    is done. group: of runs that belong together; they lie in a folder of that name, and have a note
+    but neither figures of their own, which plot_runs.py draws, nor a line in the index.
+
+    UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving the
+    block writes status, figures, note and index, and lets exceptions pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: Path,
+        config: RunFlags,
+        data: dict[str, Any],
+        root: Path = REPOSITORY,
+        resume: bool = False,
+        keep: bool = False,
+        group: str = "",
+    ) -> None:
+        self.status = "running"
+        self.checkpoint: Checkpoint | None = None
+        self._resume = resume
+        self._keep = keep
+        self._script = script
+        self._config = config
+        self._data = data
+        self._layout = Layout(root, group)
+        self._loss_unit = "nats" if data.get("num_classes") else None
+        self._results: dict[str, Number] = {}
+
+    def __enter__(self) -> "Run":
+        config, layout, now = self._config, self._layout, datetime.now().astimezone()
+        begun = config.tag is not None and is_filled(layout.record(config.tag))
+        kept = self._resume or (self._keep and begun and not config.overwrite)
+        with ExitStack() as stack, self._writing():
+            self.tag = stack.enter_context(
+                reserve(config.tag, self._script.stem, config.overwrite, layout, now, kept)
+            )
+            self.folder = layout.record(self.tag)
+            log_path = layout.log(self.tag, now)
+            self._log = stack.enter_context(tee_stdout(log_path))
+            stack.enter_context(sigterm_exits())
+            self._history = History(self.folder, self._loss_unit)
+            self._record = self._description(now, log_path)
+            if self._resume:
+                self._go_on()
+            save_record(self.folder, self._record)
+            self._stack = stack.pop_all()
+        print(f"Run {self.tag}: record in {layout.relative(self.folder)}/", flush=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            with uninterrupted():
+                saved = self._finish(error)
+            if saved:
+                # torchrun stops a rank that ends early: its error must reach the user all the same
+                with uninterrupted() if isinstance(error, UserError) else nullcontext():
+                    self._report()
+            reason = f" ({self._record['error']})" if self.status == "interrupted" else ""
+            print(f"Run {self.tag}: {self.status}{reason}", flush=True)
+
+    def record_epoch(
+        self,
+        epoch: int,
+        *,
+        train: Scores,
+        held_out: Scores,
+        layer_norms: Sequence[float],
+        clock: TrainingClock,
+        cg_iterations: Sequence[float] | None = None,
+        **extra_scalars: float,
+    ) -> None:
+        """Save and print one epoch.
+
+        train, held_out: on the training and the held-out set; the latter goes by the name that the
+        data give it, test or validation. clock: the training
+        time since the start of the run. ValueError if an epoch records other names or another
+        number of layers than the first; UserError if the files cannot be written.
+        """
+        held = self._data.get("held_out", "test")
+        row: dict[str, object] = {"epoch": epoch}
+        for part, scores in (("train", train), (held, held_out)):
+            named = {f"{part}_{name}": value for name, value in scores._asdict().items()}
+            row |= {name: value for name, value in named.items() if value is not None}
+        row["layer_norms"] = layer_norms
+        if cg_iterations is not None:
+            row["cg_iterations"] = cg_iterations
+        row["train_cpu_seconds"] = clock.cpu_seconds
+        row["train_wall_seconds"] = clock.wall_seconds
+        row = plain_row(row | extra_scalars)
+        with self._writing():
+            self._history.append(row)
+            self._save(durable=False)
+        print(_epoch_line(row, held), flush=True)
+
+    def anomaly(self, text: str) -> None:
+        """Print and record something that went wrong, such as a solver that stalled."""
+        print(f"Anomaly: {text}", flush=True)
+        self._record["anomalies"].append(text)
+        with self._writing():
+            self._save()
+
+    def result(self, **numbers: float) -> None:
+        """Add named numbers to the final metrics, units in their names."""
+        self._results |= plain_row(numbers)
+        with self._writing():
+            self._save()
+
+    def table(self, name: str, rows: Sequence[dict[str, Number]], title: str) -> None:
+        """Print `rows`, which share their keys, and write them to <name>.csv in full precision."""
+        print(f"\n{title}\n{format_table(rows)}", flush=True)
+        with self._writing():
+            save_csv(self.folder / f"{name}.csv", rows)
+
+    def save_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Write weights.npz with layer_1, layer_2, ...; replaces the last ones atomically."""
+        arrays = {f"layer_{layer}": array for layer, array in enumerate(weights, start=1)}
+        with self._writing():
+            save_npz(self.folder / "weights.npz", **arrays)
+
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Let this be where the run goes on if it is cut short; gone once it is completed."""
+        so_far = {
+            "rows": self._history.rows,
+            "results": self._results,
+            "anomalies": self._record["anomalies"],
+            "config": self._record["config"],
+            "data": self._data,
+        }
+        with self._writing():
+            save_checkpoint(self.folder, arrays, so_far | facts)
+
+    def _go_on(self) -> None:
+        earlier = read_record(self.folder) or {}
+        if earlier.get("status") == "completed":
+            raise UserError(f"--resume: run {self.tag} is completed, nothing is left to do")
+        self.checkpoint = checkpoint = load_checkpoint(self.folder)
+        check_same("setting", checkpoint.facts["config"], self._record["config"], MAY_DIFFER)
+        check_same("data", checkpoint.facts["data"], self._data, ("source",))
+        self._history.restore(checkpoint.facts["rows"])
+        self._results = checkpoint.facts["results"]
+        self._record["anomalies"] = checkpoint.facts["anomalies"]
+        self._record["resumed_after_epoch"] = self._history.rows[-1]["epoch"]
+
+    def _description(self, start: datetime, log_path: Path) -> dict[str, Any]:
+        log = self._layout.relative(log_path) if log_path.exists() else None
+        return {
+            "tag": self.tag,
+            "status": self.status,
+            "error": None,
+            "start": start.isoformat(timespec="seconds"),
+            "end": None,
+            **describe_command(self._script, self._layout),
+            **describe_config(self._config, self.tag, self._layout),
+            "data": self._data,
+            "final_metrics": {},
+            "anomalies": [],
+            "loss_unit": self._loss_unit,
+            **describe_environment(self._layout),
+            "log": log,
+        }
+
+    def _save(self, durable: bool = True) -> None:
+        self._record["status"] = self.status
+        self._record["final_metrics"] = self._history.last() | self._results
+        save_record(self.folder, self._record, durable)
+
+    def _finish(self, error: BaseException | None) -> bool:
+        """Write how the run ended; whether that could be written."""
+        self.status = outcome(error)
+        self._record["thread_pools"] = thread_pools()  # torch's own are loaded by now
+        self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        if self.status != "completed" and error is not None:
+            self._record["error"] = reason(error)
+            self._log.write(log_entry(error))
+        try:
+            with self._writing():
+                self._history.save()
+                self._save()
+                if self.status == "completed":
+                    remove_checkpoints(self.folder)
+        except UserError as failure:
+            if error is None:
+                raise
+            if str(failure) != str(error):  # which is raised anyhow
+                notice(str(failure))
+            return False
+        return True
+
+    def _report(self) -> None:
+        self._attempt("anomalies", self._record_anomalies)
+        if not self._layout.group:
+            self._attempt("figures", self._draw)
+        self._attempt("note", lambda: write_note(self.tag, self._layout))
+        if not self._layout.group:
+            self._attempt("index", lambda: rebuild_index(self._layout))
+
+    def _record_anomalies(self) -> None:
+        self._record["anomalies"] += find_anomalies(
+            read_series(self.folder), chance_accuracy=self._data.get("chance_accuracy")
+        )
+        self._save()
+
+    def _draw(self) -> None:
+        from new_algorithm.plots.run_figures import draw_run  # matplotlib takes a second to import
+
+        draw_run(self.tag, self._layout)
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            notice(f"no {what} of run {self.tag} ({error}); its record is complete")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = self._layout.relative(self._layout.records)
+            raise UserError(
+                f"{place}/ cannot be written ({error.strerror or error}): free some space or mend "
+                "its permissions; files that were complete are still there"
+            ) from error
+
+
+def _epoch_line(row: Row, held: str) -> str:
+    short = "val" if held == "validation" else held
+    accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
+    fields = [
+        f"loss={row['train_loss']:.4g}",
+        *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
+        *([f"{short}_auc={auc:.4f}"] if auc is not None else []),
+        f"{short}_loss={row[f'{held}_loss']:.4g}",
+        f"train_cpu={row['train_cpu_seconds']:.2f} s",
+    ]
+    return f"Epoch {row['epoch']}: {', '.join(fields)}"

@@ -1,0 +1,110 @@
+import io
+import logging
+import sys
+
+import pytest
+
+from new_algorithm.cli.console import run_main, tee_stdout
+from new_algorithm.cli.errors import UserError
+
+
+class Broken(io.StringIO):
+    """A stream whose reader goes away after the first line."""
+
+    def write(self, text):
+        if "\n" in self.getvalue():
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(text)
+
+
+def test_stdout_goes_to_the_log_too(tmp_path, capsys):
+    with tee_stdout(tmp_path / "logs" / "x.log"):
+        print("one")
+        print("two", flush=True)
+    print("after")
+    assert (tmp_path / "logs" / "x.log").read_text() == "one\ntwo\n"
+    assert capsys.readouterr().out == "one\ntwo\nafter\n"
+
+
+def test_stdout_is_restored_after_an_exception(tmp_path):
+    before = sys.stdout
+    with pytest.raises(RuntimeError), tee_stdout(tmp_path / "x.log"):
+        raise RuntimeError
+    assert sys.stdout is before
+
+
+def test_each_line_is_in_the_log_at_once(tmp_path):
+    with tee_stdout(tmp_path / "x.log"):
+        print("one")
+        assert (tmp_path / "x.log").read_text() == "one\n"
+
+
+def test_a_log_inside_a_tee_begins_with_what_was_written_before(tmp_path):
+    with tee_stdout():
+        print("data loaded")
+        with tee_stdout(tmp_path / "inner.log"):
+            print("epoch 1")
+    assert (tmp_path / "inner.log").read_text() == "data loaded\nepoch 1\n"
+
+
+@pytest.mark.parametrize("stream", [Broken(), None])
+def test_a_closed_stdout_is_given_up_and_the_log_goes_on(tmp_path, monkeypatch, capsys, stream):
+    monkeypatch.setattr(sys, "stdout", stream)
+    with tee_stdout(tmp_path / "x.log"):
+        for line in "abc":
+            print(line, flush=True)
+    assert (tmp_path / "x.log").read_text() == "a\nb\nc\n"
+    assert capsys.readouterr().err.count("stdout cannot be written") == (stream is not None)
+
+
+def test_an_unwritable_log_folder_is_one_notice(tmp_path, capsys):
+    (tmp_path / "_logs").touch()
+    with tee_stdout(tmp_path / "_logs" / "x.log"):
+        print("one")
+        print("two")
+    captured = capsys.readouterr()
+    assert captured.out == "one\ntwo\n"
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("notice: no log of this run: _logs/ cannot be written")
+
+
+def end(main):
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    return caught.value.code
+
+
+def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys):
+    def main():
+        raise UserError("--x 3 is not allowed: give 4")
+
+    assert end(main) == 2
+    assert capsys.readouterr().err == "error: --x 3 is not allowed: give 4\n"
+
+
+def test_ctrl_c_ends_with_130():
+    def main():
+        raise KeyboardInterrupt
+
+    assert end(main) == 130
+
+
+def test_any_other_exception_keeps_its_traceback():
+    def main():
+        raise ZeroDivisionError
+
+    before = sys.stdout
+    with pytest.raises(ZeroDivisionError):
+        run_main(main)
+    assert sys.stdout is before
+
+
+def test_our_loggers_print_info_and_others_stay_quiet(capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def main():
+        logging.getLogger("datasets.mnist").info("reading %d images", 3)
+        logging.getLogger("matplotlib.font_manager").info("score")
+
+    run_main(main)
+    assert capsys.readouterr().out == "reading 3 images\n"

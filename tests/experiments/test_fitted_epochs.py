@@ -1,0 +1,52 @@
+"""Epochs are fitted to what they cost, on clocks that tests set."""
+
+import pytest
+
+from new_algorithm.experiments.fitted_epochs import fitted_epochs, nearest_epochs
+from new_algorithm.record.clock import TrainingClock
+
+
+def training(start, epochs_cost):
+    """A training with a start and epochs of given CPU seconds; `trained` lists what was run."""
+    trained = []
+
+    def train(epochs, run):
+        clock = TrainingClock(cpu_seconds=start)
+        for epoch in range(epochs):
+            clock.cpu_seconds += epochs_cost[epoch % len(epochs_cost)]
+            trained.append(epoch)
+            run.record_epoch(epoch + 1, clock=clock)
+
+    return train, trained
+
+
+@pytest.mark.parametrize(
+    ("start", "an_epoch", "budget", "expected"),
+    [
+        (0.0, 0.5, 3.0, 6),
+        (0.5, 0.25, 3.0, 10),
+        (0.0, 0.01, 1.0, 100),
+        (0.4, 1.0, 3.0, 3),  # 3.4 s come nearer to 3 than 2.4
+        (0.7, 1.0, 3.0, 2),
+        (0.0, 5.0, 3.0, 1),  # too dear: one epoch all the same
+        (4.0, 0.1, 3.0, 1),
+    ],
+)
+@pytest.mark.parametrize("probed", [3, 1000])
+def test_as_many_epochs_as_come_nearest_beside_the_start(start, an_epoch, budget, expected, probed):
+    train, trained = training(start, [an_epoch])
+    assert fitted_epochs(budget * (1 + 1e-9), train, probed) == expected
+    assert len(trained) <= min(probed, expected + 1)
+
+
+def test_epochs_that_cost_more_now_and_then_count_with_their_mean():
+    train, _ = training(0.0, [0.1, 0.1, 0.4, 0.1, 0.1, 0.4])  # a factorisation in every third
+    assert fitted_epochs(3.9, train, 7) == pytest.approx(20, abs=2)
+    assert fitted_epochs(3.9, train, 1000) == 20
+
+
+@pytest.mark.parametrize(
+    ("epochs", "took", "expected"), [(1, 1.05, 2), (10, 4.0, 5), (1, 9.0, 1), (3, 2.0, 3)]
+)
+def test_epochs_are_corrected_by_what_a_trial_took(epochs, took, expected):
+    assert nearest_epochs(2.0, epochs, took) == expected

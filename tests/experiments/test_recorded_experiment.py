@@ -1,0 +1,252 @@
+"""An experiment from definition to report: cut short, gone on with, refused, begun anew."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import ExperimentFlags
+from new_algorithm.experiments import recorded_experiment
+from new_algorithm.experiments import scheduler as conduct
+from new_algorithm.experiments import single_run as member_run
+from new_algorithm.experiments import tuning as chosen_settings
+from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments.recorded_experiment import run_experiment
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.record.layout import REPOSITORY
+from tests.experiments.tiny_experiments import (
+    TASK,
+    Pretender,
+    alike,
+    here,
+    json_of,
+    overhear,
+    rows_of,
+    tiny,
+)
+
+SCRIPT = REPOSITORY / "new_algorithm" / "compare_methods.py"
+TABLES = ("runs.csv", "curves.csv", "trials.csv")
+KEYS = ("foof", "prox_prop")
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    monkeypatch.setattr(conduct, "_workers", here)
+    for module in (chosen_settings, member_run):
+        monkeypatch.setattr(module, "warm_up", lambda method: None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The root of an experiment that was never cut short."""
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conduct, "_workers", here)
+        carry_out(root, report=True)
+    return root
+
+
+def carry_out(root, experiment=None, script=SCRIPT, report=False, **flags):
+    """Carry out and return the folder of the record; figures take longer than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not report:
+            patch.setattr(recorded_experiment, "write_report", lambda tag, layout: [])
+        run_experiment(experiment or tiny(*KEYS), ExperimentFlags(**flags), script, root)
+    return root / "ploting_data" / "tiny"
+
+
+def tables(root, tag="tiny"):
+    return [alike(rows_of(root / "ploting_data" / tag / name)) for name in TABLES]
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def listened(monkeypatch):
+    return {key: overhear(monkeypatch, key) for key in KEYS}
+
+
+def trainings(heard):
+    return {key: len(calls) for key, calls in heard.items()}
+
+
+def test_the_record_is_whole(whole):
+    folder = whole / "ploting_data" / "tiny"
+    assert json_of(folder / "run.json")["status"] == "completed"
+    runs, curves, trials = tables(whole)
+    assert (len(runs), len(curves), len(trials)) == (4, 8, 4)
+    for row in runs:
+        assert row["status"] == "completed"
+        assert (whole / "ploting_data" / row["tag"] / "run.json").is_file()
+        assert 0 < float(row["test_accuracy"]) <= 1
+    page, twin = (whole / "figures" / "tiny" / name for name in ("report.html", "README.md"))
+    assert "The first is best." in page.read_text()
+    assert "The first is best." in twin.read_text()
+    assert not re.findall(r'(?:src|href)="(?!#|data:|http)', page.read_text())  # self-contained
+
+
+def test_every_method_trains_as_often(tmp_path, monkeypatch):
+    heard = listened(monkeypatch)
+    carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 4, "prox_prop": 4}  # two trials and two seeds
+    for calls in heard.values():
+        seeds = [problem.seed for problem, _ in calls]
+        assert seeds == [chosen_settings.SEARCH_SEED] * 2 + [0, 1]
+
+
+def test_same_definition_same_tables(whole, tmp_path):
+    carry_out(tmp_path)
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypatch):
+    heard, made = listened(monkeypatch), []
+
+    def cut(config, layout, script):
+        made.append(config.tag)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return run_member(config, layout, script)
+
+    run_member = conduct.run_member
+    with monkeypatch.context() as patch:
+        patch.setattr(conduct, "run_member", cut)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(tmp_path)
+    folder = tmp_path / "ploting_data" / "tiny"
+    assert json_of(folder / "run.json")["status"] == "interrupted"
+    assert trainings(heard) == {"foof": 3, "prox_prop": 3}
+    carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 4, "prox_prop": 4}
+    assert json_of(folder / "run.json")["status"] == "completed"
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_search_cut_short_goes_on(whole, tmp_path, monkeypatch):
+    heard = listened(monkeypatch)
+    trial, tried = chosen_settings._Trainings.trial, []
+
+    def cut(self, settings, space):
+        tried.append(settings)
+        if len(tried) == 4:
+            raise KeyboardInterrupt
+        return trial(self, settings, space)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chosen_settings._Trainings, "trial", cut)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 2, "prox_prop": 1}
+    carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 4, "prox_prop": 4}
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_a_run_that_is_lost_alone_is_made_again(whole, tmp_path, monkeypatch):
+    folder = carry_out(tmp_path)
+    lost, *_ = [path for path in folder.iterdir() if path.name.endswith(".1")]
+    (lost / "run.json").unlink()
+    others = {path: path.read_bytes() for path in folder.glob("*.0/*")}
+    heard = listened(monkeypatch)
+    carry_out(tmp_path)
+    assert sum(trainings(heard).values()) == 1
+    assert {path: path.read_bytes() for path in folder.glob("*.0/*")} == others
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_more_seeds_add_their_runs_alone(whole, tmp_path, monkeypatch):
+    carry_out(tmp_path, runs=1)
+    assert len(tables(tmp_path)[0]) == 2
+    heard = listened(monkeypatch)
+    carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 1, "prox_prop": 1}
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_another_definition_is_refused_by_name_and_nothing_is_lost(tmp_path, monkeypatch):
+    folder = carry_out(tmp_path)
+    before = files(folder)
+    heard = listened(monkeypatch)
+    with pytest.raises(UserError, match=r"'tiny: 20-6-4'.*--overwrite"):
+        carry_out(tmp_path, tiny(*KEYS, tasks=(replace(TASK, epochs=3),)))
+    with pytest.raises(UserError, match=r"another threads.*--overwrite"):
+        carry_out(tmp_path, threads=2)
+    after = files(folder)
+    changed = {path.name for path in before if after.get(path) != before[path]}
+    assert changed <= {"run.json", "README.md"}  # they say how the last command ended
+    assert all(after[path] == before[path] for path in before if path.parent != folder)
+    carry_out(tmp_path)
+    assert trainings(heard) == {"foof": 0, "prox_prop": 0}
+
+
+def test_overwrite_begins_anew(whole, tmp_path, monkeypatch):
+    folder = carry_out(tmp_path, tiny(*KEYS, tasks=(replace(TASK, epochs=3),)))
+    (folder / "left_over").mkdir()
+    heard = listened(monkeypatch)
+    carry_out(tmp_path, overwrite=True)
+    assert trainings(heard) == {"foof": 4, "prox_prop": 4}
+    assert not (folder / "left_over").exists()
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_the_tag_of_another_scripts_run_is_refused(whole, tmp_path):
+    folder = carry_out(tmp_path, tiny(*KEYS, trials=0), runs=1)
+    before = files(folder)
+    with pytest.raises(UserError, match=r"--tag tiny.*compare_methods\.py.*--overwrite"):
+        carry_out(tmp_path, script=REPOSITORY / "new_algorithm" / "ablate_method.py")
+    assert files(folder) == before
+
+
+def test_divergence_does_not_stop_the_others(tmp_path, monkeypatch):
+    breaks = Pretender(breaks=lambda settings, epoch: epoch == 2)
+    monkeypatch.setitem(METHODS, "pretender", breaks.method())
+    timed = replace(TASK, epochs=None, cpu_seconds=0.05)  # the search and the fit diverge as well
+    carry_out(tmp_path, tiny("foof", "pretender", tasks=(timed,), trials=0, seeds=(0, 1)))
+    runs = rows_of(tmp_path / "ploting_data" / "tiny" / "runs.csv")
+    assert {row["variation"] for row in runs} == {METHODS["foof"].name, "pretender"}
+    assert {row["status"] for row in runs if row["variation"] != "pretender"} == {"completed"}
+    assert len([row for row in runs if row["variation"] == "pretender"]) == 2
+
+
+def test_diverging_runs_are_counted_in_the_report(tmp_path, monkeypatch):
+    breaks = Pretender(breaks=lambda settings, epoch: epoch == 2)
+    monkeypatch.setitem(METHODS, "pretender", breaks.method())
+    carry_out(tmp_path, tiny("foof", "pretender", trials=0), report=True)
+    runs = rows_of(tmp_path / "ploting_data" / "tiny" / "runs.csv")
+    lost = [row for row in runs if row["status"] == "diverged"]
+    assert [row["variation"] for row in lost] == ["pretender"] * 2
+    assert all(row["test_accuracy"] for row in lost)
+    assert json_of(tmp_path / "ploting_data" / "tiny" / "run.json")["status"] == "completed"
+    assert "diverged" in (tmp_path / "figures" / "tiny" / "README.md").read_text()
+
+
+def test_an_experiment_that_cannot_be_searched_ends_in_one_line(tmp_path, monkeypatch):
+    breaks = Pretender(breaks=lambda settings, epoch: True)
+    monkeypatch.setitem(METHODS, "pretender", breaks.method())
+    with pytest.raises(UserError, match="all 2 trials diverged"):
+        carry_out(tmp_path, tiny("foof", "pretender"))
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("variation", ("a b", "a_b")),
+        ("variation", ("x" * 41, "x" * 40)),
+        ("variation", ("λ",)),
+        ("task", ("8 × 64", "8 x 64")),
+    ],
+)
+def test_names_that_make_the_same_files_are_refused(part, names, tmp_path):
+    experiment = tiny("foof")
+    if part == "task":
+        experiment = replace(experiment, tasks=tuple(replace(TASK, name=name) for name in names))
+    else:
+        variations = tuple(Variation(name, "foof") for name in names)
+        experiment = replace(experiment, variations=variations, baseline=names[0])
+    with pytest.raises(UserError) as refusal:
+        carry_out(tmp_path, experiment)
+    assert f"{part} {names[-1]!r}" in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,128 @@
+"""A search on functions whose optimum is known, cut short, continued and refused."""
+
+import json
+import math
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.experiments.search import TrialResult, best, describe_space, search
+from new_algorithm.methods.search_space import Choice, Range
+
+SPACE = {"lr": Range(1e-4, 10.0), "batch": Choice((32, 64, 128)), "noise": Range(1e-3, 1e3)}
+
+
+def hill(settings):
+    """The higher the nearer lr is to 0.1, a little better with batches of 64."""
+    height = -((math.log10(settings["lr"]) + 1) ** 2) + 0.1 * (settings["batch"] == 64)
+    return TrialResult(height, cpu_seconds=1.5, epochs=2)
+
+
+def searched(path, objective=hill, trials=18, seed=0, space=SPACE, name="s"):
+    return list(search(path, name, space, trials, seed, objective))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_waiting_for_the_disk():
+    """No power is cut here, and to be safe from that takes most of the time."""
+
+    def hurry(connection, _):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return searched(tmp_path_factory.mktemp("whole") / "a b?%.db")
+
+
+def test_optimum_is_neared_within_the_space(rows):
+    tried = [json.loads(row["settings"]) for row in rows]
+    assert [row["trial"] for row in rows] == list(range(1, 19))
+    assert len({one["noise"] for one in tried}) == 18  # each draws anew
+    assert all(1e-4 <= one["lr"] <= 10 and one["batch"] in (32, 64, 128) for one in tried)
+    assert all(float(f"{one['lr']:.4g}") == one["lr"] for one in tried)
+    found = json.loads(best(rows)["settings"])
+    assert abs(math.log10(found["lr"]) + 1) < 0.3
+    assert (best(rows)["cpu_seconds"], best(rows)["epochs"]) == (1.5, 2)
+    late = [abs(math.log10(one["lr"]) + 1) for one in tried[6:]]
+    at_random = (3**2 / 2 + 2**2 / 2) / 5  # mean distance from −1 of what is uniform on [−4, 1]
+    assert sum(late) / len(late) < 0.85 * at_random
+
+
+def test_seed_decides_what_is_tried(rows, tmp_path):
+    assert searched(tmp_path / "same.db") == rows
+    assert searched(tmp_path / "other.db", seed=1, trials=3) != rows[:3]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt])
+def test_search_cut_short_ends_as_if_never_left(error, rows, tmp_path):
+    calls = []
+
+    def breaks(settings):
+        calls.append(settings)
+        if len(calls) == 10:
+            raise error
+        return hill(settings)
+
+    path = tmp_path / "cut.db"
+    with pytest.raises(error):
+        searched(path, breaks)
+    assert searched(path, breaks) == rows
+    assert len(calls) == 18 + 1  # the one cut short alone was run twice
+    assert searched(path, breaks, trials=5) == rows[:5]
+    assert len(calls) == 18 + 1
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_diverged_trials_count_and_are_never_best(value, tmp_path):
+    rows = searched(
+        tmp_path / "d.db",
+        lambda s: TrialResult(value, 0.5) if s["lr"] > 0.05 else hill(s),
+    )
+    lost = [row for row in rows if row["state"] == "diverged"]
+    assert len(rows) == 18
+    assert 0 < len(lost) < 10
+    assert all(row["value"] == -math.inf and row["cpu_seconds"] == 0.5 for row in lost)
+    assert json.loads(best(rows)["settings"])["lr"] <= 0.05
+    assert best(lost) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [({"space": SPACE | {"lr": Range(1e-4, 1.0)}}, "space"), ({"seed": 7}, "seed")],
+)
+def test_other_space_or_seed_is_refused(changed, word, tmp_path):
+    searched(tmp_path / "s.db", trials=2)
+    with pytest.raises(UserError, match=rf"another {word}.*--overwrite"):
+        searched(tmp_path / "s.db", trials=2, **changed)
+    assert len(searched(tmp_path / "s.db", trials=2, name="another search", **changed)) == 2
+
+
+def test_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "s.db").write_text("no database at all, but long enough to be taken for one" * 50)
+    with pytest.raises(UserError, match=r"s\.db.*--overwrite"):
+        searched(tmp_path / "s.db", trials=1)
+
+
+def test_choices_of_any_type_come_back_as_they_are(tmp_path):
+    values = ((0.001, 0.02), "he", True, None, math.inf)
+    seen = []
+
+    def objective(settings):
+        seen.append(settings["x"])
+        return TrialResult(1.0)
+
+    searched(tmp_path / "c.db", objective, trials=12, space={"x": Choice(values)})
+    assert set(seen) <= set(values)
+    assert len(set(seen)) > 2
+
+
+def test_space_in_words():
+    space = {"lr": Range(0.1, 30.0), "batch": Choice((64, 128))}
+    assert describe_space(space) == {"lr": "log 0.1 to 30", "batch": "one of 64, 128"}

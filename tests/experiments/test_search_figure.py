@@ -1,0 +1,69 @@
+"""The figure of a search: every trial where it belongs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+from new_algorithm.plots.run_figures import draw_run
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.tables import save_csv
+
+
+def write(folder, count, diverged=()):
+    rates = 10 ** np.linspace(-3, 0, count)
+    rows = [
+        {
+            "trial": number + 1,
+            "value": -math.inf if number in diverged else 0.9 - abs(math.log10(rate) + 1),
+            "state": "diverged" if number in diverged else "complete",
+            "cpu_seconds": 1.0,
+            "epochs": 2,
+            "settings": json.dumps({"lr": rate, "batch": ["64", "128", "1e-3 1"][number % 3]}),
+        }
+        for number, rate in enumerate(rates.tolist())
+    ]
+    save_csv(folder / SEARCH_FILE, rows)
+    return rates
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_trial_the_best_and_the_diverged_are_shown(tmp_path):
+    rates = write(tmp_path, 13, diverged=(11, 12))
+    figure = Figure()
+    draw_search(figure, tmp_path / SEARCH_FILE)
+    bars, lr, batch = figure.axes
+    assert [label.get_text() for label in bars.get_yticklabels()][-1] == "lr"
+    assert lr.get_xscale() == "log"
+    trials, best, diverged = lr.lines
+    np.testing.assert_allclose(trials.get_xdata(), rates[:11])
+    assert best.get_xdata() == pytest.approx(rates[np.argmin(abs(np.log10(rates) + 1))])
+    np.testing.assert_allclose(diverged.get_xdata(), rates[11:])
+    assert diverged.get_ydata().max() < trials.get_ydata().min()
+    assert [tick.get_text() for tick in batch.get_xticklabels()] == ["1e-3 1", "64", "128"]
+    places = np.round(batch.lines[0].get_xdata())
+    np.testing.assert_array_equal(places, [(1, 2, 0)[number % 3] for number in range(11)])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("count", "diverged"), [(1, ()), (3, (0, 1, 2)), (9, range(9))])
+def test_few_trials_and_none_that_is_sound_are_drawn(count, diverged, tmp_path):
+    write(tmp_path, count, diverged)
+    figure = Figure()
+    draw_search(figure, tmp_path / SEARCH_FILE)
+    assert "not to be told" in figure.axes[0].texts[0].get_text()
+
+
+def test_the_record_gives_a_picture_and_the_same_vectors_each_time(tmp_path):
+    layout = Layout(tmp_path)
+    layout.record("t").mkdir(parents=True)
+    write(layout.record("t"), 9)
+    picture, vectors = draw_run("t", layout)
+    assert (picture.suffix, vectors.suffix) == (".png", ".svg")
+    first = vectors.read_bytes()
+    assert first.startswith(b"<?xml")
+    draw_run("t", layout)
+    assert vectors.read_bytes() == first

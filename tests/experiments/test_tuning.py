@@ -1,0 +1,171 @@
+"""Every method's settings are found at the same cost, and on the validation rows alone."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.experiments import tuning as chosen_settings
+from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments.tuning import (
+    PROBED_EPOCHS,
+    SEARCH_SEED,
+    choose,
+    trials_of,
+)
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.methods.search_space import Choice
+from new_algorithm.record.layout import Layout
+from tests.experiments.tiny_experiments import TASK, Pretender, json_of, overhear, tiny
+
+TIMED = replace(TASK, epochs=None, cpu_seconds=0.203)  # 20 epochs of 0.01 s
+
+
+@pytest.fixture(autouse=True)
+def _warm(monkeypatch):
+    monkeypatch.setattr(chosen_settings, "warm_up", lambda method: None)
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """pretend(**how) -> a method in the registry, under its key "pretender"."""
+
+    def register(key="pretender", **how):
+        one = Pretender(**how)
+        monkeypatch.setitem(METHODS, key, one.method(key))
+        return one
+
+    return register
+
+
+def chosen(experiment, folder, which=0, task=None):
+    task = task or experiment.tasks[0]
+    return choose(experiment, task, experiment.variations[which], Layout(folder, "tiny"), threads=1)
+
+
+def test_every_method_is_probed_tried_and_fitted_alike(pretend, tmp_path):
+    calls = {key: pretend(key, seconds=cost).calls for key, cost in (("a", 0.01), ("b", 0.04))}
+    experiment = tiny(*calls, tasks=(TIMED,), trials=4)
+    found = [chosen(experiment, tmp_path, which) for which in (0, 1)]
+    # 0.203 s: five epochs of 0.04 s come nearer than six
+    for (key, heard), epochs in zip(calls.items(), (20, 5), strict=True):
+        made = [problem.epochs for problem, _ in heard]
+        assert made == [PROBED_EPOCHS, *[epochs] * 4], key
+        assert {problem.seed for problem, _ in heard} == {SEARCH_SEED}
+    assert [one.epochs for one in found] == [20, 5]
+    assert [len(one.trials) for one in found] == [4, 4]
+    assert all(row["epochs"] in (20, 5) and row["cpu_seconds"] > 0.19 for row in found[0].trials)
+
+
+def test_the_best_trial_is_chosen_and_read_again(pretend, tmp_path):
+    one = pretend()
+    experiment = tiny("pretender", trials=5)
+    first = chosen(experiment, tmp_path)
+    sizes = [json.loads(row["settings"])["size"] for row in first.trials]
+    assert first.settings == {"size": max(sizes)}
+    assert [row["value"] for row in first.trials] == pytest.approx([size / 100 for size in sizes])
+    assert len(one.calls) == 5  # the task's own epochs need no probe
+    assert chosen(experiment, tmp_path) == first
+    assert len(one.calls) == 5
+
+
+def test_of_a_loss_the_smallest_is_chosen(pretend, tmp_path, monkeypatch):
+    heard = overhear(monkeypatch, "foof")
+    found = chosen(tiny("foof", tasks=(replace(TASK, metrics=("loss",)),)), tmp_path)
+    best = max(found.trials, key=lambda row: row["value"])
+    assert all(row["value"] < 0 for row in found.trials)
+    assert {**METHODS["foof"].defaults, **json.loads(best["settings"])} == found.settings
+    assert [problem.epochs for problem, _ in heard] == [2, 2]
+
+
+@pytest.mark.parametrize("given", [{"trials": 0}, {"searched": False}, {"settings": {"size": 7.0}}])
+def test_what_is_not_searched_keeps_its_settings(given, pretend, tmp_path):
+    one = pretend()
+    variation = Variation("p", "pretender", given.get("settings", {}), given.get("searched", True))
+    experiment = replace(
+        tiny("pretender", tasks=(TIMED,)), variations=(variation,), trials=given.get("trials", 2)
+    )
+    found = chosen(experiment, tmp_path)
+    assert found.settings == {"size": 7.0 if "settings" in given else 5.0}
+    assert (found.trials, found.epochs) == ([], 20)
+    assert [problem.epochs for problem, _ in one.calls] == [PROBED_EPOCHS, 20]
+    assert trials_of(experiment, variation) == 1
+
+
+def test_diverged_trials_are_counted_and_never_chosen(pretend, tmp_path):
+    pretend(breaks=lambda settings, epoch: settings["size"] > 6 and epoch == 2)
+    found = chosen(tiny("pretender", trials=9), tmp_path)
+    lost = [row for row in found.trials if row["state"] == "diverged"]
+    assert len(found.trials) == 9
+    assert 0 < len(lost) < 9
+    assert all(row["cpu_seconds"] == 0.01 for row in lost)  # what the first epoch cost
+    assert found.settings["size"] <= 6
+
+
+def test_all_trials_diverging_is_one_line(pretend, tmp_path):
+    pretend(breaks=lambda settings, epoch: True)
+    with pytest.raises(UserError) as refusal:
+        chosen(tiny("pretender"), tmp_path)
+    text = str(refusal.value)
+    assert "\n" not in text
+    for word in (TASK.name, "pretender", "all 2 trials diverged", "methods/pretender.py"):
+        assert word in text
+
+
+@pytest.mark.parametrize(("first_bad", "epochs"), [(1, 1), (2, 1), (9, 20), (30, 20)])
+def test_defaults_that_diverge_have_their_epochs_too(first_bad, epochs, pretend, tmp_path):
+    pretend(breaks=lambda settings, epoch: epoch >= first_bad)
+    assert chosen(tiny("pretender", tasks=(TIMED,), trials=0), tmp_path).epochs == epochs
+
+
+def test_a_probe_that_diverges_leaves_nothing_for_the_trials_after_it(pretend, tmp_path):
+    one = pretend(breaks=lambda settings, epoch: len(one.calls) == 1)
+    found = chosen(tiny("pretender", tasks=(TIMED,), trials=3), tmp_path)
+    assert [row["state"] for row in found.trials] == ["diverged", "complete", "complete"]
+    assert [problem.epochs for problem, _ in one.calls[:4]] == [PROBED_EPOCHS] * 2 + [20] * 2
+
+
+def test_another_definition_is_refused_and_nothing_lost(pretend, tmp_path):
+    one = pretend()
+    experiment = tiny("pretender")
+    chosen(experiment, tmp_path)
+    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*.json")
+    before, calls = path.read_bytes(), len(one.calls)
+    others = [
+        replace(experiment, trials=3),
+        replace(experiment, tasks=(replace(TASK, widths=(7,)),)),
+        replace(experiment, variations=(Variation("pretender", "pretender", {"size": 3.0}),)),
+    ]
+    for other in others:
+        with pytest.raises(UserError, match=r"tiny_20-6-4\.pretender\.json.*--tag.*--overwrite"):
+            chosen(other, tmp_path)
+    assert (path.read_bytes(), len(one.calls)) == (before, calls)
+
+
+def test_a_metric_that_the_data_do_not_have_is_named(tmp_path):
+    task = replace(tiny("sgd").tasks[0], metrics=("auc",))
+    with pytest.raises(UserError, match=r"there is no auc of these data: name another"):
+        chosen(tiny("sgd", trials=1), tmp_path, task=task)  # four classes
+
+
+def test_settings_of_any_type_come_back_as_they_were(pretend, tmp_path, monkeypatch):
+    one = Pretender()
+    awkward = {"size": 5.0, "pair": (0.1, 2), "endless": float("inf"), "order": "he", "on": True}
+    space = {"pair": Choice(((0.1, 2), (0.3, 4)))}
+    method = replace(one.method(), defaults=awkward, space=space)
+    monkeypatch.setitem(METHODS, "pretender", method)
+    experiment = tiny("pretender", trials=0)
+    assert chosen(experiment, tmp_path).settings == awkward
+    assert chosen(experiment, tmp_path).settings == awkward
+    searched = [chosen(tiny("pretender"), tmp_path / "searched") for _ in range(2)]
+    assert searched[0] == searched[1]
+    assert searched[0].settings["pair"] in space["pair"].values
+
+
+def test_the_answer_is_kept_in_full(pretend, tmp_path):
+    pretend()
+    found = chosen(tiny("pretender"), tmp_path)
+    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*.json")
+    assert json_of(path)["trials"] == found.trials
+    assert json_of(path)["settings"] == found.settings
