@@ -25,6 +25,7 @@ def load_dataset(
     test_limit: int | None = None,
     held_out: HeldOut = "test",
     seed: int = 0,
+    batch_size=None,
 ) -> Dataset:
     """Load "mnist", "higgs", "higgs-like:ROWS", "synthetic" or the .npz file at the path `name`.
 

@@ -1,9 +1,96 @@
-"""What a batch is: rows in one chunk or in many, on one process or shared out over several."""
+"""A batch: rows in one chunk or in many, on one process or shared out over several.
 
-from collections.abc import Callable, Iterable
+Whatever a sweep needs of its rows is a sum over them, so that neither the number of chunks nor
+that of processes changes what it finds, but for rounding.
+"""
 
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 from numpy.typing import NDArray
+
+from new_algorithm.back_projection.gram import GramNeed, GramSum
+from new_algorithm.back_projection.network import FlatParameters
 
 Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
 Batch = Iterable[Chunk]  # may be gone through more than once
 AllSum = Callable[[NDArray], None]  # adds an array up over all processes, in place
+
+
+class RowSums:
+    """What a sweep needs of its rows: Σ 1, Σ loss, and of each layer H̃ᵀΔ and, on request, H̃ᵀH̃.
+
+    moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. in_chunks: whether a batch may have
+    several; then sums are kept in float64, so that they do not depend on how many there were. On
+    their way between processes they are of the weights' type, and of each symmetric H̃ᵀH̃ one
+    triangle.
+    """
+
+    def __init__(self, weights: FlatParameters, in_chunks: bool, all_sum: AllSum | None) -> None:
+        dtype = np.dtype(np.float64) if in_chunks else weights.flat.dtype
+        self.in_chunks = in_chunks
+        self.moments = weights.zeros_like()
+        self._totals = weights.zeros_like(dtype) if in_chunks else None
+        self._grams = [np.zeros((len(weight), len(weight)), dtype) for weight in weights.matrices]
+        self._all_sum = all_sum
+        self.clear(["nothing"] * len(weights.matrices))
+
+    def clear(self, needs: Sequence[GramNeed]) -> None:
+        """Begin a batch of which each layer needs so much of H̃ᵀH̃."""
+        self.rows, self.losses = 0, 0.0
+        self._needs, self._traces = needs, np.zeros(len(needs))
+        if self._totals is not None:
+            self._totals.flat[:] = 0
+            for gram in self._needed_grams():
+                gram[:] = 0
+
+    def add(self, index: int, inputs: NDArray, delta: NDArray) -> None:
+        """Take in H̃ and Δ/c of a chunk of c rows, at one layer."""
+        moment, need = self.moments.matrices[index], self._needs[index]
+        np.matmul(inputs.T, delta, out=moment)
+        if self._totals is not None:
+            self._totals.matrices[index] += len(inputs) * moment
+        if need != "nothing":
+            self._traces[index] += float(np.vdot(inputs, inputs))
+        if need == "gram" and self._totals is not None:
+            self._grams[index] += inputs.T @ inputs
+        elif need == "gram":
+            np.matmul(inputs.T, inputs, out=self._grams[index])
+
+    def finish(self) -> None:
+        """Add up over all processes, and make the moments means over the rows."""
+        if self._totals is None:
+            return
+        if self._all_sum is not None:
+            self._reduce(self._all_sum)
+        np.divide(self._totals.flat, self.rows, out=self.moments.flat, casting="same_kind")
+
+    def gram(self, index: int) -> GramSum | None:
+        """Return what a layer needs of H̃ᵀH̃, if anything; valid until the next batch."""
+        need, order = self._needs[index], len(self._grams[index])
+        if need == "nothing":
+            return None
+        total = self._grams[index].astype(self.moments.flat.dtype, copy=False)
+        return GramSum(total if need == "gram" else None, self._traces[index], self.rows, order)
+
+    def _reduce(self, all_sum: AllSum) -> None:
+        counts = np.array([self.rows, self.losses, *self._traces])
+        all_sum(counts)
+        self.rows, self.losses, self._traces = int(counts[0]), float(counts[1]), counts[2:]
+
+        grams = self._needed_grams()
+        triangles = [np.triu_indices(len(gram)) for gram in grams]
+        parts = [self._totals.flat]
+        parts += [gram[upper] for gram, upper in zip(grams, triangles, strict=True)]
+        with np.errstate(over="ignore"):  # what is beyond float32 is found and named afterwards
+            payload = np.concatenate(parts).astype(self.moments.flat.dtype)
+        all_sum(payload)
+        received = np.split(payload, np.cumsum([part.size for part in parts])[:-1])
+        self._totals.flat[:] = received[0]
+        for gram, upper, values in zip(grams, triangles, received[1:], strict=True):
+            gram[upper] = values
+            gram.T[upper] = values
+
+    def _needed_grams(self) -> list[NDArray]:
+        pairs = zip(self._grams, self._needs, strict=True)
+        return [gram for gram, need in pairs if need == "gram"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import eigh
 
+from new_algorithm.back_projection.batch import AllSum
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.back_projection.sweep_sums import AllSum
 
 KEPT_SHARE = 0.9  # of trace(G), where the rank is chosen here: 66 of 785 on MNIST
 NARROW = 128  # columns up to which all are kept: there a truncation saves nothing

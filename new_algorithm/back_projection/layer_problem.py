@@ -34,8 +34,8 @@ from new_algorithm.back_projection.conjugate_gradients import (
 
 def objective(
     inputs: NDArray,
-    layer: NDArray,
-    wanted: NDArray,
+    weight: NDArray,
+    delta: NDArray,
     lambda_w: float,
     lambda_h: float,
     weight_change: NDArray,
@@ -43,11 +43,11 @@ def objective(
 ) -> float:
     """Return the value of (P); a hidden change other than zero costs ∞ when λ_h = ∞."""
     n = len(inputs)
-    left = wanted - inputs @ weight_change - hidden_change @ layer[:-1]
+    residual = delta - inputs @ weight_change - hidden_change @ weight[:-1]
     moved = np.vdot(hidden_change, hidden_change)
     hidden_cost = 0.0 if moved == 0 else lambda_h * moved / n
     weight_cost = lambda_w * np.vdot(weight_change, weight_change)
-    return 0.5 * float(np.vdot(left, left) / n + weight_cost + hidden_cost)
+    return 0.5 * float(np.vdot(residual, residual) / n + weight_cost + hidden_cost)
 
 
 def absolute_lambda_w(mean_of_g: float, relative: float) -> float:
@@ -58,14 +58,14 @@ def absolute_lambda_w(mean_of_g: float, relative: float) -> float:
     return relative * float(mean_of_g)
 
 
-def absolute_lambda_h(layer: NDArray, relative: float) -> float:
+def absolute_lambda_h(weight: NDArray, relative: float) -> float:
     """Return λ_h from a multiple of K's mean eigenvalue, ‖W‖²/d_out; ∞ stays ∞.
 
     λ_h of a layer whose weights are all zero is kept above zero; such a layer passes nothing down
     whatever its λ_h.
     """
-    tiny = float(np.finfo(layer.dtype).tiny)
-    mean_of_k = max(float(np.vdot(layer[:-1], layer[:-1])) / layer.shape[1], tiny)
+    tiny = float(np.finfo(weight.dtype).tiny)
+    mean_of_k = max(float(np.vdot(weight[:-1], weight[:-1])) / weight.shape[1], tiny)
     return max(relative * mean_of_k, tiny)
 
 
@@ -79,9 +79,9 @@ def gram(inputs: NDArray) -> NDArray:
     return inputs.T @ inputs / len(inputs)
 
 
-def cross_moment(inputs: NDArray, wanted: NDArray) -> NDArray:
+def cross_moment(inputs: NDArray, delta: NDArray) -> NDArray:
     """Return H̃ᵀΔ/n: (n, d_in + 1), (n, d_out) → (d_in + 1, d_out)."""
-    return inputs.T @ wanted / len(inputs)
+    return inputs.T @ delta / len(inputs)
 
 
 def gram_operator(inputs: NDArray, columns: int, iterations: int) -> Operator:
@@ -100,20 +100,20 @@ def gram_operator(inputs: NDArray, columns: int, iterations: int) -> Operator:
 
 
 def weight_operator(
-    apply_gram: Operator, layer: NDArray, lambda_w: float, lambda_h: float
+    apply_gram: Operator, weight: NDArray, lambda_w: float, lambda_h: float
 ) -> Operator:
     """Return the left side of (2), V ↦ G V + λ_w V (I + K/λ_h)."""
     if np.isinf(lambda_h):
         return lambda v: apply_gram(v) + lambda_w * v
-    k = layer[:-1].T @ layer[:-1]
+    k = weight[:-1].T @ weight[:-1]
     penalty = lambda_w * (np.eye(len(k), dtype=k.dtype) + k / lambda_h)
     return lambda v: apply_gram(v) + v @ penalty
 
 
 def weight_change_by_cg(
     inputs: NDArray,
-    layer: NDArray,
-    wanted: NDArray,
+    weight: NDArray,
+    delta: NDArray,
     lambda_w: float,
     lambda_h: float,
     *,
@@ -122,26 +122,26 @@ def weight_change_by_cg(
 ) -> CGResult:
     """Solve (2) for δW̃ by conjugate gradients; `options` go to `conjugate_gradients`."""
     # one a distinct eigenvalue would do in exact arithmetic
-    expected = layer.size if max_iterations is None else min(max_iterations, layer.size)
-    apply_gram = gram_operator(inputs, layer.shape[1], expected)
+    expected = weight.size if max_iterations is None else min(max_iterations, weight.size)
+    apply_gram = gram_operator(inputs, weight.shape[1], expected)
     return conjugate_gradients(
-        weight_operator(apply_gram, layer, lambda_w, lambda_h),
-        cross_moment(inputs, wanted),
+        weight_operator(apply_gram, weight, lambda_w, lambda_h),
+        cross_moment(inputs, delta),
         max_iterations=max_iterations,
         **options,
     )
 
 
 def weight_change_exact(
-    inputs: NDArray, layer: NDArray, wanted: NDArray, lambda_w: float, lambda_h: float
+    inputs: NDArray, weight: NDArray, delta: NDArray, lambda_w: float, lambda_h: float
 ) -> NDArray:
     """Solve (2) for δW̃ by the exact form (3): two symmetric eigendecompositions.
 
     With λ_w = 0 the least-norm solution is returned: directions in which G has no weight,
     g_i ≤ d ε max g, are left alone.
     """
-    of_g, of_k = spectrum(gram(inputs)), spectrum(layer[:-1].T @ layer[:-1])
-    return exact_solution(cross_moment(inputs, wanted), of_g, of_k, lambda_w, lambda_h)
+    of_g, of_k = spectrum(gram(inputs)), spectrum(weight[:-1].T @ weight[:-1])
+    return exact_solution(cross_moment(inputs, delta), of_g, of_k, lambda_w, lambda_h)
 
 
 def exact_solution(
@@ -157,30 +157,30 @@ def exact_solution(
     return q @ divide_above_rounding(q.T @ moment @ u, eigenvalues, g) @ u.T
 
 
-def hidden_change(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
+def hidden_change(residual: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
     """Return δH of (1) from what the weights left over, Δ − H̃ δW̃: (n, d_out) → (n, d_in)."""
     if np.isinf(lambda_h):
-        return np.zeros((len(left), len(layer) - 1), left.dtype)
-    w = layer[:-1]
-    return left @ _inverse_on_range(spectrum(w.T @ w), lambda_h) @ w.T
+        return np.zeros((len(residual), len(weight) - 1), residual.dtype)
+    w = weight[:-1]
+    return residual @ _inverse_on_range(spectrum(w.T @ w), lambda_h) @ w.T
 
 
-def passed_down(left: NDArray, layer: NDArray, lambda_h: float) -> NDArray:
+def passed_down(residual: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
     """Return (k̄ + λ_h) δH, what the layer below is asked to change, k̄ the mean eigenvalue of K.
 
     δH itself vanishes like 1/λ_h. In this scale it tends to (Δ − H̃ δW̃) Wᵀ, the back-propagated
     residual, as λ_h → ∞, and to k̄ times the Gauss–Newton target as λ_h → 0.
     """
-    w = layer[:-1]
+    w = weight[:-1]
     if np.isinf(lambda_h):
-        return left @ w.T
-    return left @ pass_down_matrix(spectrum(w.T @ w), lambda_h) @ w.T
+        return residual @ w.T
+    return residual @ pass_down_matrix(spectrum(w.T @ w), lambda_h) @ w.T
 
 
-def times_transpose(left: NDArray, w: NDArray, out: NDArray) -> None:
-    """Write left @ Wᵀ to `out`: (n, d_out), W (d_in, d_out) → (n, d_in)."""
+def times_transpose(residual: NDArray, w: NDArray, out: NDArray) -> None:
+    """Write residual @ Wᵀ to `out`: (n, d_out), W (d_in, d_out) → (n, d_in)."""
     product = np.multiply if w.shape[1] == 1 else np.matmul  # for one output thrice as quick
-    product(left, w.T, out=out)
+    product(residual, w.T, out=out)
 
 
 def pass_down_matrix(of_k: tuple[NDArray, NDArray], lambda_h: float) -> NDArray:

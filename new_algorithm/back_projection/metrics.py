@@ -1,14 +1,7 @@
-"""Loss, accuracy and the area under the ROC curve, from sums over rows.
-
-Rows may come in chunks, and from several machines: everything is in one vector that adds up.
+"""Loss, accuracy and the area under the ROC curve, from rows in chunks and on several processes.
 
 The area is the share of pairs of a positive and a negative row in which the positive one has the
-larger output, ties counting half (Mann–Whitney). Outputs are counted in 65,536 bins, those that
-agree in the upper 16 bits of their float32 form; a pair that shares a bin counts as a tie. A bin
-is 1/128 of its output wide, within which hardly more pairs are in order than not: whatever the
-scale of the outputs, the area is off by some 4e-5 for a thousand rows and 4e-6 for a hundred
-thousand, hundreds of times less than by the chance that drew the rows. Only outputs that all lie
-far from zero and close together, as of a very rare class, are told apart badly.
+larger output, ties counting half (Mann–Whitney).
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.batch import AllSum, Chunk
 from new_algorithm.back_projection.losses import LOGISTIC, Loss
 from new_algorithm.back_projection.network import forward
-from new_algorithm.back_projection.sweep_sums import AllSum
 
+KEPT_ROWS = 1 << 20  # of one process, up to which the area is exact
 BINS = 1 << 16
-Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
 
 
 class Scores(NamedTuple):
@@ -35,46 +28,140 @@ class Scores(NamedTuple):
 
 
 class Evaluation:
-    """Add chunks of outputs, then ask for the scores. sums: float64, what adds up."""
+    """Add chunks of outputs, then ask for the scores."""
 
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
-        self._two_classes = loss is LOGISTIC
-        self.sums = np.zeros(3 + 2 * BINS * self._two_classes)  # rows, losses, right, negatives, …
+        self._area = AreaUnderCurve() if loss is LOGISTIC else None
+        self._sums = np.zeros(3)  # rows, losses, right answers
 
     def add(self, output: NDArray, targets: NDArray) -> None:
-        """Take in F (c, m) and its targets; no rows are no matter."""
+        """Take in F (c, m) and its targets; c may be 0."""
         rows = len(output)
         if rows == 0:
             return
-        self.sums[0] += rows
-        self.sums[1] += rows * self._loss.value(output, targets)
+        self._sums += rows, rows * self._loss.value(output, targets), 0
         if self._loss.accuracy:
-            self.sums[2] += rows * self._loss.accuracy(output, targets)
-        if self._two_classes:
-            which = bins(output[:, 0]) + BINS * targets.astype(np.int64)
-            np.add.at(self.sums, 3 + which, 1)
+            self._sums[2] += rows * self._loss.accuracy(output, targets)
+        if self._area is not None:
+            self._area.add(output[:, 0], targets)
 
-    def scores(self) -> Scores:
-        """Return the means; NaN for no rows."""
-        rows, losses, right = self.sums[:3]
+    def scores(self, all_sum: AllSum | None = None) -> Scores:
+        """Return the means, over the rows of all processes; NaN for no rows."""
+        if all_sum is not None:
+            all_sum(self._sums)
+        rows, losses, right = self._sums
         loss = float(losses / rows) if rows else float("nan")
         accuracy = float(right / rows) if rows and self._loss.accuracy else None
-        auc = area(*self.sums[3:].reshape(2, BINS)) if self._two_classes else None
+        auc = None if self._area is None else self._area.value(all_sum)
         return Scores(loss, accuracy, auc)
 
 
-def bins(outputs: NDArray) -> NDArray[np.int64]:
-    """Return a number in 0 … BINS − 1 for each output, in the outputs' order; NaN comes last."""
-    plus_zero = outputs.astype(np.float32) + np.float32(0)  # −0 and 0 are the same
-    bits = plus_zero.view(np.int32) >> 16  # sign, exponent, 7 of 23 bits
-    # of negative numbers the larger ones have the larger bits: turn their order round
-    ordered = np.where(bits < 0, ~(bits & 0x7FFF), bits) + BINS // 2
-    return np.where(np.isnan(outputs), BINS - 1, ordered).astype(np.int64)
+class AreaUnderCurve:
+    """The area, exact for up to KEPT_ROWS rows of one process.
+
+    Further rows are counted in BINS bins, of each of which the kept rows have as many; a pair that
+    shares a bin counts as a tie. Of rows on several processes the bins follow from counts over
+    all: 65,536 coarse ones by the upper 16 bits of the outputs, each cut into as many finer ones
+    as its share of the rows asks for. Either way bins are so narrow that hardly more of their
+    pairs are in order than not: the area is off by less than 1e-6.
+    """
+
+    def __init__(self) -> None:
+        self._keys: tuple[list[NDArray], list[NDArray]] = ([], [])  # of negatives, of positives
+        self._rows = 0
+        self._edges: NDArray | None = None
+        self._counts = np.zeros((2, BINS))  # negatives and positives in bins between edges
+
+    def add(self, outputs: NDArray, labels: NDArray) -> None:
+        """Take in outputs (c,) and labels 0 and 1."""
+        keys = ordered_keys(outputs)
+        if self._edges is not None:
+            self._count(keys, labels)
+            return
+        for label, kept in enumerate(self._keys):
+            kept.append(keys[labels == label])
+        self._rows += len(keys)
+        if self._rows > KEPT_ROWS:
+            negatives, positives = map(np.concatenate, self._keys)
+            self._keys = ([], [])
+            keys = np.concatenate([negatives, positives])
+            labels = np.arange(len(keys)) >= len(negatives)
+            self._edges = np.sort(keys)[:: -(-len(keys) // BINS)]
+            self._count(keys, labels)
+
+    def value(self, all_sum: AllSum | None = None) -> float | None:
+        """Return the area over the rows of all processes; None where a class has no rows."""
+        if all_sum is not None:
+            return _area(*self._shared_counts(all_sum))
+        if self._edges is not None:
+            return _area(*self._counts)
+        if not self._rows:
+            return None
+        negatives, positives = (np.sort(np.concatenate(keys)) for keys in self._keys)
+        pairs = len(negatives) * len(positives)
+        if pairs == 0:
+            return None
+        # each positive has so many negatives below it, and so many at most as large
+        below, not_above = (
+            int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right")
+        )
+        return (below + not_above) / (2 * pairs)
+
+    def _count(self, keys: NDArray, labels: NDArray) -> None:
+        bins = np.maximum(np.searchsorted(self._edges, keys, "right") - 1, 0)
+        for label, counts in enumerate(self._counts):
+            counts += np.bincount(bins[labels == label], minlength=BINS)
+
+    def _shared_counts(self, all_sum: AllSum) -> NDArray:
+        """Return negatives and positives of all processes in bins that they agree upon."""
+        if self._edges is None:
+            keys = [_in_64_bits(kept) for kept in self._keys]
+            weights = [np.ones(len(kept)) for kept in keys]
+        else:
+            keys = [_in_64_bits([self._edges])] * 2
+            weights = [counts[: len(self._edges)] for counts in self._counts]
+        coarse = [(kept >> np.uint64(48)).astype(np.intp) for kept in keys]
+        rows = sum(np.bincount(c, w, BINS) for c, w in zip(coarse, weights, strict=True))
+        all_sum(rows)
+        # a coarse bin is cut into 2^level finer ones, so that a fine one has at most rows/BINS
+        per_bin = np.maximum(rows * BINS / max(rows.sum(), 1), 1)
+        level = np.ceil(np.log2(per_bin)).astype(np.uint64)
+        first = np.cumsum(1 << level) - (1 << level)
+        fine = [
+            first[c] + (((kept << np.uint64(16)) >> np.uint64(1)) >> (np.uint64(63) - level[c]))
+            for c, kept in zip(coarse, keys, strict=True)
+        ]
+        bins = int(first[-1] + (1 << level[-1]))
+        counts = np.array(
+            [np.bincount(f.astype(np.intp), w, bins) for f, w in zip(fine, weights, strict=True)]
+        )
+        all_sum(counts)
+        return counts
 
 
-def area(negatives: NDArray, positives: NDArray) -> float | None:
-    """Return the area under the ROC curve from counts by bin; None where a class has no rows."""
+def ordered_keys(outputs: NDArray) -> NDArray:
+    """Return unsigned integers in the outputs' order; NaN comes last, −0 and 0 are the same.
+
+    The bits of positive floats are in their order, those of negative ones in the opposite order.
+    """
+    plus_zero = np.where(np.isnan(outputs), np.inf, outputs) + outputs.dtype.type(0)
+    unsigned = np.dtype(f"u{outputs.dtype.itemsize}")
+    bits = plus_zero.view(unsigned)
+    sign = unsigned.type(1) << unsigned.type(8 * unsigned.itemsize - 1)
+    keys = np.where(bits & sign, ~bits, bits | sign)
+    keys[np.isnan(outputs)] = np.iinfo(unsigned).max
+    return keys
+
+
+def _in_64_bits(keys: Sequence[NDArray]) -> NDArray[np.uint64]:
+    """Return all keys, their leading bits where those of an integer of 64 bits are."""
+    parts = [k.astype(np.uint64) << np.uint64(64 - 8 * k.dtype.itemsize) for k in keys]
+    return np.concatenate([*parts, np.empty(0, np.uint64)])
+
+
+def _area(negatives: NDArray, positives: NDArray) -> float | None:
+    """Return the area from counts in bins, of ascending outputs."""
     pairs = negatives.sum() * positives.sum()
     if pairs == 0:
         return None
@@ -84,17 +171,15 @@ def area(negatives: NDArray, positives: NDArray) -> float | None:
 
 def evaluate(
     loss: Loss,
-    layers: Sequence[NDArray],
+    weights: Sequence[NDArray],
     chunks: Iterable[Chunk],
     all_sum: AllSum | None = None,
 ) -> Scores:
     """Return the scores of a network on the rows of `chunks`, and of all processes' rows."""
     evaluation = Evaluation(loss)
     for inputs, targets in chunks:
-        evaluation.add(forward(layers, inputs)[1], targets)
-    if all_sum is not None:
-        all_sum(evaluation.sums)
-    return evaluation.scores()
+        evaluation.add(forward(weights, inputs)[1], targets)
+    return evaluation.scores(all_sum)
 
 
 def scores_of(loss: Loss, output: NDArray, targets: NDArray) -> Scores:

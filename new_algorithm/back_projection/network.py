@@ -1,16 +1,20 @@
-"""A plain ReLU network. Rows are samples; a bias is the last row of its layer's matrix.
+"""A plain ReLU network: its weights, and the arrays of a batch that passes through it.
 
     H̃_0 = [X, 1],   Z_l = H̃_{l−1} W̃_l,   H_l = max(Z_l, 0) for l < L,   F = Z_L
 
-W̃_l = [W_l; b_lᵀ] has shape (d_{l−1} + 1, d_l) and H̃ = [H, 1] carries a column of ones, so that
-one matrix product applies weights and bias. W_l without its tilde is `weights[:-1]`.
+Rows are samples. W̃_l = [W_l; b_lᵀ] has shape (d_{l−1} + 1, d_l) and H̃ = [H, 1] carries a column
+of ones, so that one matrix product applies weights and bias. W_l without its tilde is
+`weight[:-1]`.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.linalg.blas import get_blas_funcs
 
 
 def initial_weights(
@@ -21,12 +25,12 @@ def initial_weights(
     The variance keeps the mean square of the activations constant through the ReLUs (He et al.
     2015, eq. 10).
     """
-    layers = []
+    weights = []
     for fan_in, fan_out in pairwise(widths):
-        layer = np.zeros((fan_in + 1, fan_out), dtype)
-        layer[:-1] = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2.0 / fan_in)
-        layers.append(layer)
-    return layers
+        weight = np.zeros((fan_in + 1, fan_out), dtype)
+        weight[:-1] = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2.0 / fan_in)
+        weights.append(weight)
+    return weights
 
 
 def append_ones(x: NDArray) -> NDArray:
@@ -40,19 +44,144 @@ def forward(weights: Sequence[NDArray], inputs: NDArray) -> tuple[list[NDArray],
     inputs: H̃_0 (n, rows of W̃_1). It may be given in any basis in which `weights[0]` is too.
     """
     activations = [inputs]
-    for layer in weights[:-1]:
-        hidden = np.empty((len(inputs), layer.shape[1] + 1), np.result_type(inputs, layer))
-        np.maximum(activations[-1] @ layer, 0, out=hidden[:, :-1])
+    for weight in weights[:-1]:
+        hidden = np.empty((len(inputs), weight.shape[1] + 1), np.result_type(inputs, weight))
+        np.maximum(activations[-1] @ weight, 0, out=hidden[:, :-1])
         hidden[:, -1] = 1
         activations.append(hidden)
     return activations, activations[-1] @ weights[-1]
 
 
-def relu_mask(hidden: NDArray) -> NDArray[np.bool_]:
-    """Return where Z > 0, read off H̃ = [max(Z, 0), 1]: (n, d + 1) → (n, d)."""
-    return hidden[:, :-1] > 0
-
-
 def weight_norms(weights: Sequence[NDArray]) -> NDArray[np.float64]:
     """Return ‖W̃_l‖_F of every layer."""
-    return np.array([np.linalg.norm(layer.astype(np.float64)) for layer in weights])
+    return np.array([np.linalg.norm(weight.astype(np.float64)) for weight in weights])
+
+
+@dataclass(frozen=True)
+class FlatParameters:
+    """All weights of a network in one vector.
+
+    Whatever is done to every weight alike, such as a momentum step, is then one operation on
+    `flat` instead of one a layer.
+
+    flat: (number of weights,). matrices: W̃_1 … W̃_L, C-contiguous views of it, in that order.
+    """
+
+    flat: NDArray
+    matrices: list[NDArray]
+
+    @classmethod
+    def of(cls, matrices: Sequence[NDArray]) -> "FlatParameters":
+        """Copy `matrices`, which share their type, into one vector."""
+        flat = np.concatenate([matrix.ravel() for matrix in matrices])
+        parts = np.split(flat, np.cumsum([matrix.size for matrix in matrices])[:-1])
+        shapes = [matrix.shape for matrix in matrices]
+        return cls(flat, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
+
+    def zeros_like(self, dtype: DTypeLike = None) -> "FlatParameters":
+        """Return the same shapes filled with zeros."""
+        return FlatParameters.of([np.zeros_like(matrix, dtype) for matrix in self.matrices])
+
+    def add(self, factor: float, other: "FlatParameters") -> None:
+        """Self ← self + factor · other, in place and without a temporary."""
+        axpy = get_blas_funcs("axpy", (self.flat,))
+        axpy(other.flat, self.flat, a=factor)
+
+    def scale(self, factor: float) -> None:
+        """Self ← factor · self, in place."""
+        np.multiply(self.flat, factor, out=self.flat)
+
+    def inner(self, other: "FlatParameters") -> float:
+        """Return Σ_l tr(self_lᵀ other_l)."""
+        return float(np.vdot(self.flat, other.flat))
+
+    def part(self, index: int) -> "FlatParameters":
+        """Return one layer's matrix alone, sharing its memory."""
+        matrix = self.matrices[index]
+        return FlatParameters(matrix.reshape(-1), [matrix])
+
+
+def momentum_step(
+    weights: FlatParameters,
+    velocity: FlatParameters,
+    change: FlatParameters,
+    *,
+    momentum: float,
+    step_size: float,
+    scale: float,
+) -> None:
+    """Move along `change` with heavy-ball momentum, in place (Polyak 1964).
+
+        V ← μ V + η δW̃,   W̃ ← W̃ + scale · V
+
+    η, which may depend on the batch, is inside the velocity, so that a batch with a large δW̃
+    weighs no more in it than others. The scale is the schedule's.
+    """
+    velocity.scale(momentum)
+    velocity.add(step_size, change)
+    weights.add(scale, velocity)
+
+
+class Workspace:
+    """The arrays that a sweep over a batch of n rows needs, allocated once.
+
+    A fresh array of n · d numbers costs more than the ReLU that fills it.
+
+    inputs: H̃_0 (n, rows of W̃_1), written or replaced by the caller. hidden: H̃_1 … H̃_{L−1},
+    each (n, d_l + 1) with its column of ones. output: F (n, d_L). deltas: Δ_1/n … Δ_{L−1}/n, each
+    (n, d_l).
+    """
+
+    def __init__(self, rows: int, weights: Sequence[NDArray]) -> None:
+        dtype = weights[0].dtype
+        widths = [weight.shape[1] for weight in weights]
+        self.inputs = np.empty((rows, len(weights[0])), dtype)
+        self.hidden = [np.ones((rows, d + 1), dtype) for d in widths[:-1]]
+        self.output = np.empty((rows, widths[-1]), dtype)
+        self.deltas = [np.empty((rows, d), dtype) for d in widths[:-1]]
+        self._before_relu = [hidden[:, :-1] for hidden in self.hidden]
+
+    @property
+    def activations(self) -> list[NDArray]:
+        """The layers' inputs H̃_0 … H̃_{L−1}."""
+        return [self.inputs, *self.hidden]
+
+    def forward(self, weights: Sequence[NDArray]) -> NDArray:
+        """Fill `hidden` and `output` from `inputs`; the output is valid until the next call."""
+        below = self.inputs
+        for weight, z, hidden in zip(weights[:-1], self._before_relu, self.hidden, strict=True):
+            np.matmul(below, weight, out=z)
+            np.maximum(hidden, 0, out=hidden)  # the ones stay, and the whole array is contiguous
+            below = hidden
+        return np.matmul(below, weights[-1], out=self.output)
+
+    def first(self, rows: int) -> "Workspace":
+        """Return a workspace of so many rows within this one, without a copy; itself if all."""
+        if rows == len(self.output):
+            return self
+        part = copy(self)
+        part.inputs, part.output = self.inputs[:rows], self.output[:rows]
+        part.hidden = [hidden[:rows] for hidden in self.hidden]
+        part.deltas = [delta[:rows] for delta in self.deltas]
+        part._before_relu = [z[:rows] for z in self._before_relu]
+        return part
+
+
+# The part of a wanted hidden change δH that a ReLU can make, as a wanted change of its input Z.
+# Both work in place on δH/n (n, d), as a sweep over n rows keeps it, given H̃ (n, d + 1).
+
+
+def mask(delta: NDArray, hidden: NDArray) -> None:
+    """Keep δH where Z > 0, the linearised ReLU."""
+    np.multiply(delta, hidden[:, :-1] > 0, out=delta)
+
+
+def project(delta: NDArray, hidden: NDArray) -> None:
+    """Make δH into max(H + δH, 0) − H, the nearest change that leaves H ≥ 0; units may revive."""
+    values = hidden[:, :-1] / len(hidden)
+    delta += values
+    np.maximum(delta, 0, out=delta)
+    delta -= values
+
+
+RELU_TARGETS = {"mask": mask, "project": project}

@@ -18,19 +18,34 @@ the schedule it is divided by that scale. The logarithm of the bound follows it 
 constant gain, as in stochastic approximation.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from new_algorithm.back_projection.state import State, restore, state_of
+
+
+class _Remembered:
+    """A dataclass whose fields are its state."""
+
+    def state_dict(self) -> State:
+        return state_of(self, self._names())
+
+    def load_state_dict(self, state: State) -> None:
+        restore(self, self._names(), state)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in fields(self))
+
 
 @dataclass
-class LossWatch:
+class LossWatch(_Remembered):
     """Whether a step did harm, by the losses of the batches that are judged.
 
-    Too much is `worst_rise` times the loss at the `start`, or of the first batch. It did harm if
-    the loss is not finite, if it rose by too much to too much above the lowest smoothed one, or if
-    the smoothed loss has risen to there: harm that was done between two judgements. `smoothing` is
-    the share that an average keeps from batch to batch.
+    Too much is `worst_rise` times the loss at the `start`, or of the first batch. A step did harm
+    if the loss is not finite, if it rose by too much to too much above the lowest smoothed one, or
+    if the smoothed loss has risen to there: harm that was done between two judgements. `smoothing`
+    is what an average keeps from batch to batch.
     """
 
     start: float | None = None
@@ -51,6 +66,7 @@ class LossWatch:
         worst = self._lowest + too_much
         smoothed = self._smoothed + (1 - self.smoothing) * (after - self._smoothed)
         rose = after - before > too_much and after > worst
+        # once above the worst, it may still come down from there
         if rose or smoothed > max(worst, self._smoothed):
             return False  # the weights go back, and the smoothed loss stays what it was there
         self._smoothed = smoothed
@@ -59,13 +75,13 @@ class LossWatch:
 
 
 @dataclass
-class TrustRegion:
+class TrustRegion(_Remembered):
     """bound: squared length of a full step. damping: factor ≥ 1 on all λ_w.
 
     Constants, measured on MNIST at 2 to 100 layers (notebook): `floor` and `ceiling` of the bound,
     the latter because beyond it the noise of small batches costs more than speed gains;
-    `wanted_shortfall` of a full step; `gain`; `least_share` of a full step of which a shortfall
-    says something. Going back divides the bound and multiplies the damping by `caution`; with
+    `wanted_shortfall` of a full step; `gain`; `least_scale` of a step whose shortfall says
+    something. A step taken back divides the bound and multiplies the damping by `caution`; with
     every judged step that is kept the damping shrinks again by `recovery`.
     """
 
@@ -75,25 +91,25 @@ class TrustRegion:
     ceiling: float = 2e-2
     wanted_shortfall: float = 0.7
     gain: float = 0.3
-    least_share: float = 0.02
+    least_scale: float = 0.02
     caution: float = 4.0
     recovery: float = 0.9
     watch: LossWatch = field(default_factory=LossWatch)
 
-    def length(self, slope: float) -> float:
+    def step_size(self, slope: float) -> float:
         """Return η for the rate s; 0 where nothing is promised."""
         return min(1.0, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
 
-    def judge(self, predicted: float, before: float, after: float, share: float) -> bool:
-        """Learn from a step of a share in (0, 1] of a full one; return whether to keep it.
+    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
+        """Learn from a step that the schedule scaled by (0, 1]; return whether to keep it.
 
         predicted: how far the loss of the batch should have fallen from `before`, where it came to
         `after`.
         """
         if not self.watch.accepts(before, after):
             return False
-        if predicted > 0 and share >= self.least_share:
-            self._follow(shortfall=(1 - (before - after) / predicted) / share)
+        if predicted > 0 and scale >= self.least_scale:
+            self._follow(shortfall=(1 - (before - after) / predicted) / scale)
         self.damping = max(1.0, self.recovery * self.damping)
         return True
 
@@ -103,7 +119,7 @@ class TrustRegion:
         if surplus > 0 or bound >= self.floor:
             self.bound = min(self.ceiling, bound)
 
-    def retreat(self) -> None:
+    def shrink(self) -> None:
         """Trust the steps less, after one that had to be taken back."""
         self.bound /= self.caution
         self.damping *= self.caution
@@ -114,26 +130,29 @@ class TrustRegion:
 
 
 @dataclass
-class FixedStep:
-    """The same η in every iteration; going back raises the damping."""
+class FixedStep(_Remembered):
+    """The same η in every iteration; a step taken back raises the damping."""
 
-    step_size: float
+    eta: float
     damping: float = 1.0
     caution: float = 4.0
     watch: LossWatch = field(default_factory=LossWatch)
 
-    def length(self, slope: float) -> float:
+    def step_size(self, slope: float) -> float:
         """Return η."""
-        return self.step_size
+        return self.eta
 
-    def judge(self, predicted: float, before: float, after: float, share: float) -> bool:
+    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
         """Return whether to keep a step after which the loss of its batch is `after`."""
         return self.watch.accepts(before, after)
 
-    def retreat(self) -> None:
+    def shrink(self) -> None:
         """Damp more, after a step that had to be taken back."""
         self.damping *= self.caution
 
     def numbers(self) -> dict[str, float]:
         """Return what is in force, to be recorded."""
         return {"damping": self.damping}
+
+
+StepControl = TrustRegion | FixedStep

@@ -4,10 +4,13 @@
 
 The arrays hold Δ/n, so that M = H̃ᵀΔ/n is one product.
 
-What is passed down is (1) of what the weights leave over. Solved to the end they leave
-Δ − H̃ δW̃; but where only a small step along δW̃ is made, nearly all of Δ remains, and the layers
-below are asked for it whole. Then nothing but sums over rows is needed before the layers are
-solved, and a batch may come in chunks (`begin`, `add` each, `solve`) in place of at once.
+A batch is a sequence of chunks of rows. What the layers' problems need of them is sums (`RowSums`),
+which add up over chunks, and over the processes that hold other rows. A batch in memory is one
+chunk, and may then be asked for more: to pass down Δ − H̃ δW̃ in place of Δ, or to change a layer
+before those below it are solved. Both need each layer's solution on the way down.
+
+Solved to the end the weights leave Δ − H̃ δW̃; but where only a small step along δW̃ is made, nearly
+all of Δ remains, and the layers below are asked for it whole.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +19,12 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.batch import AllSum, Batch, RowSums
 from new_algorithm.back_projection.conjugate_gradients import CGResult
-from new_algorithm.back_projection.layer_solvers import LayerSolver
-from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.observed_gram import BatchGram, SummedGram
-from new_algorithm.back_projection.sweep_sums import SweepSums
-from new_algorithm.back_projection.workspace import Workspace
+from new_algorithm.back_projection.gram import GramNeed
+from new_algorithm.back_projection.losses import Loss
+from new_algorithm.back_projection.network import FlatParameters, Workspace
+from new_algorithm.back_projection.solvers import LayerSolver
 
 TINY = float(np.finfo(np.float32).tiny)
 ReluTarget = Callable[[NDArray, NDArray], None]  # (passed down δH/n, H̃), in place
@@ -41,154 +44,150 @@ class Sweep:
     moments: M_l = H̃ᵀΔ/n, minus the gradient of the loss where Δ is the back-propagated residual.
     changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which the loss should fall along the
     changes. solves: of each layer, what conjugate gradients came to, or None.
-    pass_left: whether Δ − H̃ δW̃ is passed down, or Δ.
     """
 
     def __init__(
         self,
-        weights: LayerStack,
+        weights: FlatParameters,
         solvers: Sequence[LayerSolver],
+        loss: Loss,
         relu_target: ReluTarget,
         *,
-        pass_left: bool,
+        chunk_rows: int,
+        in_chunks: bool = False,
+        pass_residual: bool = False,
+        after_layer: Callable[[int], None] | None = None,
+        all_sum: AllSum | None = None,
     ) -> None:
-        self.moments, self.changes = weights.zeros_like(), weights.zeros_like()
-        self.slope = 0.0
-        self.solves: list[CGResult | None] = [None] * len(solvers)
-        self._solvers, self._relu_target, self._pass_left = solvers, relu_target, pass_left
+        """chunk_rows: of the largest chunk. in_chunks: whether a batch may have several.
 
-    def observe(
-        self, layers: Sequence[NDArray], workspace: Workspace, damping: float = 1.0
-    ) -> None:
-        """Show every solver its layer and the batch; damping ≥ 1 multiplies λ_w.
-
-        Raises NumericalError where a Gram matrix cannot be factored.
+        pass_residual: pass down Δ − H̃ δW̃, not Δ. after_layer(index) is called as soon as a layer's
+        change is known; where it changes the layer, that is what Δ is projected back through. Both
+        need batches of one chunk. all_sum: adds up over processes.
         """
-        trios = zip(self._solvers, workspace.activations, layers, strict=True)
-        for index, (solver, inputs, layer) in enumerate(trios):
-            try:
-                if solver.begin(layer, damping):
-                    solver.observe(BatchGram(inputs))
-            except np.linalg.LinAlgError as error:
-                self._blame_what_is_not_finite(workspace)
-                raise NumericalError(index + 1, str(error)) from error
+        self._on_the_way = pass_residual or after_layer is not None
+        if self._on_the_way and in_chunks:
+            raise ValueError("pass_residual and after_layer need batches of one chunk")
+        self.changes, self.slope = weights.zeros_like(), 0.0
+        self.solves: list[CGResult | None] = [None] * len(solvers)
+        self._solvers, self._loss, self._relu_target = solvers, loss, relu_target
+        self._pass_residual, self._after_layer = pass_residual, after_layer
+        self._workspace = Workspace(chunk_rows, weights.matrices)
+        self._sums = RowSums(weights, in_chunks, all_sum)
+        self._all_sum = all_sum
+
+    @property
+    def moments(self) -> FlatParameters:
+        return self._sums.moments
 
     def __call__(
         self,
-        layers: Sequence[NDArray],
-        workspace: Workspace,
-        residual: NDArray,
-        after_layer: Callable[[int], None] | None = None,
-    ) -> None:
-        """Fill `moments`, `changes` and `solves` from the workspace's batch and R (n, d_L).
+        weights: Sequence[NDArray],
+        batch: Batch,
+        damping: float = 1.0,
+        *,
+        with_loss: bool = True,
+    ) -> float | None:
+        """Fill `moments`, `changes`, `slope` and `solves`; return the loss before if it is wanted.
 
-        after_layer(index) is called as soon as a layer's change is known; where it changes the
-        layer, that is what the residual is projected back through (sequential order).
-        Raises NumericalError where a solve fails or a change is not finite.
+        damping ≥ 1 multiplies λ_w. Raises NumericalError where a Gram matrix cannot be factored, a
+        solve fails or a change is not finite.
         """
-        wanted = residual / len(residual)
-        for index in reversed(range(len(layers))):
+        sums, workspace = self._sums, self._workspace
+        sums.clear(self._begin(weights, damping))
+        for inputs, targets in batch:
+            rows = len(inputs)
+            if rows == 0:
+                continue  # the mean of no losses is NaN
+            workspace = self._workspace.first(rows)
+            workspace.inputs = inputs
+            output = workspace.forward(weights)
+            sums.rows += rows
+            if with_loss:
+                sums.losses += rows * self._loss.value(output, targets)
+            delta = self._loss.residual(output, targets)
+            delta /= rows
+            self._project_back(weights, workspace, delta)
+        sums.finish()
+        self._complete(weights, workspace)
+        return sums.losses / sums.rows if with_loss else None
+
+    def over(self, weights: Sequence[NDArray], workspace: Workspace, residual: NDArray) -> None:
+        """Sweep over what `workspace` holds, with R (n, d_L) and the solvers as they are."""
+        self._sums.clear(["nothing"] * len(weights))
+        self._project_back(weights, workspace, residual / len(residual))
+        self._complete(weights, workspace)
+
+    def loss(self, weights: Sequence[NDArray], batch: Batch) -> float:
+        """Return the loss of a batch, over all processes."""
+        counts = np.zeros(2)  # rows, losses
+        for inputs, targets in batch:
+            rows = len(inputs)
+            if rows:
+                workspace = self._workspace.first(rows)
+                workspace.inputs = inputs
+                value = self._loss.value(workspace.forward(weights), targets)
+                counts += rows, rows * value
+        if self._all_sum is not None:
+            self._all_sum(counts)
+        return float(counts[1] / counts[0])
+
+    def _begin(self, weights: Sequence[NDArray], damping: float) -> list[GramNeed]:
+        """Show every solver its layer; return what each needs to know of its inputs."""
+        needs = []
+        for number, (solver, weight) in enumerate(zip(self._solvers, weights, strict=True), 1):
             try:
-                wanted = self._project_back(index, layers[index], workspace, wanted, after_layer)
+                needs.append(solver.begin(weight, damping))
             except np.linalg.LinAlgError as error:
-                self._blame_what_is_not_finite(workspace)
-                raise NumericalError(index + 1, str(error)) from error
+                raise NumericalError(number, str(error)) from error
+        return needs
+
+    def _project_back(
+        self, weights: Sequence[NDArray], workspace: Workspace, delta: NDArray
+    ) -> None:
+        """Take Δ_L/n of a chunk down to the input, adding up what each layer's problem needs."""
+        activations = workspace.activations
+        for index in reversed(range(len(weights))):
+            inputs = activations[index]
+            self._sums.add(index, inputs, delta)
+            residual = delta
+            if self._on_the_way:
+                self._solve(index, weights, workspace)
+                if self._after_layer is not None:
+                    _require_finite(self.changes.matrices[index], index)
+                    self._after_layer(index)
+                if self._pass_residual and index:
+                    residual = delta - inputs @ self.changes.matrices[index] / len(delta)
+            if index:
+                delta = workspace.deltas[index - 1]
+                self._solvers[index].pass_down(residual, weights[index], delta)
+                self._relu_target(delta, inputs)
+
+    def _complete(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
+        """Solve what was not solved on the way; NumericalError for a change that is not finite."""
+        if not self._on_the_way:
+            for index in reversed(range(len(weights))):
+                self._solve(index, weights, workspace)
         self.slope = self.changes.inner(self.moments)
         if not np.isfinite(self.slope):
             self._blame_what_is_not_finite(workspace)
-            self._require_finite_changes()
+            for index in reversed(range(len(self.changes.matrices))):
+                _require_finite(self.changes.matrices[index], index)
 
-    def begin(self, layers: Sequence[NDArray], damping: float, sums: SweepSums) -> None:
-        """Clear the sums for a batch in chunks; damping ≥ 1 multiplies λ_w.
-
-        Raises NumericalError where a layer's weights cannot be worked with.
-        """
-        wanted = []
-        for number, (solver, layer) in enumerate(zip(self._solvers, layers, strict=True), 1):
-            try:
-                wanted.append(solver.begin(layer, damping))
-            except np.linalg.LinAlgError as error:
-                raise NumericalError(number, str(error)) from error
-        sums.clear(wanted)
-
-    def add(
-        self, layers: Sequence[NDArray], workspace: Workspace, residual: NDArray, sums: SweepSums
-    ) -> None:
-        """Add a chunk, which the workspace holds with its R (n, d_L), to the sums but the losses.
-
-        Δ is passed down whole and the weights stay as they are: nothing is solved on the way.
-        """
-        rows, wanted = len(residual), residual / len(residual)
-        sums.rows += rows
-        for index in reversed(range(len(layers))):
-            inputs = workspace.hidden[index - 1] if index else workspace.inputs
-            moment = self.moments.layers[index]
-            np.matmul(inputs.T, wanted, out=moment)
-            sums.moments.layers[index] += rows * moment
-            gram = sums.grams[index]
+    def _solve(self, index: int, weights: Sequence[NDArray], workspace: Workspace) -> None:
+        solver, gram = self._solvers[index], self._sums.gram(index)
+        # of a batch in chunks the last one's inputs would say nothing
+        inputs = None if self._sums.in_chunks else workspace.activations[index]
+        moment, change = self.moments.matrices[index], self.changes.matrices[index]
+        try:
             if gram is not None:
-                gram += inputs.T @ inputs
-            if index:
-                below = workspace.wanted[index - 1]
-                self._pass_down(index, wanted, layers[index], inputs, below)
-                wanted = below
-
-    def solve(self, layers: Sequence[NDArray], sums: SweepSums) -> None:
-        """Fill `moments`, `changes` and `solves` from the sums of a whole batch.
-
-        Raises NumericalError where a sum is not finite, a solve fails or a change is not finite.
-        """
-        dtype = self.moments.flat.dtype
-        np.divide(sums.moments.flat, sums.rows, out=self.moments.flat, casting="same_kind")
-        for index, moment in enumerate(self.moments.layers):
-            if not np.isfinite(moment).all():
-                raise NumericalError(index + 1, "its H̃ᵀΔ is not finite")
-        for index, layer in enumerate(layers):
-            try:
-                gram = sums.grams[index]
-                if gram is not None:
-                    self._solvers[index].observe(SummedGram(gram, sums.rows, dtype))
-                self._solve(index, None, layer)
-            except np.linalg.LinAlgError as error:
-                raise NumericalError(index + 1, str(error)) from error
-        self.slope = self.changes.inner(self.moments)
-        if not np.isfinite(self.slope):
-            self._require_finite_changes()
-
-    def _project_back(
-        self,
-        index: int,
-        layer: NDArray,
-        workspace: Workspace,
-        wanted: NDArray,
-        after_layer: Callable[[int], None] | None,
-    ) -> NDArray:
-        """Solve one layer for Δ/n, and return the Δ/n of the layer below."""
-        inputs = workspace.hidden[index - 1] if index else workspace.inputs
-        np.matmul(inputs.T, wanted, out=self.moments.layers[index])
-        self._solve(index, inputs, layer)
-        change = self.changes.layers[index]
-        if after_layer is not None:
-            _require_finite(change, index)
-            after_layer(index)
-        if index == 0:
-            return wanted
-        left = wanted - inputs @ change / len(wanted) if self._pass_left else wanted
-        below = workspace.wanted[index - 1]
-        self._pass_down(index, left, layer, inputs, below)
-        return below
-
-    def _solve(self, index: int, inputs: NDArray | None, layer: NDArray) -> None:
-        moment, change = self.moments.layers[index], self.changes.layers[index]
-        solve = self.solves[index] = self._solvers[index].solve(inputs, layer, moment, change)
-        if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
-            raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
-
-    def _pass_down(
-        self, index: int, left: NDArray, layer: NDArray, inputs: NDArray, below: NDArray
-    ) -> None:
-        self._solvers[index].pass_down(left, layer, below)
-        self._relu_target(below, inputs)
+                solver.observe(gram)
+            solve = self.solves[index] = solver.solve(inputs, weights[index], moment, change)
+            if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
+                raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
+        except np.linalg.LinAlgError as error:
+            self._blame_what_is_not_finite(workspace)
+            raise NumericalError(index + 1, str(error)) from error
 
     def forget(self) -> None:
         """Drop what the solvers remember of earlier batches."""
@@ -200,21 +199,14 @@ class Sweep:
         sweep = copy(self)
         sweep.solves = list(self.solves)
         sweep._solvers = [copy(solver) for solver in self._solvers]
+        sweep._after_layer = None
         return sweep
-
-    def iterations(self) -> list[int]:
-        """Return the conjugate-gradient iterations of each layer, 0 where there were none."""
-        return [0 if solve is None else solve.iterations for solve in self.solves]
-
-    def stalled(self) -> list[int]:
-        """Return the layers, from 1, whose solve rounding stopped short of its tolerance."""
-        return [layer for layer, solve in enumerate(self.solves, 1) if solve and solve.stalled]
 
     def relative_residuals(self) -> list[float]:
         """Return ‖b − A x‖/‖b‖ at the end of each layer's solve, 0 where there was none."""
         return [
             0.0 if solve is None else float(solve.residual_norms[-1]) / max(_norm(moment), TINY)
-            for solve, moment in zip(self.solves, self.moments.layers, strict=True)
+            for solve, moment in zip(self.solves, self.moments.matrices, strict=True)
         ]
 
     def conditions(self, workspace: Workspace) -> list[float]:
@@ -222,15 +214,14 @@ class Sweep:
         pairs = zip(self._solvers, workspace.activations, strict=True)
         return [_condition(solver, inputs) for solver, inputs in pairs]
 
-    def _require_finite_changes(self) -> None:
-        for index in reversed(range(len(self.changes.layers))):
-            _require_finite(self.changes.layers[index], index)
-
     def _blame_what_is_not_finite(self, workspace: Workspace) -> None:
-        """Raise NumericalError for the first layer whose output is not finite, if there is one."""
+        """Raise NumericalError for the first layer whose output, or H̃ᵀΔ, is not finite."""
         for index, array in enumerate([*workspace.hidden, workspace.output]):
             if not np.isfinite(array).all():
                 raise NumericalError(index + 1, "its output is not finite")
+        for index, moment in enumerate(self.moments.matrices):
+            if not np.isfinite(moment).all():
+                raise NumericalError(index + 1, "its H̃ᵀΔ is not finite")
 
 
 def _condition(solver: LayerSolver, inputs: NDArray) -> float:

@@ -92,6 +92,11 @@ class CommonFlags(RunFlags):
     batch_size: PositiveInt = 128
     """Samples in a mini-batch; as many as there are to train on makes it full batch."""
 
+    def data_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `load_dataset` that the flags name."""
+        names = ("data_dir", "train_limit", "test_limit", "held_out", "seed", "batch_size")
+        return {"name": self.dataset, **{name: getattr(self, name) for name in names}}
+
 
 AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
 

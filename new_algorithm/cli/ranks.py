@@ -45,6 +45,9 @@ class Ranks(Protocol):
     def from_first(self, value: Any) -> Any:
         """Return what rank 0 passes. RankLostError."""
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return what every rank passes, in the order of ranks. RankLostError."""
+
 
 class Alone:
     """One process, which has nothing to add up."""
@@ -57,6 +60,9 @@ class Alone:
 
     def from_first(self, value: Any) -> Any:
         return value
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
 
 
 class Group:
@@ -84,6 +90,12 @@ class Group:
         checksums[self.rank] = zlib.crc32(np.ascontiguousarray(array))
         self.all_sum(checksums)
         return bool((checksums == checksums[0]).all())
+
+    def gather(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size
+        with self._losing_ranks():
+            self._distributed.all_gather_object(values, value)
+        return values
 
     def from_first(self, value: Any) -> Any:
         values = [value]

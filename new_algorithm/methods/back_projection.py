@@ -1,45 +1,86 @@
 """Back projection, as `n_layer_relu_data.py` trains: damped least squares at every layer."""
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from copy import copy
 
-from new_algorithm import n_layer_relu_data
+from new_algorithm.back_projection.diagnostics import EpochSummary
+from new_algorithm.cli.ranks import Alone
+from new_algorithm.methods.back_projection_settings import (
+    HIDDEN_LAMBDA_W,
+    INPUT_LAMBDA_W,
+    PRESETS,
+    Settings,
+)
+from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.batch_sizes import TO_256
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
+from new_algorithm.methods.method import Epoch, Method, Problem
+from new_algorithm.methods.method import Settings as SearchedSettings
 from new_algorithm.methods.search_space import Range
 
-# the longest step over the shortest: as far apart as the script's own defaults
-SHORTEST_STEP = 1 / 20
+SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Settings
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
+def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
+    """Train the problem's network; yield after each epoch."""
+    data, ranks = problem.data, Alone()
+    training = Training(
+        settings,
+        data,
+        problem.widths,
+        problem.epochs,
+        problem.seed,
+        chunk_rows_in_force(settings, data, ranks),
+        ranks,
+    )
+    for epoch in range(1, problem.epochs + 1):
+        steps = EpochSummary()
+        with training.clock:
+            for batch in training.batches():
+                steps.add(training.optimizer.step(batch, training.lr_scale))
+        training.epoch = epoch
+        yield Epoch(epoch, copy(training.clock), training.weights, training.evaluate)
+        training.check_progress(steps)
+
+
+def _train(problem: Problem, settings: SearchedSettings) -> Iterator[Epoch]:
     settings = dict(settings)
-    lambda_w = (
+    input_lambda_w, hidden_lambda_w = (
         settings.pop("input_lambda_w"),
-        *[settings.pop("hidden_lambda_w")] * len(problem.widths),
+        settings.pop("hidden_lambda_w"),
     )
     longest = settings.pop("longest_step")
-    config = n_layer_relu_data.Config(
-        lambda_w_layers=lambda_w,
-        lambda_h_layers=(settings.pop("lambda_h"),),
-        step_bounds=(longest * SHORTEST_STEP, longest),
-        **settings,
+    return train_with(
+        Settings(
+            lambda_w_layers=(input_lambda_w, *[hidden_lambda_w] * len(problem.widths)),
+            lambda_h_layers=(settings.pop("lambda_h"),),
+            step_bounds=(longest * SHORTEST_STEP, longest),
+            **settings,
+        ),
+        problem,
     )
-    return train_with(config, problem, run)
 
 
-def train_with(config: n_layer_relu_data.Config, problem: Problem, run: Recorder) -> Weights:
-    """Train the problem's network for its epochs with all else as `config` says."""
-    config = replace(
-        config,
-        widths=problem.widths,
-        num_layers=len(problem.widths) + 1,
-        epochs=problem.epochs,
-        seed=problem.seed,
-        threads=problem.threads,
-    )
-    return n_layer_relu_data.train(config, problem.data, run)
+def _train_preset(problem: Problem, settings: SearchedSettings) -> Iterator[Epoch]:
+    preset = PRESETS[preset_for(problem)]
+    known = Settings.__dataclass_fields__
+    return train_with(Settings(**{k: v for k, v in preset.items() if k in known}), problem)
 
+
+def preset_for(problem: Problem) -> str:
+    """Return the preset that the README recommends for such a network."""
+    if problem.data.name == "higgs" and len(problem.widths) == 2:  # it lists λ_w of three layers
+        return "higgs"
+    return "two-layer" if len(problem.widths) == 1 else "deep"
+
+
+PRESET = Method(
+    "back projection, preset",
+    source="methods/back_projection_settings.py, PRESETS",
+    space={},
+    defaults={},
+    train=_train_preset,
+)
 
 METHOD = Method(
     "back projection",
@@ -51,8 +92,8 @@ METHOD = Method(
         "batch_size": TO_256,
     },
     defaults={
-        "input_lambda_w": n_layer_relu_data.INPUT_LAMBDA_W,
-        "hidden_lambda_w": n_layer_relu_data.HIDDEN_LAMBDA_W,
+        "input_lambda_w": INPUT_LAMBDA_W,
+        "hidden_lambda_w": HIDDEN_LAMBDA_W,
         "lambda_h": math.inf,
         "longest_step": 2e-2,
         "batch_size": 128,

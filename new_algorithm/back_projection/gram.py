@@ -1,4 +1,4 @@
-"""Averages over batches of a hidden layer's Gram matrix, and what is kept of them for solving.
+"""Gram matrices of hidden layers: sums over rows, averages over batches, and their inverses.
 
 A batch of n rows shows G = H̃ᵀH̃/n with noise, and hidden layers drift slowly: an exponential
 moving average over batches is a better estimate than the batch's own, and its factors serve many
@@ -6,18 +6,37 @@ iterations.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from new_algorithm.back_projection.layer_problem import divide_above_rounding, spectrum
-from new_algorithm.back_projection.observed_gram import ObservedGram
+from new_algorithm.back_projection.state import State, restore, state_of
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
-LEADING_SHARE = 8  # one eigenvector in so many: applying them costs a quarter of a whole inverse
-SHARE_OF_A_STEP = 0.02  # what averaging, and what factoring, may add to the cost of a step
+ONE_LEADING_IN = 8  # eigenvectors: applying so many costs a quarter of a whole inverse
+OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
 LONGEST_INTERVAL = 1_000
+
+GramNeed = Literal["nothing", "trace", "gram"]
+
+
+@dataclass(frozen=True)
+class GramSum:
+    """H̃ᵀH̃ (d, d) of `rows` rows, None where the trace alone was asked for, and its trace."""
+
+    total: NDArray | None
+    trace: float
+    rows: int
+    order: int
+
+    @property
+    def mean_eigenvalue(self) -> float:
+        """Of G = H̃ᵀH̃/n: trace(H̃ᵀH̃)/(n d)."""
+        return self.trace / (self.rows * self.order)
 
 
 class MovingGram:
@@ -28,36 +47,46 @@ class MovingGram:
         self._sum: NDArray | None = None  # Σ_k ρ^k H̃ᵀH̃
         self._rows = 0.0  # Σ_k ρ^k n
 
-    def update(self, gram: ObservedGram) -> None:
+    def update(self, total: NDArray, rows: int) -> None:
         """Take in H̃ᵀH̃ of a batch. LinAlgError, and no change, if it is not finite."""
-        if self._sum is None:
-            self._sum, self._latest = np.zeros((2, gram.order, gram.order), gram.dtype)
-        gram.write_sum(self._latest)
-        if not np.isfinite(self._latest.trace()):  # NaN or infinity in a column is on the diagonal
+        if not np.isfinite(total.trace()):  # NaN or infinity in a column is on the diagonal
             raise np.linalg.LinAlgError("the Gram matrix of the batch is not finite")
+        if self._sum is None:
+            self._sum = np.zeros_like(total)
         self._sum *= self.decay
-        self._sum += self._latest
-        self._rows = self.decay * self._rows + gram.rows
+        self._sum += total
+        self._rows = self.decay * self._rows + rows
 
     def forget(self) -> None:
         """Begin again, with the next batch."""
-        if self._sum is not None:
-            self._sum[:] = 0
-        self._rows = 0.0
+        self._sum, self._rows = None, 0.0
 
     @property
     def value(self) -> NDArray:
         """The average, a fresh array. LinAlgError before the first update."""
-        if self._rows == 0:
+        if self._sum is None:
             raise np.linalg.LinAlgError("no batch with a finite Gram matrix has been seen yet")
         return self._sum / self._rows
 
+    def state_dict(self) -> State:
+        """Return all that decides on later averages."""
+        return state_of(self, ("_sum", "_rows"))
 
+    def load_state_dict(self, state: State) -> None:
+        """Continue where the other average was."""
+        restore(self, ("_sum", "_rows"), state)
+
+
+@dataclass(frozen=True)
 class DenseInverse:
-    """(Ḡ + λ I)⁻¹ as a matrix, by Cholesky's factors; where Ḡ + λ I is singular up to rounding, its
-    pseudo-inverse."""
+    """(Ḡ + λ I)⁻¹ as a matrix."""
 
-    def __init__(self, gram: NDArray, damping: float) -> None:
+    inverse: NDArray
+
+    @classmethod
+    def of(cls, gram: NDArray, damping: float) -> "DenseInverse":
+        """Invert by Cholesky's factors; where Ḡ + λ I is singular up to rounding, return its
+        pseudo-inverse."""
         diagonal = slice(None, None, len(gram) + 1)
         damped = gram.copy()
         damped.flat[diagonal] += damping
@@ -67,29 +96,36 @@ class DenseInverse:
             lower, failed = potri(factor, lower=1, overwrite_c=1)  # zeros above the diagonal
         if failed:
             values, vectors = spectrum(gram)
-            self._inverse = vectors @ divide_above_rounding(
-                vectors.T, (values + damping)[:, None], values
-            )
-            return
-        self._inverse = lower + lower.T
-        self._inverse.flat[diagonal] *= 0.5
+            scaled = divide_above_rounding(vectors.T, (values + damping)[:, None], values)
+            return cls(vectors @ scaled)
+        inverse = lower + lower.T
+        inverse.flat[diagonal] *= 0.5
+        return cls(inverse)
 
     def apply(self, moment: NDArray, out: NDArray) -> None:
         """Write (Ḡ + λ I)⁻¹ M, like M (d, m), to `out`."""
-        np.matmul(self._inverse, moment, out=out)
+        np.matmul(self.inverse, moment, out=out)
 
 
+@dataclass(frozen=True)
 class LeadingInverse:
     """(Ḡ + λ I)⁻¹ ≈ I/λ' + Q_r diag(1/(g + λ) − 1/λ') Q_rᵀ with r leading eigenvectors.
 
-    The d − r eigenvalues left out are replaced by their mean g', λ' = λ + g'. The eigenvectors
-    come from two steps of subspace iteration on random columns, or from one that starts at those
-    of an earlier Ḡ (Halko, Martinsson and Tropp 2011, section 4.5).
+    The d − r eigenvalues left out are replaced by their mean g', λ' = λ + g'.
+
+    vectors: Q_r (d, r). correction: λ' (1/(g + λ) − 1/λ') (r, 1). damped_rest: λ'.
     """
 
-    def __init__(
-        self, gram: NDArray, damping: float, rank: int, earlier: "LeadingInverse | None" = None
-    ) -> None:
+    vectors: NDArray
+    correction: NDArray
+    damped_rest: float
+
+    @classmethod
+    def of(
+        cls, gram: NDArray, damping: float, rank: int, earlier: "LeadingInverse | None" = None
+    ) -> "LeadingInverse":
+        """Find the eigenvectors by two steps of subspace iteration on random columns, or by one
+        that starts at those of an earlier Ḡ (Halko, Martinsson and Tropp 2011, section 4.5)."""
         if earlier is None:
             start = gram @ np.random.default_rng(0).standard_normal((len(gram), rank), gram.dtype)
         else:
@@ -97,16 +133,14 @@ class LeadingInverse:
         subspace, _ = np.linalg.qr(gram @ start)
         values, rotation = spectrum(subspace.T @ gram @ subspace)
         rest = max(0.0, float(np.trace(gram) - values.sum()) / (len(gram) - rank))
-        self.vectors = subspace @ rotation
-        self._damped_rest = damping + rest
-        # λ' (1/(g + λ) − 1/λ')
-        self._correction = ((rest - values) / (values + damping)).astype(gram.dtype)[:, None]
+        correction = ((rest - values) / (values + damping)).astype(gram.dtype)[:, None]
+        return cls(subspace @ rotation, correction, damping + rest)
 
     def apply(self, moment: NDArray, out: NDArray) -> None:
         """Write the approximate (Ḡ + λ I)⁻¹ M, like M (d, m), to `out`."""
-        np.matmul(self.vectors, self._correction * (self.vectors.T @ moment), out=out)
+        np.matmul(self.vectors, self.correction * (self.vectors.T @ moment), out=out)
         out += moment
-        out *= 1 / self._damped_rest
+        out *= 1 / self.damped_rest
 
 
 Inverse = DenseInverse | LeadingInverse
@@ -118,15 +152,30 @@ def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None)
     earlier: the inverse of a similar matrix, where to start looking.
     """
     if len(gram) <= DENSE_UP_TO or damping == 0:
-        return DenseInverse(gram, damping)
+        return DenseInverse.of(gram, damping)
     leading = earlier if isinstance(earlier, LeadingInverse) else None
-    return LeadingInverse(gram, damping, len(gram) // LEADING_SHARE, leading)
+    return LeadingInverse.of(gram, damping, len(gram) // ONE_LEADING_IN, leading)
 
 
-def intervals(rows: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def inverse_state(inverse: Inverse | None) -> State:
+    """Return the fields of an inverse as arrays."""
+    return {} if inverse is None else {k: np.array(v) for k, v in vars(inverse).items()}
+
+
+def inverse_from(state: State) -> Inverse | None:
+    """Return the inverse whose fields these are; None for no fields."""
+    if not state:
+        return None
+    if "inverse" in state:
+        return DenseInverse(state["inverse"].copy())
+    rest = state["damped_rest"].item()
+    return LeadingInverse(state["vectors"].copy(), state["correction"].copy(), rest)
+
+
+def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     """Return how many iterations lie between two updates of Ḡ, and between two factorisations.
 
-    Each may add SHARE_OF_A_STEP to the cost of an iteration, more only where LONGEST_INTERVAL is
+    Each may add OVERHEAD to the cost of an iteration, more only where LONGEST_INTERVAL is
     reached; between two updates there is nothing to factor anew. Costs are in multiplications and
     additions of a matrix product, from measurements on one thread: a layer (d, m) takes 6 n d m an
     iteration; forming G 2 n d²; inverting it, for small matrices mostly overhead, as long as
@@ -144,4 +193,4 @@ def intervals(rows: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _interval(cost: int, step: int) -> int:
-    return int(np.clip(np.ceil(cost / (SHARE_OF_A_STEP * step)), 1, LONGEST_INTERVAL))
+    return int(np.clip(np.ceil(cost / (OVERHEAD * step)), 1, LONGEST_INTERVAL))

@@ -1,0 +1,208 @@
+"""Back projection as an object: one step after another, taken back where it did harm.
+
+An iteration sweeps over its batch (sweep.py), which gives each layer a change δW̃; goes along all
+of them by a step size that the predicted decrease of the loss decides (step_control.py), with
+momentum; and once in a while looks at whether the loss of the batch fell as predicted. Where it
+did not, the weights return to the last that were known to be good.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.batch import AllSum, Batch
+from new_algorithm.back_projection.conjugate_gradients import CGResult
+from new_algorithm.back_projection.losses import Loss
+from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters, momentum_step
+from new_algorithm.back_projection.solvers import LayerSolver
+from new_algorithm.back_projection.state import State, nested, part, restore, state_of
+from new_algorithm.back_projection.step_control import StepControl
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
+
+JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass
+
+COUNTERS = ("iteration", "rollbacks", "rollbacks_in_a_row", "_step_size")
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What happened in one iteration, which counts from 0.
+
+    loss: of the batch before the step, and predicted_decrease and actual_decrease of it by the
+    step, where the step was judged; None elsewhere. slope: Σ_l <δW̃_l, M_l>. step_size: η.
+    solves: of each layer, what conjugate gradients came to, None without them. trouble: why the
+    step was taken back, or None if it was not.
+    """
+
+    iteration: int
+    loss: float | None
+    slope: float
+    step_size: float
+    predicted_decrease: float | None
+    actual_decrease: float | None
+    solves: list[CGResult | None]
+    trouble: NumericalError | None
+
+
+class BackProjection:
+    """The weights of a network and all that training them remembers.
+
+    weights: W̃_1 … W̃_L, which every step changes in place. iteration: steps so far. rollbacks:
+    steps taken back so far; rollbacks_in_a_row: since the last step that was judged and kept.
+    control: step size and damping in force.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[NDArray],
+        loss: Loss,
+        solvers: Sequence[LayerSolver],
+        control: StepControl,
+        *,
+        chunk_rows: int,
+        in_chunks: bool = False,
+        momentum: float = 0.9,
+        target: Literal["mask", "project"] = "mask",
+        order: Literal["simultaneous", "sequential"] = "simultaneous",
+        pass_down: Literal["whole", "left"] = "whole",
+        judge_every: int = JUDGE_EVERY,
+        all_sum: AllSum | None = None,
+    ) -> None:
+        """Begin with copies of `weights`, one solver a layer, the first that of the input layer.
+
+        chunk_rows: of the largest chunk. in_chunks: whether a batch may have several, which rules
+        out order="sequential" and pass_down="left". target: the wanted change of Z for one of H,
+        linearised or projected onto h ≥ 0. order: change the weights after the sweep, or each
+        layer before those below it are solved. pass_down: Δ, or what δW̃ would leave of it.
+        judge_every: iterations between two judgements. all_sum: adds up over processes.
+        """
+        self._parameters = FlatParameters.of(weights)
+        self._last_good = FlatParameters.of(weights)
+        self._velocity = self._parameters.zeros_like()
+        self._momentum, self._judge_every = momentum, judge_every
+        self._solvers, self.control = solvers, control
+        self._sequential = order == "sequential"
+        self.sweep = Sweep(
+            self._parameters,
+            solvers,
+            loss,
+            RELU_TARGETS[target],
+            chunk_rows=chunk_rows,
+            in_chunks=in_chunks,
+            pass_residual=pass_down == "left",
+            after_layer=self._move if self._sequential else None,
+            all_sum=all_sum,
+        )
+        self.iteration = self.rollbacks = self.rollbacks_in_a_row = 0
+        self._step_size = control.step_size(np.inf)  # of the last sweep; before it, none
+
+    @property
+    def weights(self) -> list[NDArray]:
+        return self._parameters.matrices
+
+    @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
+    def step(self, batch: Batch, lr_scale: float = 1.0) -> StepResult:
+        """Make one iteration over `batch`; lr_scale in [0, 1] is the schedule's factor."""
+        iteration, control, sweep = self.iteration, self.control, self.sweep
+        judged = iteration % self._judge_every == 0
+        before = predicted = actual = trouble = None
+        try:
+            self._lr_scale = lr_scale
+            before = sweep(self.weights, batch, control.damping, with_loss=judged)
+            self._step_size = control.step_size(sweep.slope)
+            if not self._sequential:
+                self._move()
+            if before is not None:
+                # W̃ moves by lr_scale · V, along which the loss should fall at the rate <V, M>
+                predicted = lr_scale * self._velocity.inner(sweep.moments)
+                after = sweep.loss(self.weights, batch)
+                actual = before - after
+                if not control.judge(predicted, before, after, lr_scale):
+                    raise NumericalError(
+                        self._layer_moved_furthest(),
+                        "moved furthest where the loss of the batch went from "
+                        f"{before:.4g} to {after:.4g}",
+                    )
+                self.snapshot()
+        except NumericalError as error:
+            trouble = error
+            self.rollback()
+        self.iteration += 1
+        solves = list(sweep.solves)
+        return StepResult(
+            iteration, before, sweep.slope, self._step_size, predicted, actual, solves, trouble
+        )
+
+    def snapshot(self) -> None:
+        """Let these be the weights to go back to."""
+        self._last_good.flat[:] = self._parameters.flat
+        self.rollbacks_in_a_row = 0
+
+    def rollback(self) -> None:
+        """Return to the last good weights, at rest, and trust the steps less from now on."""
+        self._parameters.flat[:] = self._last_good.flat
+        self._velocity.flat[:] = 0
+        self.sweep.forget()
+        self.control.shrink()
+        self.rollbacks += 1
+        self.rollbacks_in_a_row += 1
+
+    def rotate_input(self, rotation: NDArray) -> None:
+        """Take the input layer to the coordinates of another basis: W̃_1 ← rotation (d, d) W̃_1."""
+        for stack in (self._parameters, self._velocity, self._last_good):
+            stack.matrices[0][:] = rotation @ stack.matrices[0]
+
+    def state_dict(self) -> State:
+        """Return copies of everything that later steps depend on, as arrays by name."""
+        state = state_of(self, COUNTERS) | nested("control", self.control.state_dict())
+        for name, stack in self._stacks().items():
+            state[name] = stack.flat.copy()
+        for number, solver in enumerate(self._solvers, start=1):
+            state |= nested(f"solver_{number}", solver.state_dict())
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue where another object with the same settings was, to the bit.
+
+        ValueError where its network has another size or type.
+        """
+        for name, stack in self._stacks().items():
+            if state[name].shape != stack.flat.shape or state[name].dtype != stack.flat.dtype:
+                raise ValueError(
+                    f"{name}: {state[name].size} {state[name].dtype} numbers were saved, "
+                    f"{stack.flat.size} {stack.flat.dtype} are needed"
+                )
+            stack.flat[:] = state[name]
+        restore(self, COUNTERS, state)
+        self.control.load_state_dict(part("control", state))
+        for number, solver in enumerate(self._solvers, start=1):
+            solver.load_state_dict(part(f"solver_{number}", state))
+
+    def _stacks(self) -> dict[str, FlatParameters]:
+        return {
+            "weights": self._parameters,
+            "velocity": self._velocity,
+            "last_good": self._last_good,
+        }
+
+    def _move(self, layer: int | None = None) -> None:
+        """Move all layers, or one alone in the middle of a sweep."""
+        stacks = self._parameters, self._velocity, self.sweep.changes
+        weights, velocity, changes = (s if layer is None else s.part(layer) for s in stacks)
+        momentum_step(
+            weights,
+            velocity,
+            changes,
+            momentum=self._momentum,
+            step_size=self._step_size,
+            scale=self._lr_scale,
+        )
+
+    def _layer_moved_furthest(self) -> int:
+        """Return the layer, from 1, whose step is the largest beside its weights."""
+        pairs = zip(self._velocity.matrices, self.weights, strict=True)
+        ratios = [np.linalg.norm(v) / max(np.linalg.norm(w), 1e-30) for v, w in pairs]
+        return int(np.argmax(ratios)) + 1

@@ -1,0 +1,126 @@
+"""A hidden layer by conjugate gradients."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
+from new_algorithm.back_projection.gram import (
+    GramNeed,
+    GramSum,
+    Inverse,
+    MovingGram,
+    inverse_from,
+    inverse_state,
+    ridge_inverse,
+)
+from new_algorithm.back_projection.layer_problem import (
+    gram as gram_of,
+)
+from new_algorithm.back_projection.layer_problem import (
+    gram_operator,
+    passed_down,
+    weight_operator,
+)
+from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
+from new_algorithm.back_projection.state import State, nested, part, restore, state_of
+
+REMEMBERED = ("_iteration", "_previous", "lambda_w", "lambda_h")
+
+
+class CGSolver:
+    """Conjugate gradients on (2), with the batch's own G, or with the moving Ḡ where one is given.
+
+    lambda_w, lambda_h: the absolute penalties in force, once a layer has been observed.
+    warm_start: begin with the last solution of this layer in place of zero. precondition: by
+    (G + λ_w I)⁻¹, renewed every `factor_every` iterations. A batch in several chunks needs an
+    average.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        average: MovingGram | None = None,
+        *,
+        rtol: float | None = None,
+        max_iterations: int | None = None,
+        warm_start: bool = False,
+        precondition: bool = False,
+        factor_every: int = 50,
+    ) -> None:
+        self._penalties, self._average = penalties, average
+        self.rtol, self.max_iterations = rtol, max_iterations
+        self._warm_start, self._precondition = warm_start, precondition
+        self._factor_every = factor_every
+        self._iteration = 0
+        self.lambda_w, self.lambda_h = 0.0, np.inf
+        self._previous: NDArray | None = None
+        self._inverse: Inverse | None = None
+
+    def begin(self, weight: NDArray, damping: float) -> GramNeed:
+        self._damping = damping
+        self.lambda_h = self._penalties.absolute_h(weight)
+        self._due = self._precondition and self._iteration % self._factor_every == 0
+        self._iteration += 1
+        return "gram" if self._due or self._average is not None else "trace"
+
+    def observe(self, gram: GramSum) -> None:
+        mean_of_g = gram.mean_eigenvalue
+        if self._average is not None:
+            self._average.update(gram.total, gram.rows)
+            mean_of_g = np.trace(self._average.value) / gram.order
+        self.lambda_w = self._damping * self._penalties.absolute_w(mean_of_g)
+        if self._due:
+            latest = gram.total / gram.rows if self._average is None else self._average.value
+            self._inverse = ridge_inverse(latest, self.lambda_w)
+
+    def solve(
+        self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray
+    ) -> CGResult:
+        # in exact arithmetic one iteration a distinct eigenvalue is enough
+        expected = min(self.max_iterations or weight.size, weight.size)
+        if self._average is None:
+            apply_gram = gram_operator(inputs, weight.shape[1], expected)
+        else:
+            apply_gram = self._average.value.__matmul__
+        result = conjugate_gradients(
+            weight_operator(apply_gram, weight, self.lambda_w, self.lambda_h),
+            moment,
+            start=self._previous if self._warm_start else None,
+            preconditioner=self._applied_inverse if self._inverse is not None else None,
+            rtol=self.rtol,
+            max_iterations=self.max_iterations,
+        )
+        if self._warm_start:
+            self._previous = result.solution
+        out[...] = result.solution
+        return result
+
+    def _applied_inverse(self, residual: NDArray) -> NDArray:
+        out = np.empty_like(residual)
+        self._inverse.apply(residual, out)
+        return out
+
+    def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
+        out[...] = passed_down(residual, weight, self.lambda_h)
+
+    def condition(self, inputs: NDArray) -> float:
+        g = gram_of(inputs) if self._average is None else self._average.value
+        return condition_number(np.linalg.eigvalsh(g), self.lambda_w)
+
+    def forget(self) -> None:
+        if self._average is not None:
+            self._average.forget()
+        self._previous = self._inverse = None
+        self._iteration = 0
+
+    def state_dict(self) -> State:
+        state = state_of(self, REMEMBERED) | nested("inverse", inverse_state(self._inverse))
+        if self._average is not None:
+            state |= nested("average", self._average.state_dict())
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        restore(self, REMEMBERED, state)
+        self._inverse = inverse_from(part("inverse", state))
+        if self._average is not None:
+            self._average.load_state_dict(part("average", state))

@@ -1,0 +1,48 @@
+"""The input layer in the coordinates of its eigenbasis, where the Gram of all rows is diagonal."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
+from new_algorithm.back_projection.gram import GramNeed, GramSum
+from new_algorithm.back_projection.layer_problem import divide_above_rounding
+from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
+from new_algorithm.back_projection.state import State
+
+
+class EigenbasisSolver:
+    """δA_ij = M_ij/(g_i + λ_w), the exact form (3) for λ_h = ∞, whose Q is the basis."""
+
+    def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
+        self._basis, self._penalties = basis, penalties
+        self._damping = 0.0  # with which the inverse was made; 0: there is none yet
+
+    def begin(self, weight: NDArray, damping: float) -> GramNeed:
+        if damping != self._damping:
+            self._damping = damping
+            self._lambda_w = damping * self._penalties.absolute_w(self._basis.mean_eigenvalue)
+            g = self._basis.values
+            damped = (g + self._lambda_w).astype(weight.dtype)[:, None]
+            self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
+        return "nothing"
+
+    def observe(self, gram: GramSum) -> None:
+        raise TypeError("the basis has the Gram matrix of all rows")
+
+    def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
+        np.multiply(moment, self._inverse, out=out)
+
+    def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
+        raise TypeError("the data cannot change: nothing lies below the input layer")
+
+    def condition(self, inputs: NDArray) -> float:
+        return condition_number(self._basis.values, self._lambda_w)
+
+    def forget(self) -> None:
+        """Keep everything: the data stay what they are."""
+
+    def state_dict(self) -> State:
+        return {}  # the inverse follows from the basis and the damping
+
+    def load_state_dict(self, state: State) -> None:
+        self._damping = 0.0

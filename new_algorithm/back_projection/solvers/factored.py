@@ -1,0 +1,108 @@
+"""A hidden layer by the exact form (3), with factors that serve many iterations."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.gram import (
+    GramNeed,
+    GramSum,
+    Inverse,
+    MovingGram,
+    inverse_from,
+    inverse_state,
+    ridge_inverse,
+)
+from new_algorithm.back_projection.layer_problem import (
+    exact_solution,
+    pass_down_matrix,
+    spectrum,
+    times_transpose,
+)
+from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
+from new_algorithm.back_projection.state import State, nested, part, restore, state_of
+
+REMEMBERED = (
+    *("_average", "_iteration", "_next_factoring", "_damping"),
+    *("_lambda_w", "_lambda_h", "_of_g", "_of_k", "_passed"),
+)
+
+
+class FactoredSolver:
+    """The exact form (3), with factors of the moving Ḡ, and of K where λ_h is finite.
+
+    Both are renewed every `factor_every` iterations, at first more often, when they still change
+    quickly: at iterations 0, 3, 12, 48, …
+    """
+
+    def __init__(
+        self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
+    ) -> None:
+        self._penalties, self._average = penalties, average
+        self._inputs_fixed = np.isinf(penalties.lambda_h)
+        self._gram_every, self._factor_every = gram_every, factor_every
+        self._iteration = self._next_factoring = 0
+        self._damping = 0.0  # with which it is factored; 0: not factored
+        self._lambda_w, self._lambda_h = 0.0, np.inf
+        self._inverse: Inverse | None = None
+        self._of_g: tuple[NDArray, NDArray] | None = None
+        self._of_k: tuple[NDArray, NDArray] | None = None
+        self._passed: NDArray | None = None  # (k̄ + λ_h)(K + λ_h I)⁻¹
+
+    def begin(self, weight: NDArray, damping: float) -> GramNeed:
+        self._due = self._iteration >= self._next_factoring or damping != self._damping
+        self._next_damping = damping
+        if self._due and not self._inputs_fixed:
+            self._lambda_h = self._penalties.absolute_h(weight)
+            self._of_k = spectrum(weight[:-1].T @ weight[:-1])
+            self._passed = pass_down_matrix(self._of_k, self._lambda_h)
+        gram_needed = self._due or self._iteration % self._gram_every == 0
+        if self._due:
+            soon = max(3, 3 * self._iteration)
+            self._next_factoring = self._iteration + min(self._factor_every, soon)
+        self._iteration += 1
+        return "gram" if gram_needed else "nothing"
+
+    def observe(self, gram: GramSum) -> None:
+        self._average.update(gram.total, gram.rows)
+        if self._due:
+            self._factor()
+            self._damping = self._next_damping
+
+    def _factor(self) -> None:
+        average = self._average.value
+        mean_of_g = np.trace(average) / len(average)
+        self._lambda_w = self._next_damping * self._penalties.absolute_w(mean_of_g)
+        if self._inputs_fixed:
+            self._inverse = ridge_inverse(average, self._lambda_w, self._inverse)
+        else:
+            self._of_g = spectrum(average)
+
+    def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
+        if self._damping == 0:
+            raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
+        if self._inverse is not None:
+            self._inverse.apply(moment, out)
+        else:
+            out[...] = exact_solution(
+                moment, self._of_g, self._of_k, self._lambda_w, self._lambda_h
+            )
+
+    def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
+        if self._passed is not None:
+            residual = residual @ self._passed
+        times_transpose(residual, weight[:-1], out)
+
+    def condition(self, inputs: NDArray) -> float:
+        return condition_number(np.linalg.eigvalsh(self._average.value), self._lambda_w)
+
+    def forget(self) -> None:
+        self._average.forget()
+        self._inverse = None
+        self._damping = 0.0
+
+    def state_dict(self) -> State:
+        return state_of(self, REMEMBERED) | nested("inverse", inverse_state(self._inverse))
+
+    def load_state_dict(self, state: State) -> None:
+        restore(self, REMEMBERED, state)
+        self._inverse = inverse_from(part("inverse", state))

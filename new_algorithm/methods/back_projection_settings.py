@@ -1,0 +1,188 @@
+"""Everything that decides how back projection trains: flags, presets, and what is built of them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
+from new_algorithm.back_projection.gram import MovingGram, intervals
+from new_algorithm.back_projection.solvers import (
+    CGSolver,
+    EigenbasisSolver,
+    FactoredSolver,
+    GradientSolver,
+    LayerSolver,
+    Penalties,
+)
+from new_algorithm.back_projection.step_control import (
+    FixedStep,
+    LossWatch,
+    StepControl,
+    TrustRegion,
+)
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import (
+    BatchSize,
+    PenaltyFlags,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    per_layer,
+)
+
+INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(PenaltyFlags):
+    """The settings of back projection, as flags of a script."""
+
+    batch_size: BatchSize = 128
+    """Samples in a mini-batch, or `full`."""
+    dtype: Literal["float32", "float64"] = "float32"
+
+    lambda_w_layers: Annotated[
+        tuple[float, ...],
+        tyro.conf.arg(help_behavior_hint="(default: 3 in layer 1, 0.1 elsewhere)"),
+    ] = ()
+    lambda_h_layers: tuple[float, ...] = (float("inf"),)
+    absolute_penalties: bool = False
+    """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
+    target: Literal["mask", "project"] = "mask"
+    """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0."""
+    order: Literal["simultaneous", "sequential"] = "simultaneous"
+    """Change the weights after the sweep, or each layer before those below it are solved."""
+    pass_down: Literal["whole", "left"] = "whole"
+    """Ask the layers below for all of Δ, or for what δW would leave of it if made in full."""
+
+    input_rank: PositiveInt | None = None
+    """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
+    gram_average: Share = 0.9
+    """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
+    solver: Literal["exact", "cg", "gradient"] = "exact"
+    """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
+    cg_iterations: PositiveInt = 3
+    """Cap on the iterations of one solve."""
+    cg_tolerance: PositiveFloat = 1e-3
+    """Relative residual at which a solve ends before the cap."""
+    warm_start: bool = False
+    """Begin conjugate gradients with the layer's last solution."""
+    precondition: bool = False
+    """Precondition conjugate gradients with an older inverse of the damped Gram matrix."""
+
+    step_size: PositiveFloat | None = None
+    """A fixed step; unless given, steps are controlled by predicted against actual decrease."""
+    step_bounds: tuple[PositiveFloat, PositiveFloat] = (1e-3, 2e-2)
+    """Squared length of a controlled step, at first and at least, and at most."""
+    momentum: Share = 0.9
+    schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
+    """Of the steps over the run: up from 0 over its first 30% and down to 0, or none."""
+
+    chunk_rows: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
+    ] = None
+    """Rows in memory at a time. By default 4096 where the data come from a large mapped file or
+    over several ranks; otherwise all data are read into memory and each batch is one chunk."""
+
+    def penalties(self, layers: int) -> list[Penalties]:
+        """Return the penalties of each layer; UserError for lists of the wrong length."""
+        lambda_w = self.lambda_w_layers or (INPUT_LAMBDA_W, *[HIDDEN_LAMBDA_W] * (layers - 1))
+        of_layers = zip(
+            per_layer(lambda_w, layers, "--lambda-w-layers"),
+            per_layer(self.lambda_h_layers, layers, "--lambda-h-layers"),
+            strict=True,
+        )
+        return [Penalties(w, h, not self.absolute_penalties) for w, h in of_layers]
+
+    def check(self, layers: int) -> None:
+        """UserError for settings that contradict each other or the number of layers."""
+        self.penalties(layers)
+        least, most = self.step_bounds
+        if least > most:
+            raise UserError(f"--step-bounds {least:g} {most:g}: give the smaller one first")
+
+
+# Settings, and shapes of networks, that go together: flags of n_layer_relu_data.py.
+PRESETS: dict[str, dict[str, Any]] = {
+    "deep": {"num_layers": 9, "hidden_dim": 64, "epochs": 5},
+    "two-layer": {
+        "num_layers": 2,
+        "hidden_dim": 512,
+        "epochs": 3,
+        "lambda_w_layers": (10.0, 3.0),
+        "input_rank": 60,
+        "step_bounds": (0.1, 0.1),
+    },
+    "higgs": {
+        "dataset": "higgs",
+        "num_layers": 3,
+        "hidden_dim": 256,
+        "epochs": 6,
+        "batch_size": 64,
+        "lambda_w_layers": (0.1, 100.0, 100.0),
+        "step_bounds": (2e-2, 0.5),
+    },
+    "faithful": {
+        "num_layers": 9,
+        "hidden_dim": 64,
+        "epochs": 50,
+        "batch_size": "full",
+        "lambda_w_layers": (0.1,),
+        "lambda_h_layers": (1.0,),
+        "pass_down": "left",
+        "gram_average": 0.0,
+        "solver": "cg",
+        "cg_iterations": 20,
+        "step_size": 1.0,
+        "momentum": 0.0,
+        "schedule": "constant",
+    },
+}
+
+
+def layer_solvers(
+    settings: Settings,
+    basis: Eigenbasis,
+    weights: list[NDArray],
+    batch_size: int,
+    in_chunks: bool,
+) -> list[LayerSolver]:
+    """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
+    input_penalties, *hidden_penalties = settings.penalties(len(weights))
+    gram_every, factor_every = intervals(batch_size, [weight.shape for weight in weights])
+    if settings.gram_average == 0:
+        gram_every = factor_every = 1
+
+    def hidden(penalties: Penalties) -> LayerSolver:
+        average = MovingGram(settings.gram_average)
+        if settings.solver == "gradient":
+            return GradientSolver(penalties)
+        if settings.solver == "exact":
+            return FactoredSolver(penalties, average, gram_every, factor_every)
+        return CGSolver(
+            penalties,
+            # without an average it needs the inputs, and of a batch in chunks they are not there
+            average if settings.gram_average or in_chunks else None,
+            rtol=settings.cg_tolerance,
+            max_iterations=settings.cg_iterations,
+            warm_start=settings.warm_start,
+            precondition=settings.precondition,
+            factor_every=factor_every,
+        )
+
+    return [EigenbasisSolver(basis, input_penalties), *map(hidden, hidden_penalties)]
+
+
+def step_control(settings: Settings, start: float) -> StepControl:
+    """Return what decides on step sizes, for a training that starts with the loss `start`.
+
+    A start that is not finite leaves it to the first batch that is judged.
+    """
+    watch = LossWatch(start if np.isfinite(start) else None)
+    if settings.step_size is not None:
+        return FixedStep(settings.step_size, watch=watch)
+    least, most = settings.step_bounds
+    return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)

@@ -1,0 +1,242 @@
+"""All that the loop of a training needs: the network, its optimizer, and its rows."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets import Dataset
+from datasets.batches import RowsInMemory, StreamedRows
+from datasets.mapped_pages import is_mapped, row_blocks
+from new_algorithm.back_projection.batch import Batch
+from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
+from new_algorithm.back_projection.eigenbasis import (
+    Eigenbasis,
+    leading_eigenbasis,
+    streamed_eigenbasis,
+)
+from new_algorithm.back_projection.losses import loss_for
+from new_algorithm.back_projection.metrics import Scores, evaluate
+from new_algorithm.back_projection.network import initial_weights
+from new_algorithm.back_projection.optimizer import JUDGE_EVERY, BackProjection
+from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.state import State, nested, part
+from new_algorithm.back_projection.sweep import NumericalError
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.ranks import Alone, Ranks, shard
+from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
+from new_algorithm.record.clock import TrainingClock
+
+DIAGNOSED_ROWS = 512  # the first of the training set
+CHUNK_ROWS = 4_096  # in memory at a time where rows are streamed
+STREAMED_FROM_BYTES = 1 << 26  # of a mapped file; a smaller one is read into memory
+MOST_ROLLBACKS = 30  # in a row; then the training has diverged
+
+Rows = RowsInMemory | StreamedRows
+
+
+class Training:
+    """A network, its optimizer, and this process's rows in the eigenbasis of all of them.
+
+    epoch: how many are done. lowest_loss: of the training rows, at the end of an epoch. clock: of
+    the training; finding the eigenvectors and projecting the data are part of the cost, evaluation
+    is not.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: Dataset,
+        hidden_widths: tuple[int, ...],
+        epochs: int,
+        seed: int,
+        chunk_rows: int | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """chunk_rows: see `chunk_rows_in_force`."""
+        self.ranks = ranks = ranks or Alone()
+        self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
+        self.rng = np.random.default_rng([seed, 1])  # another stream than synthetic data
+        self.loss, outputs = loss_for(data.num_classes, data.y_train)
+        samples, features = data.x_train.shape
+        batch_size = samples if settings.batch_size == "full" else settings.batch_size
+        self.steps_an_epoch = samples // batch_size
+        self._steps, self._schedule = epochs * self.steps_an_epoch, SCHEDULES[settings.schedule]
+        with self.clock:
+            self.basis, self.rows = training_rows(settings, data, chunk_rows, ranks)
+            widths = (features, *hidden_widths, outputs)
+            weights = initial_weights(self.rng, widths, settings.dtype)
+            weights[0] = self.basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
+            self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
+            self._sample = self.rows.first(DIAGNOSED_ROWS)
+            # a shard's first rows say nothing to the other ranks
+            start = evaluate(self.loss, weights, [self._sample]).loss if not chunk_rows else np.inf
+            self.optimizer = BackProjection(
+                weights,
+                self.loss,
+                layer_solvers(settings, self.basis, weights, batch_size, bool(chunk_rows)),
+                step_control(settings, start),
+                chunk_rows=min(chunk_rows or self._batch_rows, self._batch_rows),
+                in_chunks=bool(chunk_rows),
+                momentum=settings.momentum,
+                target=settings.target,
+                order=settings.order,
+                pass_down=settings.pass_down,
+                judge_every=JUDGE_EVERY if self.steps_an_epoch >= JUDGE_EVERY else 1,
+                all_sum=ranks.all_sum,
+            )
+        self.held_out = held_out_rows(settings, data, self.basis, chunk_rows, ranks)
+        if ranks.rank > 0:  # which shuffles its own shard
+            self.rng = np.random.default_rng([seed, 2, ranks.rank, 1])
+
+    def batches(self) -> Iterator[Batch]:
+        """Return the batches of one epoch, this rank's part of each."""
+        self._sent_before = self.ranks.sent_bytes
+        return islice(self.rows.batches(self.rng, self._batch_rows), self.steps_an_epoch)
+
+    @property
+    def sent_bytes(self) -> int:
+        """What this rank has handed to sums since the epoch began."""
+        return self.ranks.sent_bytes - self._sent_before
+
+    @property
+    def lr_scale(self) -> float:
+        """What the schedule scales the next step by, in [0, 1]."""
+        return self._schedule(self.optimizer.iteration, self._steps)
+
+    @property
+    def weights(self) -> list[NDArray]:
+        """W̃ of each layer, on the features as they are."""
+        return self.basis.on_features(self.optimizer.weights)
+
+    def evaluate(self, steps: EpochSummary | None = None) -> tuple[Scores, Scores]:
+        """Return the scores on the training rows and the held-out ones.
+
+        Where the train loss is not finite the weights go back first; `steps` learns of that.
+        """
+        train = self._scores(self.rows)
+        if not np.isfinite(train.loss):  # harm since the last judgement
+            error = NumericalError(len(self.optimizer.weights), f"the loss is {train.loss}")
+            if steps is not None:
+                steps.troubles.append((self.optimizer.iteration, error))
+            self.optimizer.rollback()
+            train = self._scores(self.rows)
+        self.lowest_loss = min(self.lowest_loss, train.loss)
+        return train, self._scores(self.held_out)
+
+    def _scores(self, rows: Rows) -> Scores:
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            return evaluate(self.loss, self.optimizer.weights, rows.chunks(), self.ranks.all_sum)
+
+    def check_progress(self, steps: EpochSummary) -> None:
+        """DivergedError where one step after another has had to be taken back."""
+        in_a_row = self.optimizer.rollbacks_in_a_row
+        if in_a_row > MOST_ROLLBACKS:
+            iteration, error = steps.troubles[-1]
+            raise DivergedError(
+                f"epoch {self.epoch}: {in_a_row} steps in a row had to be taken back, the last in "
+                f"iteration {iteration}, {error}; weights.npz holds those of the lowest train "
+                "loss: raise --lambda-w-layers, or lower --step-size or --step-bounds"
+            )
+
+    def diagnose(self) -> dict[str, list[float]]:
+        """Return the diagnostics of every layer on a few rows."""
+        optimizer = self.optimizer
+        with np.errstate(over="ignore", invalid="ignore"):
+            return diagnose(
+                optimizer.weights,
+                *self._sample,
+                optimizer.sweep,
+                self.loss,
+                optimizer.control.step_size,
+            )
+
+    def agree(self) -> bool:
+        """Return whether all ranks hold the same weights; if not, all take those of rank 0."""
+        flat = np.concatenate([weight.ravel() for weight in self.optimizer.weights])
+        if self.ranks.same_everywhere(flat):
+            return True
+        self.optimizer.load_state_dict(self.ranks.from_first(self.optimizer.state_dict()))
+        return False
+
+    def state_dict(self) -> tuple[State, dict[str, Any]]:
+        """Return arrays and facts, from which a training continues to the bit. All ranks call."""
+        facts = {
+            "epoch": self.epoch,
+            "lowest_loss": self.lowest_loss,
+            "clock": (self.clock.cpu_seconds, self.clock.wall_seconds),
+            "shuffles": self.ranks.gather(self.rng.bit_generator.state),
+        }
+        arrays = nested("optimizer", self.optimizer.state_dict())
+        return arrays | {"basis": self.basis.vectors}, facts
+
+    def load_state_dict(self, arrays: State, facts: dict[str, Any]) -> None:
+        """Continue where another training with the same settings was. UserError for other ranks."""
+        shuffles = facts["shuffles"]
+        if len(shuffles) != self.ranks.size:
+            raise UserError(
+                f"--resume: the run had {len(shuffles)} processes, now there are "
+                f"{self.ranks.size}: start as many as before"
+            )
+        self.optimizer.load_state_dict(part("optimizer", arrays))
+        if not np.array_equal(arrays["basis"], self.basis.vectors):  # found with another rounding
+            self.optimizer.rotate_input(self.basis.vectors.T @ arrays["basis"])
+        self.rng.bit_generator.state = shuffles[self.ranks.rank]
+        self.epoch, self.lowest_loss = facts["epoch"], facts["lowest_loss"]
+        self.clock = TrainingClock(*facts["clock"])
+
+
+def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int | None:
+    """Return how many rows are in memory at a time; None where all of them are.
+
+    UserError where the flags forbid what the data or the ranks need.
+    """
+    large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train)
+    if settings.batch_size != "full" and settings.batch_size < ranks.size:
+        raise UserError(
+            f"--batch-size {settings.batch_size} is less than one row for each of {ranks.size} "
+            f"ranks: give at least {ranks.size}"
+        )
+    if not (large or ranks.size > 1 or settings.chunk_rows is not None):
+        return None
+    if settings.order == "sequential" or settings.pass_down == "left":
+        raise UserError(
+            "--order sequential and --pass-down left need a whole batch in memory, and here the "
+            "rows come in chunks: give --order simultaneous --pass-down whole, or one process, a "
+            "--train-limit and no --chunk-rows"
+        )
+    return settings.chunk_rows or CHUNK_ROWS
+
+
+def training_rows(
+    settings: Settings, data: Dataset, chunk_rows: int | None, ranks: Ranks
+) -> tuple[Eigenbasis, Rows]:
+    """Return the eigenbasis of all training rows, and this rank's rows in it."""
+    x, y, rank = data.x_train, data.y_train, settings.input_rank
+    if chunk_rows is None:
+        basis, inputs = leading_eigenbasis(x.astype(settings.dtype, copy=False), rank)
+        targets = y if data.num_classes else y.astype(settings.dtype, copy=False)
+        return basis, RowsInMemory(inputs, targets)  # X̃ Q (rows, rank)
+    mine = x[shard(len(x), ranks.rank, ranks.size)]
+    pieces = (block for _, block in row_blocks(mine, chunk_rows))
+    basis = streamed_eigenbasis(pieces, x.shape[1], rank, settings.dtype, ranks.all_sum)
+    return basis, streamed_rows(settings, x, y, basis, chunk_rows, ranks)
+
+
+def held_out_rows(
+    settings: Settings, data: Dataset, basis: Eigenbasis, chunk_rows: int | None, ranks: Ranks
+) -> Rows:
+    """Return this rank's held-out rows in the eigenbasis."""
+    if chunk_rows is None:
+        return RowsInMemory(basis.project(data.x_test.astype(settings.dtype)), data.y_test)
+    return streamed_rows(settings, data.x_test, data.y_test, basis, chunk_rows, ranks)
+
+
+def streamed_rows(
+    settings: Settings, x: NDArray, y: NDArray, basis: Eigenbasis, chunk_rows: int, ranks: Ranks
+) -> StreamedRows:
+    """Return this rank's part of the rows x (n, d), in the eigenbasis and in chunks."""
+    mine, rank = shard(len(x), ranks.rank, ranks.size), len(basis.values)
+    return StreamedRows(x[mine], y[mine], basis.project, rank, chunk_rows, settings.dtype)
