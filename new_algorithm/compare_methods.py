@@ -4,13 +4,21 @@
     python new_algorithm/compare_methods.py leaderboard_quick      # the same in small, minutes
     python new_algorithm/compare_methods.py my_experiment.toml --workers 2
     python new_algorithm/compare_methods.py leaderboard --tasks "HIGGS sample" --tag my_higgs
+    python new_algorithm/compare_methods.py ablation_back_projection   # what each part is worth
+    python new_algorithm/compare_methods.py ablation_foof --dataset synthetic --widths 16 --runs 3
+    python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure beside ours
 
 An experiment is a short .toml file; those that come with the repository lie in
-new_algorithm/experiments/, and definitions.py in new_algorithm/experiments/ explains what one says.
-For every task each method's settings are searched on the validation rows, with as many trials for
-each; a run may take the same CPU time whichever method it is. Then all are run for every seed, the
-test rows being looked at once, at the end of each run. The same command goes on where it was cut
-short; what is finished is kept.
+new_algorithm/experiments/ (benchmarks: depth, two_layers, eigenbasis, stability, higgs_auc; a
+paper's figure: papers/), and definition.py beside them explains what one says. For every task each
+method's settings are searched on the validation rows, with as many trials for each; a run may take
+the same CPU time whichever method it is. Then all are run for every seed, the test rows being
+looked at once, at the end of each run. The same command continues what was cut short; what is
+finished is kept.
+
+An ablation removes or swaps one component of a method at a time: the components stand in the
+method's file. All else stays at the defaults, so that a component that another setting could make
+up for looks as important as it is without that.
 
 Writes ploting_data/TAG/ with a folder for each run, the report figures/TAG/report.html with its
 twin README.md, and _logs/. write_report.py TAG writes the report again from the record.
@@ -19,7 +27,7 @@ twin README.md, and _logs/. write_report.py TAG writes the report again from the
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -28,12 +36,25 @@ import tyro
 
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import AS_DEFINED, ExperimentFlags, NonNegativeInt, parse
-from new_algorithm.experiments.definitions import load_experiment
-from new_algorithm.experiments.experiment import Experiment, Task, Variation
-from new_algorithm.experiments.recorded_experiment import run_experiment
+from new_algorithm.cli.flags import (
+    AS_DEFINED,
+    ExperimentFlags,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    parse,
+)
+from new_algorithm.experiments.definition import (
+    Experiment,
+    Task,
+    Variation,
+    check_experiment,
+    load_experiment,
+)
+from new_algorithm.experiments.scheduler import run_experiment
 
 Part = TypeVar("Part", Task, Variation)
+ALL = {"help_behavior_hint": "(default: all)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,33 +63,66 @@ class Config(ExperimentFlags):
     """Name of a definition in new_algorithm/experiments/, or the path of a .toml file."""
     trials: Annotated[NonNegativeInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
     """Settings that each search may try; 0 takes the defaults."""
-    tasks: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")
-    ] = ()
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", **ALL)] = ()
     """Leave out all other tasks; a part of the name is enough."""
-    variations: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")
-    ] = ()
-    """Leave out all other methods but the baseline."""
+    variations: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", **ALL)] = ()
+    """Leave out all other methods, or components, but the baseline."""
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME", **AS_DEFINED)] = None
+    """In place of the tasks' own, as are the next four."""
+    widths: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="N", **AS_DEFINED)] = ()
+    """Units of each hidden layer."""
+    metric: Annotated[Literal["accuracy", "auc", "loss"] | None, tyro.conf.arg(**AS_DEFINED)] = None
+    """What decides, on the held-out rows."""
+    epochs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    """Passes over the training rows, in place of a CPU time."""
+    cpu_seconds: Annotated[PositiveFloat | None, tyro.conf.arg(metavar="S", **AS_DEFINED)] = None
+    """Training time of a run, in place of epochs."""
 
 
 def main() -> None:
     config = parse(Config, __doc__)
-    experiment = chosen_parts(load_experiment(config.experiment), config)
+    experiment = as_flags_say(load_experiment(config.experiment), config)
     run_experiment(experiment, config, Path(__file__))
 
 
-def chosen_parts(experiment: Experiment, config: Config) -> Experiment:
+def as_flags_say(experiment: Experiment, config: Config) -> Experiment:
     """Return the experiment with the tasks and methods that the flags name, and the baseline."""
     tasks = named(experiment.tasks, config.tasks, "--tasks")
     variations = named(experiment.variations, config.variations, "--variations")
     kept = {experiment.baseline, *(variation.name for variation in variations)}
-    return replace(
+    experiment = replace(
         experiment,
         trials=experiment.trials if config.trials is None else config.trials,
-        tasks=tasks,
+        tasks=tuple(changed(task, config) for task in tasks),
         variations=tuple(one for one in experiment.variations if one.name in kept),
     )
+    check_experiment(experiment)
+    return experiment
+
+
+def changed(task: Task, config: Config) -> Task:
+    """Return the task with what the flags give in place of its own, and a name that says so."""
+    if config.epochs and config.cpu_seconds:
+        raise UserError("--epochs and --cpu-seconds: give one of them")
+    given = {
+        "dataset": config.dataset,
+        "widths": config.widths,
+        "metrics": (config.metric,) if config.metric else (),
+    }
+    given = {name: value for name, value in given.items() if value}
+    if config.epochs or config.cpu_seconds:
+        given |= {"epochs": config.epochs, "cpu_seconds": config.cpu_seconds}
+    if not {"dataset", "widths"} & given.keys():
+        return replace(task, **given)
+    task = replace(task, **given)
+    return replace(task, name=f"{task.dataset}, {describe_widths(task.widths)}")
+
+
+def describe_widths(widths: tuple[int, ...]) -> str:
+    """Return hidden layers in words."""
+    if len(set(widths)) == 1:
+        return f"{len(widths)} × {widths[0]}"
+    return "-".join(map(str, widths))
 
 
 def named(parts: tuple[Part, ...], texts: tuple[str, ...], flag: str) -> tuple[Part, ...]:

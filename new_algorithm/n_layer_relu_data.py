@@ -46,12 +46,12 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import join_ranks
+from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
-from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.files import format_table
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
-from new_algorithm.record.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ import difflib
 import hashlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -25,8 +26,13 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import parse
 from new_algorithm.cli.tags import validate_tag
+from new_algorithm.plots.series import Series
+from new_algorithm.record.files import RECORD_FILE, read_record
+from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.record_json import RECORD_FILE
+
+if TYPE_CHECKING:
+    from new_algorithm.record.figures import Tables
 
 LONGEST_JOINED_NAME = 60
 TAGS_SHOWN = 8
@@ -57,11 +63,14 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
 
     UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
     """
-    from new_algorithm.plots import comparison, figures  # matplotlib takes a second to import
+    # matplotlib takes a second to import
+    from new_algorithm.plots.comparison import SIZE, draw_comparison
+    from new_algorithm.plots.style import draw
+    from new_algorithm.record.figures import draw_run, save_figure
 
     _check_known(tags, layout)
     if len(tags) == 1 and output_name is None:
-        paths = figures.draw_run(tags[0], layout)
+        paths = draw_run(tags[0], layout, _tables())
         if not paths:
             raise UserError(f"run {tags[0]} has recorded no epoch: there is nothing to draw")
         return paths
@@ -69,7 +78,26 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
     validate_tag(name, "--output-name")
     if layout.record(name).exists():
         raise UserError(f"--output-name {name} is the tag of a run: choose another name")
-    return [comparison.draw_comparison(tags, name, layout)]
+    runs = {tag: _read(tag, layout) for tag in tags}
+    image = draw(partial(draw_comparison, runs=runs), SIZE)
+    return [save_figure(layout.figures(name) / "comparison.png", image)]
+
+
+def _tables() -> "Tables":
+    """How the tables of every script are drawn."""
+    from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+    from new_algorithm.measurements.tables import TABLES
+    from new_algorithm.plots import cg_convergence as cg
+
+    solves = {cg.CONVERGENCE_FILE: (cg.draw_convergence, cg.CONVERGENCE_SIZE)}
+    return TABLES | solves | {SEARCH_FILE: (draw_search, None)}
+
+
+def _read(tag: str, layout: Layout) -> tuple[Series, str | None]:
+    series = read_series(layout.record(tag))
+    if not series:
+        raise UserError(f"run {tag} has recorded no epoch: leave it out")
+    return series, (read_record(layout.record(tag)) or {}).get("loss_unit")
 
 
 def _check_known(tags: list[str], layout: Layout) -> None:
@@ -90,7 +118,8 @@ def _check_known(tags: list[str], layout: Layout) -> None:
 def _recorded(pattern: str, layout: Layout) -> list[str]:
     """The names of the runs whose folders match, the newest first."""
     records = layout.records.glob(f"{pattern}/{RECORD_FILE}")
-    newest_first = sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)
+    shown = [path for path in records if ".replaced" not in path.parts]
+    newest_first = sorted(shown, key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.parent.relative_to(layout.records).as_posix() for path in newest_first]
 
 

@@ -32,17 +32,14 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
 from new_algorithm.cli.progress import progress
-from new_algorithm.experiments.importances import importances
-from new_algorithm.experiments.script_trials import ScriptTrials
+from new_algorithm.experiments.script_trials import ScriptTrials, parse_space, shown
 from new_algorithm.experiments.search import COMPLETE, DIVERGED, TrialResult, best, search
-from new_algorithm.experiments.search_figure import SEARCH_FILE
-from new_algorithm.experiments.varied_flags import parse_space, shown
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search, importances
 from new_algorithm.methods.method import Settings
+from new_algorithm.record.files import Row, plain, read_record, save_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.record_json import plain, read_record
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
-from new_algorithm.record.tables import Row, save_csv
 
 DATABASE = "search.db"
 MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continuation
@@ -75,7 +72,15 @@ def main() -> None:
     trials = ScriptTrials(config.script, fixed, space, config.metric, config.threads, layout)
     goes_on = check_place(config, layout)
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
-    with Run(script=Path(__file__), config=config, data=data, keep=goes_on) as run:
+    tables = {SEARCH_FILE: (draw_search, None)}
+    with Run(
+        script=Path(__file__),
+        config=config,
+        data=data,
+        keep=goes_on,
+        kind="search",
+        tables=tables,
+    ) as run:
         rows: list[Row] = []
 
         def objective(settings: Settings) -> TrialResult:
@@ -86,6 +91,7 @@ def main() -> None:
         for row in progress(found, "trials", config.trials):
             rows.append(row)
             save_csv(run.folder / SEARCH_FILE, rows)
+            run.supersede()
             print(line(row, trials, run.tag), flush=True)
         report(rows, trials, run)
 

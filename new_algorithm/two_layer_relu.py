@@ -31,19 +31,19 @@ from numpy.typing import NDArray
 
 from datasets.batches import in_chunks
 from datasets.synthetic import teacher_network
-from new_algorithm.back_projection.layer_solvers import CGSolver, Penalties
-from new_algorithm.back_projection.layer_stack import LayerStack
+from new_algorithm.back_projection.diagnostics import ObservedSolve, observe
 from new_algorithm.back_projection.losses import SQUARED
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import (
+    FlatParameters,
     append_ones,
     initial_weights,
+    mask,
+    momentum_step,
     weight_norms,
 )
-from new_algorithm.back_projection.observed_solve import ObservedSolve, observe
-from new_algorithm.back_projection.relu_targets import mask
+from new_algorithm.back_projection.solvers import CGSolver, Penalties
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
-from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import (
@@ -56,12 +56,16 @@ from new_algorithm.cli.flags import (
     per_layer,
 )
 from new_algorithm.cli.progress import progress
-from new_algorithm.plots.cg_convergence import CONVERGENCE_FILE
+from new_algorithm.cli.threads import fix_threads
+from new_algorithm.plots.cg_convergence import (
+    CONVERGENCE_FILE,
+    CONVERGENCE_SIZE,
+    draw_convergence,
+)
 from new_algorithm.record.clock import TrainingClock
-from new_algorithm.record.environment import fix_threads
+from new_algorithm.record.files import save_csv
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
-from new_algorithm.record.tables import save_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +114,8 @@ def main() -> None:
         "held_out": "test",
         "counts": {"train": config.rows, "test": config.rows},
     }
-    with Run(script=Path(__file__), config=config, data=data) as run:
+    tables = {CONVERGENCE_FILE: (draw_convergence, CONVERGENCE_SIZE)}
+    with Run(script=Path(__file__), config=config, data=data, tables=tables) as run:
         student, solves = train(config, append_ones(inputs), targets, solvers, run)
         run.table(
             "teacher_units",
@@ -142,30 +147,31 @@ def train(
     y_train, y_test = np.split(targets, 2)
     rng = np.random.default_rng([config.seed, 1])  # another stream than the teacher's
     widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
-    weights = LayerStack.of(initial_weights(rng, widths, np.float64))
-    velocity = weights.zeros_like()
-    workspace = Workspace(config.rows, weights.layers)
-    workspace.inputs = x_train
-    sweep = Sweep(weights, solvers, mask, pass_left=True)
-    run.save_weights(weights.layers)
+    parameters = FlatParameters.of(initial_weights(rng, widths, np.float64))
+    velocity, weights = parameters.zeros_like(), parameters.matrices
+    sweep = Sweep(parameters, solvers, SQUARED, mask, chunk_rows=config.rows, pass_residual=True)
+    run.save_weights(weights)
     solves: list[ObservedSolve] = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
         try:
             with clock:
-                output = workspace.forward(weights.layers)
-                residual = SQUARED.residual(output, y_train)
-                sweep.observe(weights.layers, workspace)
-                sweep(weights.layers, workspace, residual)
+                sweep(weights, [(x_train, y_train)], with_loss=False)
             if epoch in config.observe:
-                wanted = [*(len(residual) * delta for delta in workspace.wanted), residual]
-                problems = zip(solvers, workspace.activations, weights.layers, wanted, strict=True)
-                solves += [observe(epoch, layer, *p) for layer, p in enumerate(problems, start=1)]
+                space, residual = sweep.workspace, SQUARED.residual(sweep.workspace.output, y_train)
+                deltas = [*(len(residual) * delta for delta in space.deltas), residual]
+                problems = zip(solvers, space.activations, weights, deltas, strict=True)
+                solves += [observe(epoch, layer, *one) for layer, one in enumerate(problems, 1)]
             with clock:
-                velocity.scale(config.momentum)
-                velocity.add(1.0, sweep.changes)
-                weights.add(config.step_size, velocity)
-            train_scores = evaluate(SQUARED, weights.layers, in_chunks(x_train, y_train))
+                momentum_step(
+                    parameters,
+                    velocity,
+                    sweep.changes,
+                    momentum=config.momentum,
+                    step_size=1.0,
+                    scale=config.step_size,
+                )
+            train_scores = evaluate(SQUARED, weights, in_chunks(x_train, y_train))
             if not np.isfinite(train_scores.loss):
                 raise NumericalError(config.num_layers, f"the loss is {train_scores.loss}")
         except NumericalError as error:
@@ -173,19 +179,19 @@ def train(
                 f"sweep {epoch}, {error}; weights.npz holds those before this sweep: "
                 "lower --step-size or change the penalties"
             ) from error
-        run.save_weights(weights.layers)
+        run.save_weights(weights)
         for number, solve in enumerate(sweep.solves, start=1):
             if solve.status != "converged":
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {solve.status}")
         run.record_epoch(
             epoch,
             train=train_scores,
-            held_out=evaluate(SQUARED, weights.layers, in_chunks(x_test, y_test)),
-            layer_norms=weight_norms(weights.layers),
-            cg_iterations=sweep.iterations(),
+            held_out=evaluate(SQUARED, weights, in_chunks(x_test, y_test)),
+            layer_norms=weight_norms(weights),
+            cg_iterations=[solve.iterations for solve in sweep.solves],
             clock=clock,
         )
-    return weights.layers, solves
+    return weights, solves
 
 
 def closest_units(teacher: NDArray, student: NDArray) -> list[dict[str, float]]:

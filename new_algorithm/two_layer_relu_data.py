@@ -1,12 +1,11 @@
-"""Two-layer back projection on a data set.
+"""Two-layer back projection on a data set, in its plainest form: to be read, and changed, first.
 
-Trains a d-512-k ReLU network without back-propagation. Each iteration takes a batch, computes the
-residual at the output, and solves one damped least-squares problem a layer: the output layer's by
-conjugate gradients, which decides how much the weights and how much the hidden units shall
-change; the input layer's exactly, in the leading eigenvectors of the data's Gram matrix.
+Each iteration takes a batch, computes the residual at the output, and solves one damped
+least-squares problem a layer by a few conjugate gradients: how much shall the weights change, and
+how much the layer's input? What is asked of the output layer's input is what the input layer is
+asked for; the data cannot change. n_layer_relu_data.py does it at any depth and ten times as fast.
 
     python new_algorithm/two_layer_relu_data.py                               # MNIST
-    python new_algorithm/two_layer_relu_data.py --dataset synthetic --epochs 20
     python new_algorithm/two_layer_relu_data.py --dataset FILE.npz --lambda-w-layers 10 1
 
 Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
@@ -21,161 +20,125 @@ if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+from numpy.typing import NDArray
 
-from datasets import Dataset, load_from_flags
-from datasets.batches import RowsInMemory, in_chunks
-from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
-from new_algorithm.back_projection.layer_solvers import (
-    CGSolver,
-    EigenbasisSolver,
-    FactoredSolver,
-    Penalties,
-)
-from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.losses import loss_for
-from new_algorithm.back_projection.metrics import evaluate
-from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.network import initial_weights, weight_norms
-from new_algorithm.back_projection.passes import WholePass
-from new_algorithm.back_projection.relu_targets import RELU_TARGETS
-from new_algorithm.back_projection.schedule import warm_up_and_decay
-from new_algorithm.back_projection.sweep import NumericalError, Sweep
-from new_algorithm.back_projection.workspace import Workspace
+from datasets import Dataset, load_dataset
+from datasets.batches import in_chunks, minibatches
+from new_algorithm.back_projection import layer_problem, losses, metrics, network, schedule
+from new_algorithm.cli import flags
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.cli.flags import (
-    CommonFlags,
-    PenaltyFlags,
-    PositiveFloat,
-    PositiveInt,
-    Share,
-    parse,
-    per_layer,
-)
 from new_algorithm.cli.progress import progress
+from new_algorithm.cli.threads import fix_threads
 from new_algorithm.record.clock import TrainingClock
-from new_algorithm.record.environment import fix_threads
-from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PenaltyFlags, CommonFlags):
+class Config(flags.PenaltyFlags, flags.CommonFlags):
     num_layers: Literal[2] = 2
     """Weight layers, the output layer included; this script is about two."""
-    epochs: PositiveInt = 3
-    """Passes over the training set."""
+    epochs: flags.PositiveInt = 3
     lambda_w_layers: tuple[float, ...] = (10.0, 30.0)
     lambda_h_layers: tuple[float, ...] = (10.0,)
-    input_rank: PositiveInt = 60
-    """Leading eigenvectors of the input's Gram matrix in which layer 1 is solved."""
     solver: Literal["cg", "exact"] = "cg"
-    """How the output layer's problem is solved."""
-    cg_iterations: PositiveInt = 3
+    """Conjugate gradients, or eigenvectors of G and K, which take ten times as long."""
+    cg_iterations: flags.PositiveInt = 2
     """Cap on the iterations of one solve; a few are enough for a step on one batch."""
-    cg_tolerance: PositiveFloat = 1e-3
+    cg_tolerance: flags.PositiveFloat = 1e-3
     """Relative residual at which a solve ends before the cap."""
     target: Literal["mask", "project"] = "mask"
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0 (far worse)."""
-    step_size: PositiveFloat = 3.0
+    step_size: flags.PositiveFloat = 3.0
     """Peak η of W ← W + η V, V ← μ V + δW."""
-    momentum: Share = 0.9
+    momentum: flags.Share = 0.9
     """The μ above."""
-    warm_up: Share = 0.3
-    """Share of the iterations in which η rises from 0, before it falls to 0 again."""
+    warm_up: flags.Share = 0.3
+    """Part of the iterations in which η rises from 0, before it falls to 0 again."""
 
 
 def main() -> None:
-    config = parse(Config, __doc__)
-    lambda_w = per_layer(config.lambda_w_layers, config.num_layers, "--lambda-w-layers")
-    lambda_h = per_layer(config.lambda_h_layers, config.num_layers, "--lambda-h-layers")
-    check_tag(config.tag, config.overwrite)
+    config = flags.parse(Config, __doc__)
+    lambda_w = flags.per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
+    lambda_h = flags.per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
     fix_threads(config.threads)
-    data = load_from_flags(config)
+    data = load_dataset(**config.data_arguments())
     with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
-        train(config, data, lambda_w, lambda_h, run)
+        train(config, data, lambda_w, lambda_h[1], run)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
-    config: Config,
-    data: Dataset,
-    lambda_w: tuple[float, ...],
-    lambda_h: tuple[float, ...],
-    run: Run,
+    config: Config, data: Dataset, lambda_w: tuple[float, ...], lambda_h: float, run: Run
 ) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
-    features = data.x_train.shape[1]
-    loss, outputs = loss_for(data.num_classes, data.y_train)
-    iterations_an_epoch = len(data.x_train) // config.batch_size
-    iterations = config.epochs * iterations_an_epoch
-
-    clock = TrainingClock()
-    with clock:  # finding the eigenvectors and projecting the data are part of the cost
-        basis, inputs = leading_eigenbasis(data.x_train, config.input_rank)  # X̃ Q (rows, rank)
-        layers = initial_weights(rng, (features, config.hidden_dim, outputs))
-        layers[0] = basis.vectors.T @ layers[0]  # A of W̃_1 = Q A
-        weights = LayerStack.of(layers)
-        velocity = weights.zeros_like()
-        rows = RowsInMemory(inputs, data.y_train)
-    penalties = [Penalties(w, h) for w, h in zip(lambda_w, lambda_h, strict=True)]
-    solvers = [
-        EigenbasisSolver(basis, penalties[0]),
-        CGSolver(penalties[1], rtol=config.cg_tolerance, max_iterations=config.cg_iterations)
-        if config.solver == "cg"
-        else FactoredSolver(penalties[1], MovingGram(decay=0.0), gram_every=1, factor_every=1),
-    ]
-    sweep = Sweep(weights, solvers, RELU_TARGETS[config.target], pass_left=True)
-    passes = WholePass(sweep, Workspace(config.batch_size, weights.layers), loss)
-    held_out_inputs = basis.project(data.x_test)
-    run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
-    run.save_weights(basis.on_features(weights.layers))
-
-    iteration = 0
+    loss, outputs = losses.loss_for(data.num_classes, data.y_train)
+    x, x_held_out = map(network.append_ones, (data.x_train, data.x_test))  # X̃
+    steps = len(x) // config.batch_size
+    weights = network.initial_weights(rng, (x.shape[1] - 1, config.hidden_dim, outputs))
+    velocity = [np.zeros_like(weight) for weight in weights]
+    run.save_weights(weights)
+    clock, iteration = TrainingClock(), 0
     for epoch in range(1, config.epochs + 1):
-        iterations_of_cg, stalls = [], []
-        try:
-            with clock:
-                batches = rows.batches(rng, config.batch_size)
-                for batch in progress(batches, f"epoch {epoch}", iterations_an_epoch):
-                    passes.sweep(weights.layers, batch, with_loss=False)
+        cg_iterations = []
+        with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            batches = minibatches(rng, len(x), config.batch_size)
+            for batch in progress(batches, f"epoch {epoch}", steps):
+                inputs, targets = x[batch], data.y_train[batch]
+                (_, hidden), output = network.forward(weights, inputs)
 
-                    warm = warm_up_and_decay(iteration, iterations, config.warm_up)
-                    velocity.scale(config.momentum)
-                    velocity.add(1.0, sweep.changes)
-                    weights.add(warm * config.step_size, velocity)
+                # output layer: (2) for its weights; (1) for what is asked of H, through the ReLU
+                delta = loss.residual(output, targets)
+                h = layer_problem.absolute_lambda_h(weights[1], lambda_h)
+                second, cg_second = solve(config, hidden, weights[1], delta, lambda_w[1], h)
+                delta_h = layer_problem.passed_down(delta - hidden @ second, weights[1], h)
+                delta = to_relu_input(delta_h, hidden[:, :-1], config.target)
 
-                    iterations_of_cg.append(sweep.iterations())
-                    stalls += [(layer, iteration) for layer in sweep.stalled()]
-                    iteration += 1
-            train_scores = evaluate(loss, weights.layers, rows.chunks())
-            held_out_scores = evaluate(
-                loss, weights.layers, in_chunks(held_out_inputs, data.y_test)
-            )
-            if not np.isfinite(train_scores.loss):
-                raise NumericalError(config.num_layers, f"the loss is {train_scores.loss}")
-        except NumericalError as error:
+                # input layer: (2) with λ_h = ∞, ridge regression of Δ on the data
+                first, cg_first = solve(config, inputs, weights[0], delta, lambda_w[0], np.inf)
+
+                warm = schedule.warm_up_and_decay(iteration, config.epochs * steps, config.warm_up)
+                for weight, v, change in zip(weights, velocity, (first, second), strict=True):
+                    v *= config.momentum
+                    v += change
+                    weight += warm * config.step_size * v
+                cg_iterations.append((cg_first, cg_second))
+                iteration += 1
+
+        scores = metrics.evaluate(loss, weights, in_chunks(x, data.y_train))
+        if not np.isfinite(scores.loss):
             raise DivergedError(
-                f"epoch {epoch}, iteration {iteration}, {error}; weights.npz holds those before "
-                "this epoch: lower --step-size or change the penalties"
-            ) from error
-        run.save_weights(basis.on_features(weights.layers))
-        if stalls:
-            run.anomaly(
-                f"epoch {epoch}: conjugate gradients stalled in {len(stalls)} of "
-                f"{len(iterations_of_cg)} iterations, in layer {stalls[0][0]} at iteration "
-                f"{stalls[0][1]} for the first time"
+                f"epoch {epoch}: the loss is {scores.loss}; weights.npz holds those before this "
+                "epoch: lower --step-size or change the penalties"
             )
+        run.save_weights(weights)
         run.record_epoch(
             epoch,
-            train=train_scores,
-            held_out=held_out_scores,
-            layer_norms=weight_norms(weights.layers),
-            cg_iterations=np.mean(iterations_of_cg, axis=0),
+            train=scores,
+            held_out=metrics.evaluate(loss, weights, in_chunks(x_held_out, data.y_test)),
+            layer_norms=network.weight_norms(weights),
+            cg_iterations=np.mean(cg_iterations, axis=0),
             clock=clock,
-            stalled_solves=len(stalls),
         )
+
+
+def solve(
+    config: Config, inputs: NDArray, weight: NDArray, delta: NDArray, w: float, lambda_h: float
+) -> tuple[NDArray, int]:
+    """Return δW̃ by (2) and the iterations it took; w: λ_w in mean eigenvalues of G."""
+    lambda_w = layer_problem.absolute_lambda_w(layer_problem.mean_eigenvalue_of_gram(inputs), w)
+    if config.solver == "exact":
+        return layer_problem.weight_change_exact(inputs, weight, delta, lambda_w, lambda_h), 0
+    cg = {"rtol": config.cg_tolerance, "max_iterations": config.cg_iterations}
+    result = layer_problem.weight_change_by_cg(inputs, weight, delta, lambda_w, lambda_h, **cg)
+    return result.solution, result.iterations
+
+
+def to_relu_input(delta: NDArray, hidden: NDArray, target: str) -> NDArray:
+    """Return the change of Z that makes the change Δ of H = max(Z, 0), as far as a ReLU can."""
+    if target == "mask":
+        return np.where(hidden > 0, delta, 0)
+    return np.maximum(hidden + delta, 0) - hidden
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from new_algorithm.back_projection.momentum import MovingWeights
 
 from datasets import Dataset, load_dataset
 from new_algorithm import n_layer_relu_data
 from new_algorithm.back_projection.losses import SOFTMAX
-from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.step_control import LossWatch
 from new_algorithm.cli.errors import DivergedError, UserError

@@ -9,9 +9,9 @@ import pytest
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.tags import validate_tag
 from new_algorithm.plot_runs import _joined, draw
+from new_algorithm.record.files import save_record
 from new_algorithm.record.history import History
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.record_json import save_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -31,7 +31,7 @@ from datasets.npz_checks import check_scaled
 from datasets.standardise import Standardiser
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import byte_progress
-from new_algorithm.record.atomic_files import replace_atomically
+from new_algorithm.record.files import replace_atomically
 
 log = logging.getLogger(__name__)
 

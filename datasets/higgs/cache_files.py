@@ -16,7 +16,7 @@ import numpy as np
 
 from datasets.higgs.npy_rows import map_npy
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.atomic_files import save_text
+from new_algorithm.record.files import save_text
 from new_algorithm.record.reservation import LOCK_NAME, hold_lock
 
 log = logging.getLogger(__name__)

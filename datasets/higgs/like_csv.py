@@ -11,7 +11,7 @@ from datasets.higgs.arrow_csv import arrow_writer
 from datasets.higgs.form import FEATURES
 from datasets.higgs.like_rows import draw_with_progress
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.atomic_files import replace_atomically
+from new_algorithm.record.files import replace_atomically
 
 GZIP_LEVEL = 1  # random digits hardly shrink any further
 NUMBER = "%.18e"  # as UCI writes them

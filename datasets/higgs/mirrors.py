@@ -14,7 +14,7 @@ from datasets.fetch_error import FetchError
 from datasets.local_folders import FOLDER_VARIABLE
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import byte_progress
-from new_algorithm.record.atomic_files import replace_atomically
+from new_algorithm.record.files import replace_atomically
 
 NAME = "HIGGS.csv.gz"
 SHA256 = "ea302c18164d4e3d916a1e2e83a9a8d07069fa6ebc7771e4c0540d54e593b698"

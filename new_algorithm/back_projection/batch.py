@@ -38,7 +38,7 @@ class RowSums:
     def clear(self, needs: Sequence[GramNeed]) -> None:
         """Begin a batch of which each layer needs so much of H̃ᵀH̃."""
         self.rows, self.losses = 0, 0.0
-        self._needs, self._traces = needs, np.zeros(len(needs))
+        self._needs, self._traces = needs, [0.0] * len(needs)
         if self._totals is not None:
             self._totals.flat[:] = 0
             for gram in self._needed_grams():
@@ -67,16 +67,22 @@ class RowSums:
 
     def gram(self, index: int) -> GramSum | None:
         """Return what a layer needs of H̃ᵀH̃, if anything; valid until the next batch."""
-        need, order = self._needs[index], len(self._grams[index])
+        need = self._needs[index]
         if need == "nothing":
             return None
+        order = len(self._grams[index])
+        if need == "trace":
+            return GramSum(None, self._traces[index], self.rows, order)
         total = self._grams[index].astype(self.moments.flat.dtype, copy=False)
-        return GramSum(total if need == "gram" else None, self._traces[index], self.rows, order)
+        return GramSum(total, float(total.trace()), self.rows, order)
 
     def _reduce(self, all_sum: AllSum) -> None:
-        counts = np.array([self.rows, self.losses, *self._traces])
+        traced = [index for index, need in enumerate(self._needs) if need == "trace"]
+        counts = np.array([self.rows, self.losses, *(self._traces[index] for index in traced)])
         all_sum(counts)
-        self.rows, self.losses, self._traces = int(counts[0]), float(counts[1]), counts[2:]
+        self.rows, self.losses = int(counts[0]), float(counts[1])
+        for index, trace in zip(traced, counts[2:].tolist(), strict=True):
+            self._traces[index] = trace
 
         grams = self._needed_grams()
         triangles = [np.triu_indices(len(gram)) for gram in grams]

@@ -43,7 +43,8 @@ class Sweep:
 
     moments: M_l = H̃ᵀΔ/n, minus the gradient of the loss where Δ is the back-propagated residual.
     changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which the loss should fall along the
-    changes. solves: of each layer, what conjugate gradients came to, or None.
+    changes. solves: of each layer, what conjugate gradients came to, or None. workspace: what the
+    last chunk left in it.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Sweep:
         self.solves: list[CGResult | None] = [None] * len(solvers)
         self._solvers, self._loss, self._relu_target = solvers, loss, relu_target
         self._pass_residual, self._after_layer = pass_residual, after_layer
-        self._workspace = Workspace(chunk_rows, weights.matrices)
+        self.workspace = Workspace(chunk_rows, weights.matrices)
         self._sums = RowSums(weights, in_chunks, all_sum)
         self._all_sum = all_sum
 
@@ -93,13 +94,13 @@ class Sweep:
         damping ≥ 1 multiplies λ_w. Raises NumericalError where a Gram matrix cannot be factored, a
         solve fails or a change is not finite.
         """
-        sums, workspace = self._sums, self._workspace
+        sums, workspace = self._sums, self.workspace
         sums.clear(self._begin(weights, damping))
         for inputs, targets in batch:
             rows = len(inputs)
             if rows == 0:
                 continue  # the mean of no losses is NaN
-            workspace = self._workspace.first(rows)
+            workspace = self.workspace.first(rows)
             workspace.inputs = inputs
             output = workspace.forward(weights)
             sums.rows += rows
@@ -124,7 +125,7 @@ class Sweep:
         for inputs, targets in batch:
             rows = len(inputs)
             if rows:
-                workspace = self._workspace.first(rows)
+                workspace = self.workspace.first(rows)
                 workspace.inputs = inputs
                 value = self._loss.value(workspace.forward(weights), targets)
                 counts += rows, rows * value

@@ -7,7 +7,7 @@ from datetime import datetime
 from new_algorithm.cli.errors import UserError
 
 MAX_LENGTH = 100
-RESERVED = {"readme.md"}  # the index of runs lies beside the folders named by tags
+RESERVED = {"readme.md", "local_runs.md"}  # lie beside the folders named by tags
 
 
 def validate_tag(tag: str, flag: str = "--tag") -> None:
@@ -23,7 +23,7 @@ def validate_tag(tag: str, flag: str = "--tag") -> None:
             "and start with a letter, a digit or '_'"
         )
     if tag.lower() in RESERVED:
-        raise UserError(f"{flag} {shown} is the name of the index of runs: choose another")
+        raise UserError(f"{flag} {shown} is the name of an index of runs: choose another")
 
 
 def dated_tags(script_stem: str, now: datetime) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from new_algorithm.experiments.experiment import Experiment
+from new_algorithm.experiments.definition import Experiment
 from new_algorithm.experiments.record_tables import (
     COLUMNS,
     CURVES_FILE,
@@ -21,16 +21,15 @@ from new_algorithm.experiments.record_tables import (
     RUNS_FILE,
     TRIALS_FILE,
 )
-from new_algorithm.experiments.search import describe_space
-from new_algorithm.experiments.search_edges import at_an_edge
-from new_algorithm.experiments.single_run import member_tag
+from new_algorithm.experiments.search import at_an_edge, describe_space
+from new_algorithm.experiments.single_run import run_tag
 from new_algorithm.experiments.tuning import Chosen, open_space
 from new_algorithm.methods.registry import METHODS
-from new_algorithm.record.history import Series, read_series
+from new_algorithm.plots.series import Series
+from new_algorithm.record.files import Row, read_json, read_record, save_csv, save_json
+from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.markdown import show
-from new_algorithm.record.record_json import read_json, read_record, save_json
-from new_algorithm.record.tables import Row, save_csv
+from new_algorithm.record.note import show
 
 UNITS = ("_fraction", "_nats")  # of metrics in run.json
 
@@ -50,7 +49,7 @@ def collect(
     curves: list[Row] = []
     records: list[dict[str, Any]] = []
     for task, variation, seed in product(experiment.tasks, experiment.variations, experiment.seeds):
-        tag = member_tag(task.name, variation.name, seed)
+        tag = run_tag(task.name, variation.name, seed)
         about: Row = {"task": task.name, "variation": variation.name, "seed": seed}
         record = read_record(layout.record(tag)) or {}
         records.append(record)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from new_algorithm.experiments.effect import negated
-from new_algorithm.experiments.experiment import Task
-from new_algorithm.experiments.quantities import Quantity, compared_quantities, metric
+from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.quantities import Quantity, compared_quantities, metric, negated
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import (
     PairedTest,

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from new_algorithm.experiments.experiment import Task
+from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord, number
 from new_algorithm.experiments.statistics import summarise
-from new_algorithm.plots.curves import plain_log_ticks
+from new_algorithm.plots.style import plain_log_ticks
 
 X_AXES = (("epoch", "epoch"), ("train_cpu_seconds", "CPU seconds"), ("samples", "samples"))
 LOG_FROM_RATIO = 5.0  # longest to shortest curve

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from new_algorithm.experiments.experiment import Task
+from new_algorithm.experiments.definition import Experiment, Task
+from new_algorithm.experiments.statistics import Summary
 
 LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
 METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
@@ -46,3 +47,38 @@ def compared_quantities(task: Task) -> list[Quantity]:
     """All that the baseline can be worse at, the deciding metric first."""
     scores = [metric(name) for name in task.metrics]
     return [*scores, TRAIN_LOSS, CPU_SECONDS, PEAK_MEMORY]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """sign: 1 for variation − baseline, −1 for baseline − variation."""
+
+    name: str
+    sign: int
+    explanation: str
+
+    def of(self, difference: Summary) -> Summary:
+        """`difference`, variation − baseline, in the sign that is shown."""
+        return difference if self.sign > 0 else negated(difference)
+
+
+def negated(difference: Summary) -> Summary:
+    """b − a, given a − b."""
+    low, high = (None if end is None else -end for end in (difference.high, difference.low))
+    return Summary(-difference.mean, difference.sd, low, high, difference.count)
+
+
+def is_ablation(experiment: Experiment) -> bool:
+    """Whether the variations are one method, with parts of it removed or swapped."""
+    methods = {variation.method for variation in experiment.variations}
+    return len(methods) == 1 < len(experiment.variations)
+
+
+def effect(experiment: Experiment, quantity: Quantity) -> Effect:
+    """The importance in an ablation, how much worse it is without the part; else the difference."""
+    way = "less is better" if quantity.less_is_better else "more is better"
+    if not is_ablation(experiment):
+        return Effect("difference", 1, f"{quantity.name}: difference from the baseline ({way})")
+    terms = ("variation − baseline", "baseline − variation")
+    order, sign = (terms[0], 1) if quantity.less_is_better else (terms[1], -1)
+    return Effect("importance", sign, f"importance: {order} in {quantity.name}")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.experiment import Experiment, Paper, Task, Variation
+from new_algorithm.experiments.definition import Experiment, Paper, Task, Variation
 from new_algorithm.measurements.lambda_map import MAP_FILE
+from new_algorithm.record.files import read_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import read_csv
 
 EXPERIMENT_FILE, RUNS_FILE, CURVES_FILE = "experiment.json", "runs.csv", "curves.csv"
 TRIALS_FILE = "trials.csv"

@@ -6,10 +6,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from new_algorithm.experiments import report_text
-from new_algorithm.experiments.effect import is_ablation
-from new_algorithm.experiments.experiment import Task
+from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.leaderboard import Standing, leaderboard
-from new_algorithm.experiments.paper_verdict import paper_verdict
+from new_algorithm.experiments.quantities import is_ablation
 from new_algorithm.experiments.record_tables import ExperimentRecord, read_experiment
 from new_algorithm.experiments.report_figures import Picture, draw_map, draw_task
 from new_algorithm.experiments.report_tables import (
@@ -20,9 +19,9 @@ from new_algorithm.experiments.report_tables import (
     search_table,
     space_table,
 )
-from new_algorithm.record.atomic_files import save_text
+from new_algorithm.record.files import save_text
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.markdown import table
+from new_algorithm.record.note import table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = {"report.html": "report.html", "report.md": "README.md"}  # template: file
@@ -50,7 +49,7 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
         pages.append(folder / name)
     pictures = [picture for section in sections for picture in section["pictures"]]
     pictures += [lambda_map] if lambda_map else []
-    return pages + [path for picture in pictures for path in (picture.svg, picture.pdf)]
+    return pages + [picture.svg for picture in pictures]
 
 
 def _task_section(
@@ -95,7 +94,7 @@ def _content(
         "summary": report_text.summary(record),
         "how_to_read": report_text.how_to_read(record),
         "sections": sections,
-        "paper": paper_verdict(record),
+        "paper": report_text.paper_verdict(record),
         "losses": report_text.losses(record),
         "spaces": space_table(record),
         "lambda_map": lambda_map,

@@ -1,36 +1,36 @@
 """The figures of a report as vector files: the same record gives the same bytes."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from new_algorithm.experiments.effect import effect
-from new_algorithm.experiments.experiment import Task
-from new_algorithm.experiments.interval_plot import draw_intervals, figure_height
+from new_algorithm.experiments.definition import Task, slug
 from new_algorithm.experiments.leaderboard import Standing
 from new_algorithm.experiments.learning_curves import draw_learning_curves
-from new_algorithm.experiments.quantities import metric
+from new_algorithm.experiments.quantities import Effect, Quantity, effect, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
+from new_algorithm.experiments.statistics import Summary
 from new_algorithm.measurements.lambda_map import draw_lambda_map
-from new_algorithm.plots.curves import save_figure
-from new_algorithm.plots.house_style import STYLE_CYCLE, house_style
+from new_algorithm.plots.style import STYLE_CYCLE, draw
+from new_algorithm.record.figures import save_figure
 
 MOST_CURVES = 8  # besides the baseline: more cannot be told apart
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report: the stem of its files, what it shows, and its files."""
+    """A figure of the report: the stem of its file, what it shows, and the file."""
 
     name: str
     caption: str
     svg: Path
-    pdf: Path
 
     def inline(self) -> str:
         """The <svg> element, its identifiers made its own: a page holds many figures."""
@@ -46,9 +46,9 @@ def styles(record: ExperimentRecord) -> dict[str, dict[str, str]]:
     return dict(zip(names, STYLE_CYCLE, strict=False))
 
 
-def slug(name: str) -> str:
-    """`name` as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("×", "x")).strip("_")
+def file_stem(name: str) -> str:
+    """Return `name` as part of a file's name."""
+    return re.sub(r"[_-]+", "_", slug(name).lower())
 
 
 def draw_task(
@@ -61,7 +61,7 @@ def draw_task(
     if compared:
         quantity = metric(task.metrics[0])
         shown_as = effect(record.experiment, quantity)
-        draw = partial(
+        fill = partial(
             draw_intervals, standings=standings, quantity=quantity, effect=shown_as, styles=look
         )
         caption = (
@@ -70,12 +70,12 @@ def draw_task(
             "one far beyond the others."
         )
         size = (7.5, figure_height(compared))
-        pictures.append(_save(f"differences_{slug(task.name)}", caption, draw, size, folder))
+        pictures.append(_save(f"differences_{file_stem(task.name)}", caption, fill, size, folder))
     if any((task.name, one.variation) in record.curves for one in standings):
         shown = [one.variation for one in standings[:MOST_CURVES]]
         if baseline not in shown:
             shown.append(baseline)
-        draw = partial(
+        fill = partial(
             draw_learning_curves, record=record, task=task, variations=shown, styles=look
         )
         caption = (
@@ -85,7 +85,7 @@ def draw_task(
             caption += " ×: some runs ended there."
         if len(shown) < len(standings):
             caption += f" The first {MOST_CURVES} of the table, and {baseline}."
-        pictures.append(_save(f"curves_{slug(task.name)}", caption, draw, (10.0, 6.0), folder))
+        pictures.append(_save(f"curves_{file_stem(task.name)}", caption, fill, (10.0, 6.0), folder))
     return pictures
 
 
@@ -94,21 +94,99 @@ def draw_map(record: ExperimentRecord, folder: Path) -> Picture:
     caption = (
         f"Validation accuracy and train loss over λ_w and λ_h; run {record.experiment.lambda_map}."
     )
-    draw = partial(draw_lambda_map, path=record.lambda_map)
-    return _save("lambda_map", caption, draw, (11.0, 8.0), folder)
+    fill = partial(draw_lambda_map, path=record.lambda_map)
+    return _save("lambda_map", caption, fill, (11.0, 8.0), folder)
 
 
 def _save(
     name: str,
     caption: str,
-    draw: Callable[[Figure], None],
+    fill: Callable[[Figure], None],
     size: tuple[float, float],
     folder: Path,
 ) -> Picture:
-    paths = {kind: folder / f"{name}.{kind}" for kind in ("svg", "pdf")}
-    with matplotlib.rc_context(house_style()):
-        figure = Figure(figsize=size)
-        draw(figure)
-        for path in paths.values():
-            save_figure(figure, path)
-    return Picture(name, caption, paths["svg"], paths["pdf"])
+    path = save_figure(folder / f"{name}.svg", draw(fill, size, "svg"))
+    return Picture(name, caption, path)
+
+
+FAR = 6.0  # times the middle distance from zero: such a difference would squash the others
+INCHES_A_LINE, INCHES_AROUND = 0.27, 1.0
+ROOM = 0.08  # of the width, at either end
+
+
+def figure_height(lines: int) -> float:
+    return INCHES_AROUND + INCHES_A_LINE * lines
+
+
+def draw_intervals(
+    figure: Figure,
+    standings: Sequence[Standing],
+    quantity: Quantity,
+    effect: Effect,
+    styles: Mapping[str, dict[str, str]],
+) -> None:
+    """Draw each effect and its 95% interval, numbers beside; filled where significant.
+
+    A difference far beyond the others is an arrow at the edge: its number stands beside it.
+    """
+    shown = [one for one in standings if one.comparison]
+    effects = [effect.of(one.comparison.test.difference) for one in shown]
+    axes = figure.subplots()
+    limits = _limits(effects)
+    for line, (one, summary) in enumerate(zip(shown, effects, strict=True)):
+        colour = styles[one.variation]["color"]
+        _draw_line(axes, line, summary, colour, one.comparison.significant, limits)
+        _write_numbers(axes, line, summary, quantity)
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_xlim(limits)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_yticks(range(len(shown)), [one.variation for one in shown])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(effect.explanation)
+
+
+def _draw_line(
+    axes: Axes,
+    line: int,
+    effect: Summary,
+    colour: str,
+    significant: bool,
+    limits: tuple[float, float],
+) -> None:
+    low, high = limits
+    if not low <= effect.mean <= high:
+        edge, arrow = (0.98, ">") if effect.mean > 0 else (0.02, "<")  # of the axes' width
+        across = axes.get_yaxis_transform()
+        axes.plot(edge, line, arrow, color=colour, markersize=7, transform=across)
+        return
+    if effect.low is not None:
+        axes.plot([effect.low, effect.high], [line, line], "-", color=colour)
+    face = colour if significant else "white"
+    axes.plot(effect.mean, line, "o", color=colour, markerfacecolor=face, markeredgewidth=1.4)
+
+
+def _write_numbers(axes: Axes, line: int, effect: Summary, quantity: Quantity) -> None:
+    text = quantity.show(effect.mean, signed=True)
+    if effect.low is not None:
+        low, high = (quantity.show(end, signed=True) for end in (effect.low, effect.high))
+        text += f"  [{low}, {high}]"
+    across = axes.get_yaxis_transform()
+    axes.text(1.02, line, text, transform=across, va="center", fontsize="small")
+
+
+def _limits(effects: Sequence[Summary]) -> tuple[float, float]:
+    """Wide enough for zero and for all effects that are not far from the others."""
+    distances = np.abs([effect.mean for effect in effects])
+    near = distances <= FAR * np.median(distances)
+    ends = [
+        end
+        for effect, is_near in zip(effects, near, strict=True)
+        for end in (effect.mean, effect.low, effect.high)
+        if is_near and end is not None
+    ]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    margin = ROOM * (high - low) or 1.0
+    return low - margin, high + margin

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from new_algorithm.experiments.effect import Effect, effect, is_ablation
-from new_algorithm.experiments.experiment import Task
+from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.leaderboard import Comparison, Standing
 from new_algorithm.experiments.quantities import (
     CPU_SECONDS,
     PEAK_MEMORY,
     TRAIN_LOSS,
     WALL_SECONDS,
+    Effect,
     Quantity,
+    effect,
+    is_ablation,
     metric,
 )
 from new_algorithm.experiments.record_tables import ExperimentRecord, number

@@ -1,13 +1,26 @@
 """The sentences of a report: the rules of a comparison, and what the record says of them."""
 
+from dataclasses import dataclass
 from itertools import groupby
 
-from new_algorithm.experiments.effect import is_ablation, negated
-from new_algorithm.experiments.experiment import Task
-from new_algorithm.experiments.leaderboard import LEVEL, Loss, Standing, losses_of_baseline
-from new_algorithm.experiments.quantities import CPU_SECONDS, metric
+from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.leaderboard import (
+    LEVEL,
+    Loss,
+    Standing,
+    losses_of_baseline,
+    summarise_scores,
+)
+from new_algorithm.experiments.quantities import CPU_SECONDS, is_ablation, metric, negated
 from new_algorithm.experiments.record_tables import ExperimentRecord
-from new_algorithm.experiments.report_tables import NOT_TESTABLE, show_p, threads, with_interval
+from new_algorithm.experiments.report_tables import (
+    NOT_TESTABLE,
+    Cell,
+    Table,
+    show_p,
+    threads,
+    with_interval,
+)
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 
@@ -197,3 +210,39 @@ def _budget_rules(record: ExperimentRecord) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+NO_SCORE = "no run left a score"
+
+
+@dataclass(frozen=True)
+class PaperVerdict:
+    """verdict: reproduced within the tolerance, or where our mean lies instead."""
+
+    citation: str
+    table: Table
+    verdict: str
+    deviations: tuple[str, ...]
+
+
+def paper_verdict(record: ExperimentRecord) -> PaperVerdict | None:
+    """Hold the baseline's mean on the first task against the paper; None where there is none."""
+    paper, task = record.experiment.paper, record.experiment.tasks[0]
+    if paper is None:
+        return None
+    quantity, baseline = metric(task.metrics[0]), record.experiment.baseline
+    found = summarise_scores(record, task, baseline)
+    verdict = _beside_paper(found.mean, paper.value, paper.tolerance) if found else NO_SCORE
+    tolerance = f"± {quantity.show(paper.tolerance)}"
+    rows = [
+        [Cell(f"paper, {paper.source}"), Cell(quantity.show(paper.value), tolerance)],
+        [Cell(f"here, {baseline}"), with_interval(found, quantity) if found else Cell("–")],
+    ]
+    table = Table([task.name, quantity.name], rows)
+    return PaperVerdict(paper.citation, table, verdict, paper.deviations)
+
+
+def _beside_paper(ours: float, value: float, tolerance: float) -> str:
+    if abs(ours - value) <= tolerance:
+        return "reproduced within the tolerance"
+    return f"not reproduced: {'below' if ours < value else 'above'} the paper's value"

@@ -1,6 +1,7 @@
-"""Carry an experiment out: choose every method's settings, then run them all, seed by seed.
+"""An experiment from its definition to its report, under one tag.
 
-What is done is not done again: a search goes on where it stopped, and finished runs are kept.
+Every method's settings are chosen, then all are run, seed by seed, in worker processes. What is
+done is not done again: a search continues where it stopped, and finished runs are kept.
 """
 
 import multiprocessing
@@ -8,17 +9,59 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from datasets import check_name
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import ExperimentFlags
 from new_algorithm.cli.progress import Countdown
-from new_algorithm.experiments.experiment import Experiment, Task, Variation
-from new_algorithm.experiments.single_run import MemberConfig, is_done, member_tag, run_member
+from new_algorithm.cli.threads import fix_threads
+from new_algorithm.experiments.collect import collect
+from new_algorithm.experiments.definition import Experiment, Task, Variation, slug
+from new_algorithm.experiments.report import write_report
+from new_algorithm.experiments.single_run import (
+    LONGEST_PART,
+    SingleRunConfig,
+    is_done,
+    run_tag,
+    single_run,
+)
 from new_algorithm.experiments.tuning import Chosen, choose, recall, trials_of
-from new_algorithm.record.environment import fix_threads
-from new_algorithm.record.layout import Layout
+from new_algorithm.record.files import read_record
+from new_algorithm.record.layout import REPOSITORY, Layout
+from new_algorithm.record.reservation import check_tag, kind_of
+from new_algorithm.record.run import Run
+
+
+def run_experiment(
+    experiment: Experiment, config: ExperimentFlags, script: Path, root: Path = REPOSITORY
+) -> None:
+    """Carry it out or go on with it, gather its record and write its report."""
+    experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
+    config = replace(config, tag=config.tag or experiment.name)
+    layout = Layout(root)
+    check_tag(config.tag, overwrite=True, layout=layout)
+    for task in experiment.tasks:
+        check_name(task.dataset)
+    _check_slugs("task", [task.name for task in experiment.tasks])
+    _check_slugs("variation", [variation.name for variation in experiment.variations])
+    if (there := kind_of(layout.record(config.tag))) not in (None, "experiment"):
+        raise UserError(f"--tag {config.tag} is the tag of a {there}: choose another")
+    fix_threads(config.threads)
+    data = {"name": ", ".join(dict.fromkeys(task.dataset for task in experiment.tasks))}
+    with Run(
+        script=script, config=config, data=data, root=root, keep=True, kind="experiment"
+    ) as run:
+        runs = Layout(root, group=run.tag)
+        means = Means(runs, script, config.threads, config.workers)
+        chosen = carry_out(experiment, means, run)
+        command = (read_record(run.folder) or {})["command"]
+        collect(experiment, chosen, runs, run.folder, command)
+    for path in write_report(config.tag, layout):
+        print(f"Wrote {layout.relative(path)}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -31,7 +74,7 @@ class Means:
     workers: int
 
 
-def conduct(experiment: Experiment, means: Means) -> dict[tuple[str, str], Chosen]:
+def carry_out(experiment: Experiment, means: Means, record: Run) -> dict[tuple[str, str], Chosen]:
     """Choose and run; return what was chosen, by the names of task and variation."""
     pairs = list(product(experiment.tasks, experiment.variations))
     trials = sum(trials_of(experiment, variation) for _, variation in pairs)
@@ -40,9 +83,10 @@ def conduct(experiment: Experiment, means: Means) -> dict[tuple[str, str], Chose
         configs = list(_configs(experiment, means, chosen))
         left = [config for config in configs if not is_done(config, means.layout)]
         jobs.advance(len(configs) - len(left))
-        runs = [pool.submit(run_member, config, means.layout, means.script) for config in left]
+        runs = [pool.submit(single_run, config, means.layout, means.script) for config in left]
         for run in as_completed(runs):
             jobs.advance(1, _line(run.result()))
+            record.supersede()
     return chosen
 
 
@@ -74,12 +118,12 @@ def _choose_all(
 
 def _configs(
     experiment: Experiment, means: Means, chosen: dict[tuple[str, str], Chosen]
-) -> Iterator[MemberConfig]:
-    """Seed by seed, so that the machine's moods hit all methods alike."""
+) -> Iterator[SingleRunConfig]:
+    """Seed by seed, so that other load on the machine hits all methods alike."""
     for seed, task, variation in product(experiment.seeds, experiment.tasks, experiment.variations):
         found = chosen[task.name, variation.name]
-        yield MemberConfig(
-            tag=member_tag(task.name, variation.name, seed),
+        yield SingleRunConfig(
+            tag=run_tag(task.name, variation.name, seed),
             overwrite=True,  # of a run that was cut short
             seed=seed,
             threads=means.threads,
@@ -124,3 +168,15 @@ def _line(record: dict[str, Any]) -> str:
         f"{record['status']}, {', '.join([*held_out, ''])}"
         f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"
     )
+
+
+def _check_slugs(part: str, names: list[str]) -> None:
+    """UserError where two names, or none of a name's letters, make the same files."""
+    known: dict[str, str] = {"": ""}
+    for name in names:
+        short = slug(name)[:LONGEST_PART]
+        if short in known:
+            other = known[short]
+            like = f"like {other!r}" if other else "nothing"
+            raise UserError(f"{part} {name!r}: its files would be called {like}: rename it")
+        known[short] = name

@@ -1,5 +1,6 @@
 """Trials of a search that are runs of a script: each a process, judged by its record."""
 
+import math
 import re
 import subprocess
 import sys
@@ -10,11 +11,9 @@ from typing import Any
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.signals import INTERRUPTED
 from new_algorithm.experiments.search import TrialResult
-from new_algorithm.experiments.varied_flags import arguments, flag_of
-from new_algorithm.methods.method import Settings
-from new_algorithm.methods.search_space import Space
+from new_algorithm.methods.method import Choice, Range, Settings, Space
+from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.record_json import RECORD_FILE, read_record
 from new_algorithm.record.run import Run
 
 METRICS = ("validation_accuracy", "validation_auc", "validation_loss")
@@ -164,3 +163,70 @@ def _check_flags(fixed: Sequence[str], space: Space) -> None:
     for name in space:
         if name in given:
             raise UserError(f"{flag_of(name)} is both varied and fixed: leave one of them out")
+
+
+FORM = "write FLAG=LOW..HIGH or FLAG=VALUE,VALUE"
+SWITCH = {"on", "off"}
+
+
+def parse_space(pieces: Sequence[str]) -> Space:
+    """Return the space by the flags' names, values of choices as typed; UserError names a piece."""
+    space: Space = {}
+    for piece in pieces:
+        flag, equals, text = piece.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z][\w-]*", flag):
+            raise UserError(f"--vary {piece}: {FORM}, the flag without its dashes")
+        name = flag.replace("-", "_")
+        if name in space:
+            raise UserError(f"--vary {piece}: {flag} varies already: give each flag once")
+        space[name] = _range(piece, text) if ".." in text else _choice(piece, text)
+    if not space:
+        raise UserError(f"--vary names no flag: {FORM}")
+    return space
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def arguments(settings: Settings) -> list[str]:
+    """Return the settings as a script takes them."""
+    words: list[str] = []
+    for name, value in settings.items():
+        if value in SWITCH:
+            words += [flag_of(name)] if value == "on" else []
+        else:
+            words += [flag_of(name), *(value.split() if isinstance(value, str) else [f"{value:g}"])]
+    return words
+
+
+def shown(settings: dict[str, Any]) -> str:
+    """Return the settings in a line."""
+    return " ".join(
+        f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}"
+        for name, value in settings.items()
+    )
+
+
+def _range(piece: str, text: str) -> Range:
+    try:
+        low, high = map(float, text.split(".."))
+    except ValueError:
+        raise UserError(f"--vary {piece}: {FORM}, LOW and HIGH being numbers") from None
+    if not 0 < low < high < math.inf:
+        raise UserError(f"--vary {piece}: give LOW..HIGH with 0 < LOW < HIGH")
+    return Range(low, high)
+
+
+def _choice(piece: str, text: str) -> Choice:
+    values = tuple(" ".join(value.split()) for value in text.split(","))
+    if not all(values):
+        raise UserError(f"--vary {piece}: a value is empty: {FORM}")
+    if len(set(values)) < max(2, len(values)):
+        raise UserError(
+            f"--vary {piece}: give two values or more that differ; one that is fixed goes after --"
+        )
+    if SWITCH & set(values) and set(values) != SWITCH:
+        raise UserError(f"--vary {piece}: a switch is on,off and takes no other value")
+    return Choice(values)

@@ -20,12 +20,12 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.methods.method import Settings
-from new_algorithm.methods.search_space import Choice, Range, Space
-from new_algorithm.record.tables import Row
+from new_algorithm.methods.method import Choice, Range, Settings, Space
+from new_algorithm.record.files import Row
 
 COMPLETE, DIVERGED = "complete", "diverged"
 RANDOM_SHARE = 3  # of the trials one in so many is drawn at random, the first ones
+NEAR_AN_EDGE = 0.05  # of a range in its logarithm
 DIGITS = 4  # significant ones of a number that is tried: what a table shows is what was run
 
 
@@ -169,3 +169,21 @@ def _row(trial: optuna.trial.FrozenTrial, space: Space) -> Row:
         "epochs": trial.user_attrs["epochs"],
         "settings": json.dumps(_settings(trial.params, space), ensure_ascii=False),
     }
+
+
+def at_an_edge(space: Space, settings: Settings) -> list[str]:
+    """Return the names of the settings that lie at an edge of `space`.
+
+    That is within NEAR_AN_EDGE of either end of a range, or the least or largest of three numbers
+    or more.
+    """
+    return [name for name, values in space.items() if _is_edge(values, settings[name])]
+
+
+def _is_edge(values: Range | Choice, value: object) -> bool:
+    if isinstance(values, Range):
+        place = math.log(value / values.low) / math.log(values.high / values.low)
+        return not NEAR_AN_EDGE < place < 1 - NEAR_AN_EDGE
+    numbers = [one for one in values.values if isinstance(one, int | float)]
+    ordered = len(numbers) == len(values.values) > 2
+    return ordered and value in (min(numbers), max(numbers))

@@ -1,1 +1,1 @@
-"""Measurements of the method itself: cost, scaling, maps."""
+"""Measurements of the method itself: the cost of a step, scaling, the λ map."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from new_algorithm.record.tables import read_csv
+from new_algorithm.record.files import read_csv
 
 DEPTH_FILE = "depth.csv"  # method, hidden_layers, accuracy, accuracy_sd, train_loss, train_loss_sd
 

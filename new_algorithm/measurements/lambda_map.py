@@ -1,5 +1,7 @@
-"""Figure of accuracy and train loss over λ_w and λ_h, from a run's recorded file."""
+"""Accuracy and train loss over the penalties λ_w and λ_h of hidden layers, at two depths."""
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,44 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
+from datasets import load_dataset
+from new_algorithm.cli.progress import progress
+from new_algorithm.methods.back_projection import train_with
+from new_algorithm.methods.back_projection_settings import INPUT_LAMBDA_W, Settings
+from new_algorithm.methods.method import Problem
+from new_algorithm.record.files import Row
+
+DEPTHS = (2, 8)  # hidden layers of 64
+LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
+LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
+EPOCHS = 2
 SHOWN_ACCURACIES = 0.03  # below the best by more: the darkest colour
 MAP_FILE = "lambda_map.csv"  # hidden_layers, lambda_w, lambda_h, accuracy, train_loss
+
+
+def measure(seeds: Sequence[int]) -> list[Row]:
+    """Train on MNIST with every pair of penalties; return means over the seeds, on validation."""
+    data = load_dataset("mnist", held_out="validation")
+    rows: list[Row] = []
+    jobs = list(product(DEPTHS, LAMBDA_W, LAMBDA_H))
+    for layers, lambda_w, lambda_h in progress(jobs, "map", len(jobs)):
+        settings = Settings(
+            lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers), lambda_h_layers=(lambda_h,)
+        )
+        scores = []
+        for seed in seeds:
+            *_, last = train_with(settings, Problem(data, (64,) * layers, EPOCHS, seed))
+            scores.append(last.scores())
+        rows.append(
+            {
+                "hidden_layers": layers,
+                "lambda_w": lambda_w,
+                "lambda_h": lambda_h,
+                "accuracy": float(np.mean([held_out.accuracy for _, held_out in scores])),
+                "train_loss": float(np.mean([train.loss for train, _ in scores])),
+            }
+        )
+    return rows
 
 
 def draw_lambda_map(figure: Figure, path: Path) -> None:

@@ -4,19 +4,23 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from datasets import load_dataset
-from new_algorithm.n_layer_relu_data import CHUNK_ROWS, Config, train
-from new_algorithm.record.environment import fix_threads
-from new_algorithm.record.measurement import Measurement
-from new_algorithm.record.memory import peak_memory
-from new_algorithm.record.tables import Row
+from new_algorithm.cli.threads import fix_threads
+from new_algorithm.methods.back_projection import train_with
+from new_algorithm.methods.back_projection_settings import Settings
+from new_algorithm.methods.back_projection_training import CHUNK_ROWS
+from new_algorithm.methods.method import Problem
+from new_algorithm.record.files import Row
+from new_algorithm.record.provenance import peak_memory
 
+ROWS_FILE = "row_scaling.csv"
 MATRIX_ORDER = 1_024
 MEGABYTE = 1e6
 
@@ -36,7 +40,7 @@ def prepare(rows: int, threads: int) -> Row:
     return {"cache_s": time.perf_counter() - start, "cache_peak_mb": peak_memory() / MEGABYTE}
 
 
-def measure(rows: int, hidden: tuple[int, ...], sweeps: int, threads: int) -> Row:
+def measure(rows: int, widths: tuple[int, ...], sweeps: int, threads: int) -> Row:
     """Train full batch on so many rows and return what a sweep takes, all but the first.
 
     A sweep is a whole iteration: forward, back, Gram matrices, solves, and the forward pass that
@@ -45,20 +49,16 @@ def measure(rows: int, hidden: tuple[int, ...], sweeps: int, threads: int) -> Ro
     fix_threads(threads)
     rate = matrix_rate()
     data = load_dataset(f"higgs-like:{rows}")
-    config = Config(
-        widths=hidden,
-        batch_size="full",
-        epochs=sweeps,
-        gram_average=0.0,  # the Gram matrices of every sweep
-        chunk_rows=CHUNK_ROWS,
-        threads=threads,
-    )
-    times = _Times()
-    train(replace(config, num_layers=len(hidden) + 1), data, times)
+    # without an average the Gram matrices are those of every sweep
+    settings = Settings(batch_size="full", gram_average=0.0, chunk_rows=CHUNK_ROWS)
+    times = []
+    for epoch in train_with(settings, Problem(data, widths, sweeps, seed=0)):
+        epoch.scores()
+        times.append((epoch.clock.wall_seconds, epoch.clock.cpu_seconds))
     rate = (rate + matrix_rate()) / 2
-    wall, cpu = np.median(np.diff(times.seconds, axis=0), axis=0)
+    wall, cpu = np.median(np.diff(times, axis=0), axis=0)
     samples, features = data.x_train.shape
-    work = samples * flops_of_a_row([features, *hidden, 1])
+    work = samples * flops_of_a_row([features, *widths, 1])
     return {
         "rows": rows,
         "train_rows": samples,
@@ -96,14 +96,28 @@ def matrix_rate(repeats: int = 8) -> float:
     return 2 * MATRIX_ORDER**3 / best / 1e9
 
 
-class _Times(Measurement):
-    """seconds: wall and CPU at the end of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[tuple[float, float]] = []
-
-    def record_epoch(self, epoch: int, **numbers: Any) -> None:
-        super().record_epoch(epoch, **numbers)
-        clock = numbers["clock"]
-        self.seconds.append((clock.wall_seconds, clock.cpu_seconds))
+def draw_row_scaling(figure: Figure, path: Path) -> None:
+    """Seconds a sweep, peak memory, and the share of the matrix rate, against rows."""
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    rows = table["train_rows"]
+    time, memory, share = figure.subplots(1, 3)
+    seconds = table["sweep_s"]
+    time.plot(rows, seconds, label="wall", marker="o")
+    time.plot(rows, table["sweep_cpu_s"], label="CPU", marker="s")
+    time.plot(rows, seconds[0] / rows[0] * rows, label="in proportion to rows", marker="")
+    time.set_yscale("log")
+    time.set_ylabel("seconds a sweep")
+    time.legend()
+    memory.plot(rows, table["peak_mb"], label="peak", marker="o")
+    memory.plot(rows, np.full(len(rows), 1.3 * table["peak_mb"][0]), label="1.3 × smallest")
+    memory.set_ylim(bottom=0)
+    memory.set_ylabel("peak memory (MB)")
+    memory.legend()
+    share.plot(rows, table["gflops_per_cpu_s"], label="sweep", marker="o")
+    share.plot(rows, table["matrix_gflops_per_s"], label="matrix product", marker="s")
+    share.set_ylim(bottom=0)
+    share.set_ylabel("GFLOP a CPU second")
+    share.legend()
+    for axes in (time, memory, share):
+        axes.set_xscale("log")
+        axes.set_xlabel("training rows")

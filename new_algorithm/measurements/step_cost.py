@@ -2,97 +2,102 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.layer_solvers import (
-    EigenbasisSolver,
-    FactoredSolver,
-    LayerSolver,
-    Penalties,
-)
 from new_algorithm.back_projection.losses import SOFTMAX
-from new_algorithm.back_projection.momentum import MovingWeights
-from new_algorithm.back_projection.moving_gram import MovingGram, intervals
-from new_algorithm.back_projection.network import initial_weights
-from new_algorithm.back_projection.passes import WholePass
-from new_algorithm.back_projection.relu_targets import mask
-from new_algorithm.back_projection.step_control import TrustRegion
-from new_algorithm.back_projection.sweep import Sweep
-from new_algorithm.back_projection.workspace import Workspace
-from new_algorithm.n_layer_relu_data import (
-    HIDDEN_LAMBDA_W,
-    JUDGED_EVERY,
+from new_algorithm.back_projection.network import (
+    FlatParameters,
+    Workspace,
+    initial_weights,
+    mask,
+    momentum_step,
 )
+from new_algorithm.back_projection.optimizer import BackProjection
+from new_algorithm.methods.back_projection_settings import (
+    Settings,
+    layer_solvers,
+    step_control,
+)
+from new_algorithm.record.files import Row
 
+SHAPES = {
+    "66-512-10": (66, 512, 10),
+    "66, 8 x 64, 10": (66, *[64] * 8, 10),
+    "66, 20 x 64, 10": (66, *[64] * 20, 10),
+    "28, 3 x 256, 2": (28, 256, 256, 256, 2),
+}
+BATCH_SIZES = (128, 256)
 MOMENTUM = 0.9
-SHARE = 1e-6  # so small a step that the weights stay what they are
+LR_SCALE = 1e-6  # so small a step that the weights stay what they are
 
 
-def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, MovingWeights]:
+def measure() -> list[Row]:
+    """Return for each shape and batch size what a step of SGD takes, and how many ours takes."""
+    rows: list[Row] = []
+    for (name, widths), batch in product(SHAPES.items(), BATCH_SIZES):
+        seconds, ratio = cost_ratio(widths, batch)
+        rows.append({"shape": name, "batch": batch, "sgd_step_us": 1e6 * seconds, "ratio": ratio})
+    return rows
+
+
+def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, list[NDArray]]:
     """Return inputs (rows, widths[0]), labels, and weights whose first layer has no bias row."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((rows, widths[0])).astype(np.float32)
-    layers = initial_weights(rng, widths)
-    layers[0] = layers[0][:-1]
-    return inputs, rng.integers(0, widths[-1], rows), MovingWeights(layers, MOMENTUM)
+    weights = initial_weights(rng, widths)
+    weights[0] = weights[0][:-1]
+    return inputs, rng.integers(0, widths[-1], rows), weights
 
 
-def back_projection_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
-    """Return an iteration of n_layer_relu_data.py with its defaults, all judgements included."""
+def back_projection(widths: Sequence[int], rows: int) -> tuple[BackProjection, Callable[[], None]]:
+    """Return an optimizer with the defaults of n_layer_relu_data.py, and an iteration of it."""
     inputs, labels, weights = random_batch(widths, rows)
-    control, batch = TrustRegion(), [(np.empty_like(inputs), labels)]
-    gram_every, factor_every = intervals(rows, [layer.shape for layer in weights.layers])
     rank = widths[0]  # eigenvalues of one, undamped: what counts is the cost, not the result
     basis = Eigenbasis(np.eye(rank, dtype=np.float32), np.ones(rank, np.float32), 1.0, 1.0)
-    solvers: list[LayerSolver] = [EigenbasisSolver(basis, Penalties(0.0))]
-    solvers += [
-        FactoredSolver(Penalties(HIDDEN_LAMBDA_W), MovingGram(0.9), gram_every, factor_every)
-        for _ in weights.layers[1:]
-    ]
-    sweep = Sweep(weights.stack, solvers, mask, pass_left=False)
-    passes = WholePass(sweep, Workspace(rows, weights.layers), SOFTMAX)
-    iteration = 0
+    settings = Settings(lambda_w_layers=(0.0, *[0.1] * (len(weights) - 1)))
+    optimizer = BackProjection(
+        weights,
+        SOFTMAX,
+        layer_solvers(settings, basis, weights, rows, in_chunks=False),
+        step_control(settings, np.inf),
+        chunk_rows=rows,
+        momentum=MOMENTUM,
+    )
+    batch = [(np.empty_like(inputs), labels)]
 
     def step() -> None:
-        nonlocal iteration
         np.copyto(batch[0][0], inputs)
-        judged = iteration % JUDGED_EVERY == 0
-        before = passes.sweep(weights.layers, batch, control.damping, with_loss=judged)
-        weights.step(sweep.changes, control.length(sweep.slope), SHARE)
-        if judged:
-            predicted = SHARE * weights.velocity.inner(sweep.moments)
-            control.judge(predicted, before, passes.loss(weights.layers, batch), SHARE)
-            weights.keep()
-        iteration += 1
+        optimizer.step(batch, LR_SCALE)
 
-    return step
+    return optimizer, step
 
 
-def gradient_step(widths: Sequence[int], rows: int) -> Callable[[], None]:
-    """Return an iteration of SGD with momentum on the same shapes, in place, the same arrays."""
-    inputs, labels, weights = random_batch(widths, rows)
-    gradient = weights.stack.zeros_like()
-    workspace = Workspace(rows, weights.layers)
+def gradient_descent(widths: Sequence[int], rows: int) -> tuple[FlatParameters, Callable[[], None]]:
+    """Return weights and an iteration of SGD with momentum on them, in preallocated arrays too."""
+    inputs, labels, matrices = random_batch(widths, rows)
+    weights = FlatParameters.of(matrices)
+    velocity, gradient = weights.zeros_like(), weights.zeros_like()
+    workspace = Workspace(rows, matrices)
 
     def step() -> None:
         np.copyto(workspace.inputs, inputs)
-        output = workspace.forward(weights.layers)
-        delta = SOFTMAX.residual(output, labels)
+        delta = SOFTMAX.residual(workspace.forward(weights.matrices), labels)
         delta *= 1 / rows
         activations = workspace.activations
-        for index in reversed(range(len(weights.layers))):
-            np.matmul(activations[index].T, delta, out=gradient.layers[index])
+        for index in reversed(range(len(matrices))):
+            np.matmul(activations[index].T, delta, out=gradient.matrices[index])
             if index:
-                below = workspace.wanted[index - 1]
-                np.matmul(delta, weights.layers[index][:-1].T, out=below)
-                np.multiply(below, activations[index][:, :-1] > 0, out=below)
+                below = workspace.deltas[index - 1]
+                np.matmul(delta, weights.matrices[index][:-1].T, out=below)
+                mask(below, activations[index])
                 delta = below
-        weights.step(gradient, 1.0, SHARE)
+        momentum_step(weights, velocity, gradient, momentum=MOMENTUM, step_size=1.0, scale=LR_SCALE)
 
-    return step
+    return weights, step
 
 
 def cost_ratio(
@@ -100,9 +105,9 @@ def cost_ratio(
 ) -> tuple[float, float]:
     """Return CPU seconds of a gradient step, and how many of them a back-projection step takes.
 
-    The two take turns, and the median of the ratios is taken: the machine's noise hits both.
+    The two take turns, and the median of the ratios is taken: noise of the machine hits both.
     """
-    steps = gradient_step(widths, rows), back_projection_step(widths, rows)
+    steps = gradient_descent(widths, rows)[1], back_projection(widths, rows)[1]
     for step in steps:  # first touches of memory, and the early factorisations
         _seconds(step, iterations)
     times = np.array([[_seconds(step, iterations) for step in steps] for _ in range(repeats)])

@@ -1,13 +1,18 @@
 """Adam: steps along the mean gradient over the root of its mean square, entry by entry."""
 
-from new_algorithm.methods.gradient_descent import gradient_descent
-from new_algorithm.methods.search_space import Range
+from new_algorithm.methods.gradient_descent import Build, gradient_descent
+from new_algorithm.methods.method import Range
 
 
-def _build(model, settings):
-    import torch
+def adam(lr: float) -> Build:
+    """Return what makes the fused optimiser for a network."""
 
-    return torch.optim.Adam(model.parameters(), settings["lr"], fused=True)
+    def build(model):
+        import torch
+
+        return torch.optim.Adam(model.parameters(), lr, fused=True)
+
+    return build
 
 
 METHOD = gradient_descent(
@@ -15,5 +20,5 @@ METHOD = gradient_descent(
     source="Kingma and Ba, ICLR 2015, Algorithm 1; torch.optim.Adam",
     space={"lr": Range(2e-4, 5e-2)},
     defaults={"lr": 1e-3},
-    build=_build,
+    build=lambda model, settings: adam(settings["lr"])(model),
 )

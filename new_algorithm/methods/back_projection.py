@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from copy import copy
 
 from new_algorithm.back_projection.diagnostics import EpochSummary
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Alone, Ranks
+from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import (
     HIDDEN_LAMBDA_W,
     INPUT_LAMBDA_W,
@@ -13,17 +14,14 @@ from new_algorithm.methods.back_projection_settings import (
     Settings,
 )
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
-from new_algorithm.methods.batch_sizes import TO_256
-from new_algorithm.methods.method import Epoch, Method, Problem
-from new_algorithm.methods.method import Settings as SearchedSettings
-from new_algorithm.methods.search_space import Range
+from new_algorithm.methods.method import TO_256, Epoch, Method, Problem, Range
 
 SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Settings
 
 
-def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
+def train_with(settings: Settings, problem: Problem, ranks: Ranks | None = None) -> Iterator[Epoch]:
     """Train the problem's network; yield after each epoch."""
-    data, ranks = problem.data, Alone()
+    data, ranks = problem.data, ranks or Alone()
     training = Training(
         settings,
         data,
@@ -43,25 +41,20 @@ def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
         training.check_progress(steps)
 
 
-def _train(problem: Problem, settings: SearchedSettings) -> Iterator[Epoch]:
-    settings = dict(settings)
-    input_lambda_w, hidden_lambda_w = (
-        settings.pop("input_lambda_w"),
-        settings.pop("hidden_lambda_w"),
+def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
+    rest = dict(searched)
+    lambda_w = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
+    longest = rest.pop("longest_step")
+    settings = Settings(
+        lambda_w_layers=(lambda_w[0], *[lambda_w[1]] * len(problem.widths)),
+        lambda_h_layers=(rest.pop("lambda_h"),),
+        step_bounds=(longest * SHORTEST_STEP, longest),
+        **rest,
     )
-    longest = settings.pop("longest_step")
-    return train_with(
-        Settings(
-            lambda_w_layers=(input_lambda_w, *[hidden_lambda_w] * len(problem.widths)),
-            lambda_h_layers=(settings.pop("lambda_h"),),
-            step_bounds=(longest * SHORTEST_STEP, longest),
-            **settings,
-        ),
-        problem,
-    )
+    return train_with(settings, problem)
 
 
-def _train_preset(problem: Problem, settings: SearchedSettings) -> Iterator[Epoch]:
+def _train_preset(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
     preset = PRESETS[preset_for(problem)]
     known = Settings.__dataclass_fields__
     return train_with(Settings(**{k: v for k, v in preset.items() if k in known}), problem)

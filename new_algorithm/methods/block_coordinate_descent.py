@@ -26,18 +26,17 @@ from scipy.linalg import cho_solve
 
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.epochs import Training, train_in_epochs
-from new_algorithm.methods.layer_splitting import (
+from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
+from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
+from new_algorithm.methods.splitting import (
     damped_factor,
     fit_activations,
+    numeric_targets,
+    relu_prox,
     row_slices,
     sum_of_products,
 )
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.numeric_targets import numeric_targets
-from new_algorithm.methods.relu_prox import relu_prox
-from new_algorithm.methods.search_space import Choice, Range
-from new_algorithm.methods.unit_range import started_on
 
 INITIAL_BIAS = 0.1  # the authors', with their initial scale
 
@@ -72,19 +71,19 @@ def hidden_pre_step(
     pre[:] = relu_prox(hidden, pre, (rho + alpha) / gamma)
 
 
-def weight_step(layer: NDArray, factor: Any, moment: NDArray) -> None:
+def weight_step(weight: NDArray, factor: Any, moment: NDArray) -> None:
     """Write to W̃_i the minimiser of ρ/2 ‖U_i − Ṽ W̃‖² + α/2 ‖W̃ − W̃_i‖².
 
     It changes by (ṼᵀṼ + α/ρ I)⁻¹ Ṽᵀ(U_i − Ṽ W̃_i): `factor` is Cholesky's of the first, `moment`
     the rest. Both in float64, for α/ρ may be within float32's rounding of the Gram matrix.
     """
-    layer += cho_solve(factor, moment, check_finite=False).astype(layer.dtype)
+    weight += cho_solve(factor, moment, check_finite=False).astype(weight.dtype)
 
 
 class BlockCoordinateDescent:
     """The blocks, which a cycle changes in place; U and V of all rows are held, 8 n Σ d_i bytes.
 
-    inputs: X̃ (n, d + 1). targets: (n, m). layers: initial W̃_1 … W̃_N; U and V start as what the
+    inputs: X̃ (n, d + 1). targets: (n, m). weights: initial W̃_1 … W̃_N; U and V start as what the
     network makes of the inputs.
     """
 
@@ -92,18 +91,18 @@ class BlockCoordinateDescent:
         self,
         inputs: NDArray,
         targets: NDArray,
-        layers: Sequence[NDArray],
+        weights: Sequence[NDArray],
         *,
         gamma: float,
         rho: float,
         alpha: float,
     ) -> None:
-        self.layers, self.targets = list(layers), targets
+        self.weights, self.targets = list(weights), targets
         self.gamma, self.rho, self.alpha = gamma, rho, alpha
         self.hidden, self.pre = [inputs], []  # Ṽ_0 … Ṽ_{N−1}; U_1 … U_N
-        for layer in self.layers:
-            self.pre.append(self.hidden[-1] @ layer)
-            if layer is not self.layers[-1]:
+        for weight in self.weights:
+            self.pre.append(self.hidden[-1] @ weight)
+            if weight is not self.weights[-1]:
                 self.hidden.append(append_ones(np.maximum(self.pre[-1], 0)))
         self.output = self.pre[-1].copy()  # V_N
         self._input_factor: Any = None  # of X̃ᵀX̃, which does not change
@@ -115,37 +114,37 @@ class BlockCoordinateDescent:
 
     def updates(self) -> Iterator[tuple[str, int]]:
         """Update one block after another; yield its kind and layer (from 0) each time."""
-        for index in range(len(self.layers) - 1, -1, -1):
+        for index in range(len(self.weights) - 1, -1, -1):
             try:
                 self._update_hidden(index)
                 yield "V", index
                 moment = self._update_pre(index)
                 yield "U", index
-                weight_step(self.layers[index], self._gram_factor(index), moment)
+                weight_step(self.weights[index], self._gram_factor(index), moment)
                 yield "W", index
             except np.linalg.LinAlgError as error:
                 raise DivergedError(f"layer {index + 1}: {error}; try a larger alpha") from error
 
     def _update_hidden(self, index: int) -> None:
-        if index == len(self.layers) - 1:
+        if index == len(self.weights) - 1:
             output_step(self.output, self.targets, self.pre[-1], self.gamma, self.alpha)
             return
         fit_activations(
             self.hidden[index + 1][:, :-1],
             self.pre[index],
             self.pre[index + 1],
-            self.layers[index + 1],
+            self.weights[index + 1],
             self.gamma / self.rho,
         )
 
     def _update_pre(self, index: int) -> NDArray[np.float64]:
         """Update U of a layer; return Ṽᵀ(U − Ṽ W̃), as the fit Ṽ W̃ is at hand."""
-        layer = self.layers[index]
-        moment = np.zeros(layer.shape)
+        weight = self.weights[index]
+        moment = np.zeros(weight.shape)
         for rows in row_slices(self.targets):
             inputs, pre = self.hidden[index][rows], self.pre[index][rows]
-            fit = inputs @ layer
-            if index == len(self.layers) - 1:
+            fit = inputs @ weight
+            if index == len(self.weights) - 1:
                 output_pre_step(pre, self.output[rows], fit, self.gamma, self.rho)
             else:
                 hidden = self.hidden[index + 1][rows, :-1]
@@ -164,32 +163,29 @@ class BlockCoordinateDescent:
         return damped_factor(sum_of_products(inputs, inputs), self.alpha / self.rho)
 
 
-def initial_layers(problem: Problem, scale: float | str) -> list[NDArray]:
+def initial_weights(problem: Problem, scale: float | str) -> list[NDArray]:
     """Return W̃ of normals of standard deviation `scale` and biases 0.1, or the start of all other
     methods for "he"."""
-    rng, layers = problem.start()
+    rng, weights = problem.start()
     if scale != "he":
-        for layer in layers:
-            layer[:-1] = scale * rng.standard_normal(layer[:-1].shape, layer.dtype)
-            layer[-1] = INITIAL_BIAS
-    return layers
+        for weight in weights:
+            weight[:-1] = scale * rng.standard_normal(weight[:-1].shape, weight.dtype)
+            weight[-1] = INITIAL_BIAS
+    return weights
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    def descent(x: NDArray) -> BlockCoordinateDescent:
+def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    def descent(problem: Problem) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(
-            append_ones(x),
+            append_ones(problem.data.x_train),
             numeric_targets(problem.data),
-            initial_layers(problem, settings["initial_scale"]),
+            initial_weights(problem, settings["initial_scale"]),
             gamma=settings["gamma"],
             rho=settings["rho"],
             alpha=settings["alpha"],
         )
 
-    def start() -> Training:
-        return started_on(settings["inputs"], problem.data.x_train, descent)
-
-    return train_in_epochs(problem, run, start)
+    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, descent))
 
 
 METHOD = Method(
@@ -206,7 +202,7 @@ METHOD = Method(
         "rho": 1.0,
         "alpha": 5.0,
         "initial_scale": 0.01,
-        "inputs": "as they are",  # or "in [0, 1]", the authors'
+        "inputs": AS_THEY_ARE,  # or "in [0, 1]", the authors'
     },
     train=_train,
 )

@@ -11,45 +11,49 @@ same rate (Theorem 1) and that layers may be conditioned or not side by side (se
 Unlike ISAAC's code, biases are conditioned with the weights, as H̃'s column of ones has it.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.gram import DenseInverse, MovingGram
 from new_algorithm.back_projection.layer_problem import gram
-from new_algorithm.back_projection.momentum import MovingWeights
-from new_algorithm.back_projection.moving_gram import DenseInverse, MovingGram
-from new_algorithm.back_projection.observed_gram import BatchGram
-from new_algorithm.methods.batch_sizes import TO_256
-from new_algorithm.methods.epochs import Training, train_in_epochs
+from new_algorithm.back_projection.network import FlatParameters, momentum_step
+from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.search_space import Choice, Range
-from new_algorithm.methods.unit_range import started_on
+from new_algorithm.methods.method import (
+    TO_256,
+    Choice,
+    Epoch,
+    Method,
+    Problem,
+    Range,
+    Settings,
+)
 
 GRAMS_AN_INVERSE = 10  # batches that enter the average between two inversions: G costs n d² each
 
 
-def conditioned(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+def conditioned(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n to `out`, from H̃ (n, d) and Δ/n (n, m)."""
-    if by_rows_is_cheaper(*inputs.shape, wanted.shape[1]):
-        conditioned_by_rows(inputs, wanted, damping, out)
+    if by_rows_is_cheaper(*inputs.shape, delta.shape[1]):
+        conditioned_by_rows(inputs, delta, damping, out)
     else:
-        conditioned_by_columns(inputs, wanted, damping, out)
+        conditioned_by_columns(inputs, delta, damping, out)
 
 
-def conditioned_by_columns(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+def conditioned_by_columns(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write it as it stands, by the inverse of a d × d matrix."""
-    DenseInverse(gram(inputs), damping).apply(inputs.T @ wanted, out)
+    DenseInverse.of(gram(inputs), damping).apply(inputs.T @ delta, out)
     out *= damping
 
 
-def conditioned_by_rows(inputs: NDArray, wanted: NDArray, damping: float, out: NDArray) -> None:
+def conditioned_by_rows(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, the same by Woodbury's identity: n × n (Theorem 3)."""
-    weighted = np.empty_like(wanted)
-    DenseInverse(inputs @ inputs.T / len(inputs), damping).apply(wanted, weighted)
+    weighted = np.empty_like(delta)
+    DenseInverse.of(inputs @ inputs.T / len(inputs), damping).apply(delta, weighted)
     weighted *= damping
     np.matmul(inputs.T, weighted, out=out)
 
@@ -72,14 +76,14 @@ class MovingConditioner:
         self._iteration = 0
         self._inverse: DenseInverse | None = None
 
-    def __call__(self, inputs: NDArray, wanted: NDArray, out: NDArray) -> None:
+    def __call__(self, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
         """Write δW̃ from H̃ (n, d) and Δ/n (n, m)."""
         if self._iteration % self._gram_every == 0:
-            self._gram.update(BatchGram(inputs))
+            self._gram.update(inputs.T @ inputs, len(inputs))
         if self._inverse is None or self._is_due():
-            self._inverse = DenseInverse(self._gram.value, self._damping)
+            self._inverse = DenseInverse.of(self._gram.value, self._damping)
         self._iteration += 1
-        self._inverse.apply(inputs.T @ wanted, out)
+        self._inverse.apply(inputs.T @ delta, out)
         out *= self._damping
 
     def _is_due(self) -> bool:
@@ -108,36 +112,55 @@ class Conditioners:
             every = settings["inverse_every"]
             self._of_layer = {i: MovingConditioner(damping, average, every) for i in layers}
 
-    def __call__(self, index: int, inputs: NDArray, wanted: NDArray, out: NDArray) -> None:
+    def __call__(self, index: int, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
         if index in self._of_layer:
-            self._of_layer[index](inputs, wanted, out=out)
+            self._of_layer[index](inputs, delta, out=out)
         else:
-            np.matmul(inputs.T, wanted, out=out)
+            np.matmul(inputs.T, delta, out=out)
 
 
-def uniform(rng: np.random.Generator, layers: Sequence[NDArray]) -> None:
+class HeavyBall:
+    """Weights that move with momentum along the changes."""
+
+    def __init__(self, weights: Sequence[NDArray], momentum: float) -> None:
+        self._weights, self._momentum = FlatParameters.of(weights), momentum
+        self._velocity = self._weights.zeros_like()
+
+    @property
+    def weights(self) -> list[NDArray]:
+        return self._weights.matrices
+
+    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
+        momentum_step(
+            self._weights,
+            self._velocity,
+            changes,
+            momentum=self._momentum,
+            step_size=lr,
+            scale=scale,
+        )
+
+
+def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
     """Draw weights and biases anew, uniform in ± 1/√d_in, as PyTorch's linear layers start."""
-    for layer in layers:
-        bound = 1 / np.sqrt(len(layer) - 1)
-        layer[:] = rng.uniform(-bound, bound, layer.shape)
+    for weight in weights:
+        bound = 1 / np.sqrt(len(weight) - 1)
+        weight[:] = rng.uniform(-bound, bound, weight.shape)
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    def training(x: NDArray) -> LayerwiseTraining:
+def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    def training(problem: Problem) -> LayerwiseTraining:
         return LayerwiseTraining(
-            replace(problem, data=replace(problem.data, x_train=x)),
+            problem,
             settings["batch_size"],
             settings["lr"],
-            partial(MovingWeights, momentum=settings["momentum"]),
+            partial(HeavyBall, momentum=settings["momentum"]),
             Conditioners(settings, len(problem.widths) + 1),
             settings["schedule"],
             uniform if settings["initial"] == "uniform" else None,
         )
 
-    def start() -> Training:
-        return started_on(settings["inputs"], problem.data.x_train, training)
-
-    return train_in_epochs(problem, run, start)
+    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, training))
 
 
 METHOD = Method(
@@ -160,7 +183,7 @@ METHOD = Method(
         "momentum": 0.0,
         "batch_size": 64,
         "schedule": "warm-up-decay",
-        "inputs": "as they are",  # or "in [0, 1]", ISAAC's, whose start is PyTorch's
+        "inputs": AS_THEY_ARE,  # or "in [0, 1]", ISAAC's, whose start is PyTorch's
         "initial": "he",  # or "uniform"
     },
     train=_train,

@@ -1,21 +1,80 @@
 """Gradient descent by back-propagation, with any optimiser of PyTorch's kind.
 
-The loop is that of bench_mnist.py; the rate warms up over 30% of the steps and is annealed to
-nearly zero, as the steps of back projection are.
+The rate warms up over 30% of the steps and is annealed to nearly zero, as the steps of back
+projection are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import copy
 from typing import TYPE_CHECKING
 
-import bench_mnist
-from new_algorithm.methods.batch_sizes import TO_512
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.search_space import Choice, Space
+from datasets.batches import minibatches
+from new_algorithm.back_projection.metrics import Scores
+from new_algorithm.methods.epochs import finite
+from new_algorithm.methods.inputs import (
+    AS_THEY_ARE,
+    EIGENVECTORS,
+    from_eigenvectors,
+    in_eigenvectors,
+)
+from new_algorithm.methods.method import TO_512, Choice, Epoch, Method, Problem, Settings, Space
+from new_algorithm.methods.torch_network import (
+    folded_weights,
+    gradient_step,
+    learning_rate_schedule,
+    relu_network,
+    tensors,
+    torch_objective,
+    torch_scores,
+)
+from new_algorithm.record.clock import TrainingClock
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used
     import torch
 
-Build = Callable[["torch.nn.Module", Settings], "torch.optim.Optimizer"]
+Build = Callable[["torch.nn.Module"], "torch.optim.Optimizer"]
+
+
+def train_with_optimizer(
+    problem: Problem,
+    build: Build,
+    batch_size: int,
+    *,
+    one_cycle: bool = True,
+    inputs: str = AS_THEY_ARE,
+) -> Iterator[Epoch]:
+    """Train with the optimiser that `build` makes for the network; yield after each epoch.
+
+    inputs: the features, or their leading eigenvectors, as back projection's input layer has them.
+    """
+    import torch
+
+    torch.set_num_threads(problem.threads)
+    torch.manual_seed(problem.seed)
+    loss, data, clock = problem.loss, problem.data, TrainingClock()
+    rng, weights = problem.start()
+    x_train, x_test, unfold = data.x_train, data.x_test, lambda weights: weights
+    if inputs == EIGENVECTORS:
+        with clock:  # finding them and projecting the data are part of the cost
+            basis, x_train, weights = in_eigenvectors(x_train, weights)
+        x_test, unfold = basis.project(x_test), lambda weights: from_eigenvectors(weights, basis)
+    model, objective = relu_network(weights), torch_objective(loss)
+    x, y, x_held_out = tensors(x_train, data.y_train, x_test)
+    steps = len(x) // batch_size
+    optimizer = build(model)
+    schedule = learning_rate_schedule(optimizer, steps * problem.epochs, one_cycle)
+
+    def scores() -> tuple[Scores, Scores]:
+        train = finite(torch_scores(loss, model, x, data.y_train))
+        return train, torch_scores(loss, model, x_held_out, data.y_test)
+
+    for number in range(1, problem.epochs + 1):
+        with clock:
+            for batch in map(torch.from_numpy, minibatches(rng, len(x), batch_size)):
+                rows = x.index_select(0, batch), y.index_select(0, batch)
+                gradient_step(model, objective, optimizer, *rows)
+                schedule.step()
+        yield Epoch(number, copy(clock), unfold(folded_weights(model)), scores)
 
 
 def gradient_descent(
@@ -23,28 +82,24 @@ def gradient_descent(
     source: str,
     space: Space,
     defaults: Settings,
-    build: Build,
+    build: "Callable[[torch.nn.Module, Settings], torch.optim.Optimizer]",
     batch_sizes: Choice = TO_512,
 ) -> Method:
     """Return a method; `space` is that of the optimiser, to which the batch size is added."""
 
-    def train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-        config = bench_mnist.Config(
-            widths=problem.widths,
-            epochs=problem.epochs,
-            batch_size=settings["batch_size"],
-            one_cycle=True,
-            seed=problem.seed,
-            threads=problem.threads,
-        )
-        return bench_mnist.train(
-            config, problem.data, run, build=lambda model: build(model, settings)
+    def train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+        return train_with_optimizer(
+            problem,
+            lambda model: build(model, settings),
+            settings["batch_size"],
+            inputs=settings["inputs"],
         )
 
     return Method(
         name,
         source,
         space={**space, "batch_size": batch_sizes},
-        defaults={**defaults, "batch_size": 128},
+        defaults={**defaults, "batch_size": 128, "inputs": AS_THEY_ARE},
         train=train,
+        components={"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}},
     )

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from datasets.batches import RowsInMemory
 from new_algorithm.back_projection.layer_problem import times_transpose
-from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.relu_targets import mask
+from new_algorithm.back_projection.network import FlatParameters, Workspace, mask
 from new_algorithm.back_projection.schedule import SCHEDULES
-from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem
 
@@ -24,35 +22,35 @@ from new_algorithm.methods.method import Problem
 Change = Callable[[int, NDArray, NDArray, NDArray], None]
 
 
-class Moving(Protocol):
-    """Weights that move along changes; `MovingWeights`, with heavy-ball momentum, is one."""
+class Stepper(Protocol):
+    """Weights W̃ of each layer that move along changes in place of minus the gradient."""
 
     @property
-    def layers(self) -> list[NDArray]: ...
+    def weights(self) -> list[NDArray]: ...
 
-    def step(self, changes: LayerStack, length: float, share: float) -> None: ...
+    def step(self, changes: FlatParameters, lr: float, scale: float) -> None: ...
 
 
 def layer_residuals(
-    layers: Sequence[NDArray], workspace: Workspace, targets: NDArray, loss: Loss
+    weights: Sequence[NDArray], workspace: Workspace, targets: NDArray, loss: Loss
 ) -> list[NDArray]:
     """Return Δ_1/n … Δ_L/n of the batch in `workspace.inputs`, valid until the next call.
 
     `workspace.activations` are the H̃_0 … H̃_{L−1} that belong to them.
     """
-    residual = loss.residual(workspace.forward(layers), targets)
+    residual = loss.residual(workspace.forward(weights), targets)
     residual /= len(residual)
-    wanted = [*workspace.wanted, residual]
-    for index in range(len(layers) - 1, 0, -1):
-        times_transpose(wanted[index], layers[index][:-1], wanted[index - 1])
-        mask(wanted[index - 1], workspace.hidden[index - 1])
-    return wanted
+    deltas = [*workspace.deltas, residual]
+    for index in range(len(weights) - 1, 0, -1):
+        times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])
+        mask(deltas[index - 1], workspace.hidden[index - 1])
+    return deltas
 
 
 class LayerwiseTraining:
-    """Epochs of shuffled minibatches, each a step of share · lr along the changes of all layers.
+    """Epochs of shuffled minibatches, each a step of scale · lr along the changes of all layers.
 
-    The share is that of the schedule, by default that of all methods here: up to 1 over 30% of the
+    The scale is that of the schedule, by default that of all methods here: up to 1 over 30% of the
     steps, then down to 0.
     """
 
@@ -61,44 +59,44 @@ class LayerwiseTraining:
         problem: Problem,
         batch_size: int,
         lr: float,
-        move: Callable[[Sequence[NDArray]], Moving],
+        stepper: Callable[[Sequence[NDArray]], Stepper],
         change: Change,
         schedule: str = "warm-up-decay",
         redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
     ) -> None:
         """redraw: draws the initial weights anew, where a paper has others."""
         data = problem.data
-        self._rng, layers = problem.start()
+        self._rng, weights = problem.start()
         if redraw is not None:
-            redraw(self._rng, layers)
+            redraw(self._rng, weights)
         self._rows = RowsInMemory(data.x_train, data.y_train)
         self._size = min(batch_size, len(self._rows))
         self._iteration, self._iterations = 0, problem.epochs * (len(self._rows) // self._size)
-        self._loss, self._lr, self._change = problem.loss(), lr, change
-        self._moving, self._schedule = move(layers), SCHEDULES[schedule]
-        self._changes = LayerStack.of(layers).zeros_like()
-        self._workspace = Workspace(self._size, layers)
-        self._workspace.inputs = np.ones((self._size, len(layers[0])), np.float32)  # X̃ of a batch
+        self._loss, self._lr, self._change = problem.loss, lr, change
+        self._stepper, self._schedule = stepper(weights), SCHEDULES[schedule]
+        self._changes = FlatParameters.of(weights).zeros_like()
+        self._workspace = Workspace(self._size, weights)
+        self._workspace.inputs = np.ones((self._size, len(weights[0])), np.float32)  # X̃ of a batch
 
     @property
-    def layers(self) -> list[NDArray]:
-        return self._moving.layers
+    def weights(self) -> list[NDArray]:
+        return self._stepper.weights
 
     def epoch(self) -> None:
         """Go once over the training rows. DivergedError where a layer cannot be solved."""
         for [(inputs, targets)] in self._rows.batches(self._rng, self._size):
             self._workspace.inputs[:, :-1] = inputs
             self._fill_changes(targets)
-            share = self._schedule(self._iteration, self._iterations)
-            self._moving.step(self._changes, self._lr, share)
+            scale = self._schedule(self._iteration, self._iterations)
+            self._stepper.step(self._changes, self._lr, scale)
             self._iteration += 1
 
     def _fill_changes(self, targets: NDArray) -> None:
-        wanted = layer_residuals(self.layers, self._workspace, targets, self._loss)
-        trios = zip(self._workspace.activations, wanted, self._changes.layers, strict=True)
-        for index, (inputs, residual, out) in enumerate(trios):
+        deltas = layer_residuals(self.weights, self._workspace, targets, self._loss)
+        trios = zip(self._workspace.activations, deltas, self._changes.matrices, strict=True)
+        for index, (inputs, delta, out) in enumerate(trios):
             try:
-                self._change(index, inputs, residual, out)
+                self._change(index, inputs, delta, out)
             except np.linalg.LinAlgError as error:
                 raise DivergedError(
                     f"layer {index + 1}, iteration {self._iteration + 1}: {error}; try a smaller lr"

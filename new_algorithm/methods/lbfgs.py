@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import bench_mnist
 from datasets.batches import minibatches
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.search_space import Choice
+from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Settings, Weights
+from new_algorithm.methods.torch_network import (
+    folded_weights,
+    relu_network,
+    tensors,
+    torch_objective,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -30,15 +34,15 @@ class _Training:
         torch.set_num_threads(problem.threads)
         self._settings = settings
         self._rng, weights = problem.start()
-        self._model = bench_mnist.relu_network(weights)
-        self._objective = bench_mnist.torch_objective(problem.loss())
-        self._x, self._y = bench_mnist.writable_tensors(problem.data.x_train, problem.data.y_train)
+        self._model = relu_network(weights)
+        self._objective = torch_objective(problem.loss)
+        self._x, self._y = tensors(problem.data.x_train, problem.data.y_train)
         self._whole = self._optimizer(iterations=1)  # of all rows; its memory lasts
         self._batches = self._shuffled(len(self._x) // settings["batches"])
 
     @property
-    def layers(self) -> Weights:
-        return bench_mnist.folded_weights(self._model)
+    def weights(self) -> Weights:
+        return folded_weights(self._model)
 
     def epoch(self) -> None:
         batches, iterations = self._settings["batches"], self._settings["iterations"]
@@ -80,8 +84,8 @@ class _Training:
             raise DivergedError(f"L-BFGS: the loss of a batch is {start.item()}")
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    return train_in_epochs(problem, run, lambda: _Training(problem, settings))
+def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    return train_in_epochs(problem, lambda: _Training(problem, settings))
 
 
 METHOD = Method(

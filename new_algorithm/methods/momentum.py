@@ -1,7 +1,7 @@
 """Gradient descent with momentum: V ← μ V + g, W ← W − η V, or with Nesterov's look ahead."""
 
 from new_algorithm.methods.gradient_descent import gradient_descent
-from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.method import Choice, Range
 
 
 def _build(model, settings):

@@ -4,9 +4,8 @@ As its author advises, input and output layers count as all else, and so do bias
 with fewer than two hidden layers every matrix is Muon's, or nothing would be left to it.
 """
 
-from new_algorithm.methods.batch_sizes import FROM_128
 from new_algorithm.methods.gradient_descent import gradient_descent
-from new_algorithm.methods.search_space import Range
+from new_algorithm.methods.method import FROM_128, Range
 
 
 def _build(model, settings):

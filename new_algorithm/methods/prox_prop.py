@@ -11,7 +11,7 @@ The change serves an outer optimiser as its gradient: Nesterov's momentum (secti
 `foof.conditioned` writes. Few conjugate gradients from δW̃ = 0 also descend (Proposition 5).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,27 +19,33 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
 from new_algorithm.back_projection.layer_problem import gram_operator
-from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.methods.batch_sizes import FROM_128
+from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.foof import conditioned
 from new_algorithm.methods.layer_residuals import Change, LayerwiseTraining
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.method import (
+    FROM_128,
+    Choice,
+    Epoch,
+    Method,
+    Problem,
+    Range,
+    Settings,
+)
 
 MOMENTUM = 0.95  # section 5.1
 CG_TOLERANCE = 1e-2  # of the authors' code
 
 
-def proximal_step(inputs: NDArray, wanted: NDArray, tau: float, out: NDArray) -> None:
+def proximal_step(inputs: NDArray, delta: NDArray, tau: float, out: NDArray) -> None:
     """Write δW̃ of eq. 11 to `out`, from H̃ (n, d) and Δ/n (n, m)."""
-    conditioned(inputs, wanted, 1 / (len(inputs) * tau), out)
+    conditioned(inputs, delta, 1 / (len(inputs) * tau), out)
     out *= tau
 
 
 def proximal_step_by_cg(
     inputs: NDArray,
-    wanted: NDArray,
+    delta: NDArray,
     tau: float,
     iterations: int,
     out: NDArray,
@@ -47,10 +53,10 @@ def proximal_step_by_cg(
 ) -> CGResult:
     """Write what so many conjugate gradients make of eq. 14 to `out`, and return their result."""
     n = len(inputs)
-    apply_gram = gram_operator(inputs, wanted.shape[1], iterations)  # G, without its n
+    apply_gram = gram_operator(inputs, delta.shape[1], iterations)  # G, without its n
     result = conjugate_gradients(
         lambda v: apply_gram(v) + v / (n * tau),
-        inputs.T @ wanted / n,
+        inputs.T @ delta / n,
         rtol=rtol,
         max_iterations=iterations,
     )
@@ -68,11 +74,11 @@ def changes(tau: float, solver: str, count: int) -> Change:
         iterations = int(solver.removeprefix("cg"))
         step = partial(proximal_step_by_cg, tau=tau, iterations=iterations)
 
-    def change(index: int, inputs: NDArray, wanted: NDArray, out: NDArray) -> None:
+    def change(index: int, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
         if index < count - 1:
-            step(inputs, wanted, out=out)
+            step(inputs, delta, out=out)
         else:
-            np.matmul(inputs.T, wanted, out=out)
+            np.matmul(inputs.T, delta, out=out)
 
     return change
 
@@ -80,38 +86,38 @@ def changes(tau: float, solver: str, count: int) -> Change:
 class Nesterov:
     """V ← μ V + δW̃, W̃ ← W̃ + η (δW̃ + μ V), as in torch.optim.SGD(nesterov=True)."""
 
-    def __init__(self, layers: Sequence[NDArray]) -> None:
-        self._stack = LayerStack.of(layers)
-        self._velocity = self._stack.zeros_like()
+    def __init__(self, weights: Sequence[NDArray]) -> None:
+        self._weights = FlatParameters.of(weights)
+        self._velocity = self._weights.zeros_like()
 
     @property
-    def layers(self) -> list[NDArray]:
-        return self._stack.layers
+    def weights(self) -> list[NDArray]:
+        return self._weights.matrices
 
-    def step(self, changes: LayerStack, length: float, share: float) -> None:
+    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
         self._velocity.scale(MOMENTUM)
         self._velocity.add(1.0, changes)
-        self._stack.add(length * share, changes)
-        self._stack.add(length * share * MOMENTUM, self._velocity)
+        self._weights.add(lr * scale, changes)
+        self._weights.add(lr * scale * MOMENTUM, self._velocity)
 
 
 class Adam:
     """Kingma and Ba 2015, Algorithm 1, with their β and ε, along δW̃ in place of −g.
 
-    At a thousandth of the length: 1 is then the step of ProxProp's paper here too, 10⁻³.
+    At a thousandth of the rate: 1 is then the step of ProxProp's paper here too, 10⁻³.
     """
 
-    def __init__(self, layers: Sequence[NDArray]) -> None:
-        self._stack = LayerStack.of(layers)
-        self._mean, self._square = self._stack.zeros_like(), self._stack.zeros_like()
-        self._scratch = self._stack.zeros_like()
+    def __init__(self, weights: Sequence[NDArray]) -> None:
+        self._weights = FlatParameters.of(weights)
+        self._mean, self._square = self._weights.zeros_like(), self._weights.zeros_like()
+        self._scratch = self._weights.zeros_like()
         self._steps = 0
 
     @property
-    def layers(self) -> list[NDArray]:
-        return self._stack.layers
+    def weights(self) -> list[NDArray]:
+        return self._weights.matrices
 
-    def step(self, changes: LayerStack, length: float, share: float) -> None:
+    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
         self._steps += 1
         self._mean.scale(0.9)
         self._mean.add(1 - 0.9, changes)
@@ -122,13 +128,13 @@ class Adam:
         root /= np.sqrt(1 - 0.999**self._steps)
         root += 1e-8
         np.divide(self._mean.flat, root, out=root)
-        self._stack.add(1e-3 * length * share / (1 - 0.9**self._steps), self._scratch)
+        self._weights.add(1e-3 * lr * scale / (1 - 0.9**self._steps), self._scratch)
 
 
 OUTER = {"momentum": Nesterov, "adam": Adam}
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
+def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
     def start() -> LayerwiseTraining:
         return LayerwiseTraining(
             problem,
@@ -138,7 +144,7 @@ def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
             changes(settings["tau_theta"], settings["solver"], len(problem.widths) + 1),
         )
 
-    return train_in_epochs(problem, run, start)
+    return train_in_epochs(problem, start)
 
 
 METHOD = Method(

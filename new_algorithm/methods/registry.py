@@ -1,15 +1,15 @@
-"""Every method by the name of its file. A new one is imported and listed here, and no more."""
+"""Every method by the name under which definitions and commands know it."""
 
 from new_algorithm.methods import (
     adam,
     back_projection,
-    back_projection_preset,
     block_coordinate_descent,
     foof,
     lbfgs,
     momentum,
     muon,
     prox_prop,
+    references,
     scalable_admm,
     sgd,
     soap,
@@ -17,19 +17,18 @@ from new_algorithm.methods import (
 from new_algorithm.methods.method import Method
 
 METHODS: dict[str, Method] = {
-    module.__name__.rpartition(".")[2]: module.METHOD
-    for module in (
-        back_projection,
-        back_projection_preset,
-        sgd,
-        momentum,
-        adam,
-        soap,
-        muon,
-        lbfgs,
-        foof,
-        prox_prop,
-        block_coordinate_descent,
-        scalable_admm,
-    )
+    "back_projection": back_projection.METHOD,
+    "back_projection_preset": back_projection.PRESET,
+    "sgd": sgd.METHOD,
+    "momentum": momentum.METHOD,
+    "adam": adam.METHOD,
+    "soap": soap.METHOD,
+    "muon": muon.METHOD,
+    "lbfgs": lbfgs.METHOD,
+    "foof": foof.METHOD,
+    "prox_prop": prox_prop.METHOD,
+    "block_coordinate_descent": block_coordinate_descent.METHOD,
+    "scalable_admm": scalable_admm.METHOD,
+    "logistic_regression": references.LOGISTIC_REGRESSION,
+    "gradient_boosting": references.GRADIENT_BOOSTING,
 }

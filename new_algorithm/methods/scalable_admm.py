@@ -29,11 +29,22 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.layer_splitting import fit_activations, row_slices, sum_of_products
-from new_algorithm.methods.method import Method, Problem, Recorder, Settings, Weights
-from new_algorithm.methods.numeric_targets import numeric_targets
-from new_algorithm.methods.relu_prox import relu_prox
-from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.method import (
+    Choice,
+    Epoch,
+    Method,
+    Problem,
+    Range,
+    Settings,
+    Weights,
+)
+from new_algorithm.methods.splitting import (
+    fit_activations,
+    numeric_targets,
+    relu_prox,
+    row_slices,
+    sum_of_products,
+)
 
 # (y, a W, λ, β) → the z that minimises loss(z, y) + z λ + β (z − a W)²
 OutputStep = Callable[[NDArray, NDArray, NDArray, float], NDArray]
@@ -73,7 +84,7 @@ def gram_pseudo_inverse(inputs: NDArray) -> NDArray[np.float64]:
 
 class ScalableADMM:
     """inputs: X̃ (n, d + 1). targets: (n, m). widths: of the hidden layers. All rows of z and a are
-    held. `layers` are those of the splitting, before any shift of the output."""
+    held. `weights` are those of the splitting, before any shift of the output."""
 
     def __init__(
         self,
@@ -95,7 +106,7 @@ class ScalableADMM:
         self.pre = [rng.standard_normal((n, d), dtype) for d in (*widths, targets.shape[1])]
         self.multiplier = np.zeros_like(targets)
         self._input_inverse = gram_pseudo_inverse(inputs)  # the data do not change
-        self.layers = [self._fitted_layer(index) for index in range(len(self.pre))]
+        self.weights = [self._fitted_weight(index) for index in range(len(self.pre))]
 
     def epoch(self) -> None:
         """Make one iteration. DivergedError where a layer cannot be solved."""
@@ -105,24 +116,24 @@ class ScalableADMM:
     def updates(self) -> Iterator[tuple[str, int]]:
         """Update one block after another; yield its name and layer (from 0) each time."""
         self._iteration += 1
-        last = len(self.layers) - 1
+        last = len(self.weights) - 1
         for index in range(last):
-            self.layers[index] = self._fitted_layer(index)
+            self.weights[index] = self._fitted_weight(index)
             yield "W", index
             self._update_activations(index)
             yield "a", index
             self._update_pre(index)
             yield "z", index
-        self.layers[last] = self._fitted_layer(last)
+        self.weights[last] = self._fitted_weight(last)
         yield "W", last
-        fit = self.hidden[last] @ self.layers[last]
+        fit = self.hidden[last] @ self.weights[last]
         self.pre[last] = self._output_step(self.targets, fit, self.multiplier, self.beta)
         yield "z", last
         if self._iteration > self._warm_start:
             self.multiplier += self.beta * (self.pre[last] - fit)
             yield "λ", last
 
-    def _fitted_layer(self, index: int) -> NDArray:
+    def _fitted_weight(self, index: int) -> NDArray:
         """Return W̃ = Ã† Z, the least-norm minimiser of ‖Z − Ã W̃‖²."""
         inputs, pre = self.hidden[index], self.pre[index]
         try:
@@ -136,16 +147,16 @@ class ScalableADMM:
             self.hidden[index + 1][:, :-1],
             self.pre[index],
             self.pre[index + 1],
-            self.layers[index + 1],
+            self.weights[index + 1],
             self.gamma / self.beta,
         )
 
     def _update_pre(self, index: int) -> None:
         """γ (a − h(z))² + β (z − a W)², entry by entry."""
         for rows in row_slices(self.targets):
-            fit = self.hidden[index][rows] @ self.layers[index]
-            wanted = self.hidden[index + 1][rows, :-1]
-            self.pre[index][rows] = relu_prox(wanted, fit, self.beta / self.gamma)
+            fit = self.hidden[index][rows] @ self.weights[index]
+            target = self.hidden[index + 1][rows, :-1]
+            self.pre[index][rows] = relu_prox(target, fit, self.beta / self.gamma)
 
 
 class _Training:
@@ -170,16 +181,16 @@ class _Training:
         self._admm.epoch()
 
     @property
-    def layers(self) -> Weights:
+    def weights(self) -> Weights:
         if not self._two_classes:
-            return self._admm.layers
-        output = self._admm.layers[-1].copy()
+            return self._admm.weights
+        output = self._admm.weights[-1].copy()
         output[-1] -= 0.5  # the hinge's two sides meet there
-        return [*self._admm.layers[:-1], output]
+        return [*self._admm.weights[:-1], output]
 
 
-def _train(problem: Problem, settings: Settings, run: Recorder) -> Weights:
-    return train_in_epochs(problem, run, lambda: _Training(problem, settings))
+def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    return train_in_epochs(problem, lambda: _Training(problem, settings))
 
 
 METHOD = Method(

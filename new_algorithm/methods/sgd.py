@@ -1,7 +1,7 @@
 """Stochastic gradient descent: W ← W − η g."""
 
 from new_algorithm.methods.gradient_descent import gradient_descent
-from new_algorithm.methods.search_space import Range
+from new_algorithm.methods.method import Range
 
 
 def _build(model, settings):

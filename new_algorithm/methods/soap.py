@@ -1,8 +1,7 @@
 """SOAP: Adam in the eigenvectors of Shampoo's preconditioners, which are renewed now and then."""
 
-from new_algorithm.methods.batch_sizes import FROM_128
 from new_algorithm.methods.gradient_descent import gradient_descent
-from new_algorithm.methods.search_space import Choice, Range
+from new_algorithm.methods.method import FROM_128, Choice, Range
 
 # with a matrix for each of MNIST's 784 pixels' weights an epoch takes several times the budget, and
 # the accuracy within it is lower

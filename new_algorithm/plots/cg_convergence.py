@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.curves import draw_curve, legend_beside
+from new_algorithm.plots.style import draw_curve, legend_beside
 
+CONVERGENCE_SIZE = (10.0, 4.2)  # inches
 CONVERGENCE_FILE = "cg_convergence.csv"  # sweep, layer, iteration, error_a_norm, chebyshev_bound
 
 

@@ -1,50 +1,28 @@
 """Several runs in one figure: accuracy and loss against epochs and against CPU seconds."""
 
-from pathlib import Path
-from typing import Any
-
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from new_algorithm.cli.errors import UserError
-from new_algorithm.plots.curves import draw_curve, label_epochs, log_where_wide, save_figure
-from new_algorithm.plots.house_style import house_style
-from new_algorithm.record.history import Series, held_out_name, read_series
-from new_algorithm.record.layout import Layout
-from new_algorithm.record.record_json import read_record
+from new_algorithm.plots.series import Series, held_out_name
+from new_algorithm.plots.style import draw_curve, label_epochs, log_where_wide
 
-Runs = dict[str, tuple[Series, dict[str, Any]]]
+Runs = dict[str, tuple[Series, str | None]]  # series and unit of the loss, by tag
+SIZE = (10.0, 7.0)  # inches
 
 
-def draw_comparison(tags: list[str], name: str, layout: Layout) -> Path:
-    """Draw figures/<name>/comparison.png from the files of `tags`.
+def draw_comparison(figure: Figure, runs: Runs) -> None:
+    """Fill the figure.
 
     The upper row shows the held-out accuracy, or the held-out loss unless all runs have one.
-    UserError for a run without an epoch.
     """
-    runs = {tag: _read(tag, layout) for tag in tags}
-    path = layout.figures(name) / "comparison.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(house_style()):
-        figure = Figure(figsize=(10.0, 7.0))
-        panels = figure.subplots(2, 2, sharex="col", sharey="row")
-        _draw_row(panels[0], runs, _held_out_quantity(runs))
-        _draw_row(panels[1], runs, "train_loss")
-        label_epochs(panels[1][0])
-        panels[1][1].set_xlabel("training CPU time (s)")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        columns = max(1, min(len(labels), 100 // max(map(len, labels))))
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.0)
-        save_figure(figure, path)
-    return path
-
-
-def _read(tag: str, layout: Layout) -> tuple[Series, dict[str, Any]]:
-    series = read_series(layout.record(tag))
-    if not series:
-        raise UserError(f"run {tag} has recorded no epoch: leave it out")
-    return series, read_record(layout.record(tag)) or {}
+    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    _draw_row(panels[0], runs, _held_out_quantity(runs))
+    _draw_row(panels[1], runs, "train_loss")
+    label_epochs(panels[1][0])
+    panels[1][1].set_xlabel("training CPU time (s)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    columns = max(1, min(len(labels), 100 // max(map(len, labels))))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.0)
 
 
 def _held_out_quantity(runs: Runs) -> str:
@@ -54,12 +32,12 @@ def _held_out_quantity(runs: Runs) -> str:
 
 def _draw_row(panels: list[Axes], runs: Runs, quantity: str) -> None:
     parts, units = {}, {}  # as ordered sets
-    for tag, (series, record) in runs.items():
+    for tag, (series, loss_unit) in runs.items():
         name = quantity.replace("held_out", held_out_name(series))
         draw_curve(panels[0], series["epoch"], series[name], tag)
         draw_curve(panels[1], series["train_cpu_seconds"], series[name], tag)
         parts[name.split("_")[0]] = None
-        units["fraction" if name.endswith("_accuracy") else record.get("loss_unit")] = None
+        units["fraction" if name.endswith("_accuracy") else loss_unit] = None
     label = f"{' or '.join(parts)} {quantity.split('_')[-1]}"
     known = " or ".join(filter(None, units))
     panels[0].set_ylabel(f"{label} ({known})" if known else label)

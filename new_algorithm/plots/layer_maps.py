@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.curves import label_epochs
-from new_algorithm.record.history import Series
+from new_algorithm.plots.series import Series
+from new_algorithm.plots.style import label_epochs
 
 
 @dataclass(frozen=True)

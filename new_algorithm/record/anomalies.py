@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from new_algorithm.record.history import Series, held_out_name
+from new_algorithm.plots.series import Series, held_out_name
 
 RISE_SHARE = 0.10  # train loss above its best so far
 OVERFITTING_SHARE = 0.05  # held-out loss above its best while train loss still falls

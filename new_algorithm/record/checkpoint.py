@@ -13,7 +13,7 @@ import numpy as np
 
 from new_algorithm.cli.console import notice
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.atomic_files import replace_atomically
+from new_algorithm.record.files import replace_atomically
 
 LATEST, PREVIOUS = "checkpoint.npz", "checkpoint_previous.npz"
 FACTS = "facts"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.atomic_files import save_npy, save_text
+from new_algorithm.plots.series import Series
+from new_algorithm.record.files import save_npy, save_text
 
 Number = int | float
 Row = dict[str, Number | tuple[Number, ...]]
-Series = dict[str, np.ndarray]  # (epochs,) or, where a number belongs to a layer, (epochs, layers)
 
 METRICS_FILE = "metrics_log.csv"
 TIMING_FILE = "timing_log.csv"
@@ -120,11 +120,6 @@ def read_series(folder: Path) -> Series:
     return {name: values[:epochs] for name, values in series.items()}
 
 
-def held_out_name(series: Series) -> str:
-    """`validation` where the run was evaluated on that, otherwise `test`."""
-    return "validation" if "validation_loss" in series else "test"
-
-
 def plain_row(values: dict[str, object]) -> Row:
     """`values` as plain ints and floats, whose repr is the shortest that reads back the same."""
     return {name: _plain(np.asarray(value)) for name, value in values.items()}
@@ -152,3 +147,17 @@ def _without(row: Row, names: Sequence[str]) -> Row:
 
 def _shape(row: Row) -> dict[str, int]:
     return {name: len(value) if isinstance(value, tuple) else 1 for name, value in row.items()}
+
+
+def epoch_line(row: Row, held: str) -> str:
+    """Return the line that is printed after an epoch."""
+    short = "val" if held == "validation" else held
+    accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
+    fields = [
+        f"loss={row['train_loss']:.4g}",
+        *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
+        *([f"{short}_auc={auc:.4f}"] if auc is not None else []),
+        f"{short}_loss={row[f'{held}_loss']:.4g}",
+        f"train_cpu={row['train_cpu_seconds']:.2f} s",
+    ]
+    return f"Epoch {row['epoch']}: {', '.join(fields)}"

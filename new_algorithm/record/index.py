@@ -1,14 +1,13 @@
-"""figures/README.md: every run in one table, rebuilt wholly from the records."""
+"""figures/local_runs.md: every run in one table, rebuilt wholly from the records."""
 
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.record.atomic_files import save_text
+from new_algorithm.record.files import RECORD_FILE, read_record, save_text
 from new_algorithm.record.history import ACCURACIES, LOSSES
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.markdown import show, table
-from new_algorithm.record.record_json import RECORD_FILE, read_record
+from new_algorithm.record.note import show, table
 from new_algorithm.record.reservation import hold_lock, is_held
 
 HEADER = (
@@ -28,7 +27,7 @@ def rebuild_index(layout: Layout) -> None:
     layout.index.parent.mkdir(parents=True, exist_ok=True)
     layout.records.mkdir(parents=True, exist_ok=True)
     with hold_lock(layout.records / ".index.lock", wait=True):
-        folders = [path.parent for path in layout.records.glob(f"*/{RECORD_FILE}")]
+        folders = [path.parent for path in layout.records.glob(f"[!.]*/{RECORD_FILE}")]
         records = [(folder, read_record(folder)) for folder in folders]
         records.sort(key=lambda pair: (_start(pair[1]), pair[0].name), reverse=True)
         rows = [_row(folder, record, layout) for folder, record in records]

@@ -23,7 +23,8 @@ class Layout:
 
     @property
     def index(self) -> Path:
-        return self.root / "figures" / "README.md"
+        """Of the runs made here; figures/README.md is about the published ones."""
+        return self.root / "figures" / "local_runs.md"
 
     def record(self, tag: str) -> Path:
         return self.records / tag

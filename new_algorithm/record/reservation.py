@@ -1,17 +1,45 @@
-"""One living process to a tag: the record's folder is created or cleared under a lock."""
+"""One living process to a tag: the record's folder is created, or set aside, under a lock."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.tags import dated_tags, validate_tag
+from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import Layout
 
+Kind = Literal["run", "experiment", "search"]
 LOCK_NAME = ".lock"  # stays in the folder: removing it would let two processes hold two files
+ASIDE = ".replaced"  # the folder, beside records and figures, of those being overwritten
+
+
+@dataclass
+class Reservation:
+    """tag: whose record and figures are held. _aside: folders overwritten, and where they are."""
+
+    tag: str
+    _aside: list[tuple[Path, Path]] = field(default_factory=list)
+
+    def supersede(self) -> None:
+        """Delete what was set aside."""
+        for _, aside in self._aside:
+            shutil.rmtree(aside, ignore_errors=True)
+        self._aside.clear()
+
+    def put_back(self) -> None:
+        """Let what was set aside take the place of what has come since."""
+        for folder, aside in self._aside:
+            _clear(folder)
+            _move_content(aside, folder)
+            aside.rmdir()
+        self._aside.clear()
 
 
 def check_tag(
@@ -22,11 +50,17 @@ def check_tag(
     With `resume` the tag must be taken.
     """
     if resume and (tag is None or overwrite):
-        raise UserError("--resume goes on with the run that --tag names, and without --overwrite")
+        raise UserError("--resume continues the run that --tag names, and without --overwrite")
     if tag is None:
         return
     validate_tag(tag)
     layout = layout or Layout()
+    for folder in _folders(tag, layout):
+        if folder.is_symlink():
+            raise UserError(
+                f"--tag {tag}: {layout.relative(folder.parent)}/{tag} is a symbolic link, and what "
+                "it points to is not ours to replace: remove the link or choose another tag"
+            )
     if is_held(layout.record(tag)):
         raise _in_use(tag)
     if resume and not is_filled(layout.record(tag)):
@@ -42,12 +76,15 @@ def reserve(
     overwrite: bool,
     layout: Layout,
     now: datetime,
+    *,
     resume: bool = False,
-) -> Iterator[str]:
-    """Hold an empty record folder for `tag`, or for a new dated tag if None; yield the tag.
+    kind: Kind = "run",
+) -> Iterator[Reservation]:
+    """Hold an empty record folder for `tag`, or for a new dated tag if None.
 
-    With `resume` the folder of an earlier run is held, as it is. UserError if the tag is unsafe,
-    taken or in use; OSError if the folder cannot be made.
+    With `resume` the folder of an earlier run is held, as it is. With `overwrite` an earlier record
+    of the same kind is set aside, and put back unless it is superseded. UserError if the tag is
+    unsafe, taken or in use; OSError if the folder cannot be made.
     """
     check_tag(tag, overwrite, layout, resume)
     layout.records.mkdir(parents=True, exist_ok=True)
@@ -60,12 +97,52 @@ def reserve(
             stack.enter_context(hold_lock(folder / LOCK_NAME))
         except BlockingIOError:
             raise _in_use(tag) from None
-        if not overwrite and not resume:
-            _check_free(tag, layout)  # again: a process that held the lock may have filled it
+        reservation = Reservation(tag)
         if not resume:
-            _clear(folder)
-            _clear(layout.figures(tag))
-        yield tag
+            _set_aside(reservation, overwrite, kind, layout)
+        stack.callback(reservation.put_back)
+        yield reservation
+
+
+def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: Layout) -> None:
+    tag, places = reservation.tag, []
+    for folder in _folders(tag, layout):
+        aside = folder.parent / ASIDE / folder.name
+        if aside.exists():  # of a process that was killed before it had anything better
+            Reservation(tag, [(folder, aside)]).put_back()
+        if is_filled(folder):
+            places.append((folder, aside))
+    if places and not overwrite:
+        _check_free(tag, layout)  # a process that held the lock may have filled it
+    there = kind_of(layout.record(tag))
+    if places and there not in (None, kind):
+        raise UserError(
+            f"--tag {tag}: {layout.relative(layout.record(tag))}/ holds a whole {there}, which a "
+            f"{kind} does not replace: choose another tag"
+        )
+    for folder, aside in places:
+        _move_content(folder, aside)
+        reservation._aside.append((folder, aside))
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return what a record folder holds; None for no record, or one that cannot be read."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    default = "experiment" if (folder / "experiment.json").exists() else "run"  # as of old
+    return str(record.get("kind", default))
+
+
+def _folders(tag: str, layout: Layout) -> tuple[Path, Path]:
+    return layout.record(tag), layout.figures(tag)
+
+
+def _move_content(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.name != LOCK_NAME:
+            os.replace(path, target / path.name)
 
 
 @contextmanager
@@ -100,7 +177,7 @@ def _create(folder: Path) -> bool:
 
 
 def _check_free(tag: str, layout: Layout) -> None:
-    for folder in (layout.record(tag), layout.figures(tag)):
+    for folder in _folders(tag, layout):
         if is_filled(folder):
             raise UserError(
                 f"--tag {tag}: {layout.relative(folder)}/ exists already: "

@@ -1,20 +1,20 @@
-"""The record of one training run: its numbers, its circumstances, and how it ended."""
+"""The record of one run: its numbers, where they come from, and how it ended."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.console import notice, tee_stdout
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.signals import sigterm_exits, uninterrupted
 from new_algorithm.record.anomalies import find_anomalies
-from new_algorithm.record.atomic_files import save_npz
 from new_algorithm.record.checkpoint import (
     Checkpoint,
     check_same,
@@ -24,29 +24,25 @@ from new_algorithm.record.checkpoint import (
 )
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.endings import log_entry, outcome, reason
-from new_algorithm.record.environment import thread_pools
-from new_algorithm.record.history import History, Number, Row, plain_row, read_series
+from new_algorithm.record.files import format_table, read_record, save_csv, save_npz, save_record
+from new_algorithm.record.history import History, Number, epoch_line, plain_row, read_series
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
-from new_algorithm.record.notes import write_note
+from new_algorithm.record.note import write_note
 from new_algorithm.record.provenance import (
     describe_command,
     describe_config,
     describe_environment,
+    thread_pools,
 )
-from new_algorithm.record.record_json import read_record, save_record
-from new_algorithm.record.reservation import is_filled, reserve
-from new_algorithm.record.tables import format_table, save_csv
+from new_algorithm.record.reservation import Kind, is_filled, reserve
+
+if TYPE_CHECKING:
+    from new_algorithm.record.figures import Tables
 
 MAY_DIFFER = (  # between a run that was cut short and its continuation
     *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout"),
 )
-
-
-class Scores(Protocol):
-    """A named tuple of loss and, where they make sense, accuracy and auc; None where not."""
-
-    def _asdict(self) -> dict[str, float | None]: ...
 
 
 class Run:
@@ -55,13 +51,16 @@ class Run:
     script: the file that runs; config: its flags; root: repository below which everything is
     written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
     `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
-    resume: go on with the record of that tag, from its `checkpoint`, if flags and data are the
+    resume: continue the record of that tag, from its `checkpoint`, if flags and data are the
     same. keep: leave what the folder of that tag holds, for a script that knows itself what of it
-    is done. group: of runs that belong together; they lie in a folder of that name, and have a note
-    but neither figures of their own, which plot_runs.py draws, nor a line in the index.
+    is done. kind: of record, which one of another kind never replaces. tables: how the tables that
+    the script leaves are drawn, by file name. group: of runs that belong together; they lie in a
+    folder of that name, and have a note but neither figures of their own, which plot_runs.py draws,
+    nor a line in the index.
 
     UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving the
-    block writes status, figures, note and index, and lets exceptions pass.
+    block writes status, figures, note and index, and lets exceptions pass. An earlier record that
+    is overwritten is put back if this run fails before its first results.
     """
 
     def __init__(
@@ -73,12 +72,15 @@ class Run:
         root: Path = REPOSITORY,
         resume: bool = False,
         keep: bool = False,
+        kind: Kind = "run",
+        tables: "Tables | None" = None,
         group: str = "",
     ) -> None:
         self.status = "running"
         self.checkpoint: Checkpoint | None = None
         self._resume = resume
         self._keep = keep
+        self._kind, self._tables = kind, tables or {}
         self._script = script
         self._config = config
         self._data = data
@@ -91,15 +93,39 @@ class Run:
         begun = config.tag is not None and is_filled(layout.record(config.tag))
         kept = self._resume or (self._keep and begun and not config.overwrite)
         with ExitStack() as stack, self._writing():
-            self.tag = stack.enter_context(
-                reserve(config.tag, self._script.stem, config.overwrite, layout, now, kept)
+            self._reservation = stack.enter_context(
+                reserve(
+                    config.tag,
+                    self._script.stem,
+                    config.overwrite,
+                    layout,
+                    now,
+                    resume=kept,
+                    kind=self._kind,
+                )
             )
+            self.tag = self._reservation.tag
             self.folder = layout.record(self.tag)
             log_path = layout.log(self.tag, now)
             self._log = stack.enter_context(tee_stdout(log_path))
             stack.enter_context(sigterm_exits())
             self._history = History(self.folder, self._loss_unit)
-            self._record = self._description(now, log_path)
+            self._record = {
+                "tag": self.tag,
+                "kind": self._kind,
+                "status": self.status,
+                "error": None,
+                "start": now.isoformat(timespec="seconds"),
+                "end": None,
+                **describe_command(self._script, layout),
+                **describe_config(config, self.tag, layout),
+                "data": self._data,
+                "final_metrics": {},
+                "anomalies": [],
+                "loss_unit": self._loss_unit,
+                **describe_environment(layout),
+                "log": layout.relative(log_path) if log_path.exists() else None,
+            }
             if self._resume:
                 self._go_on()
             save_record(self.folder, self._record)
@@ -142,20 +168,25 @@ class Run:
         number of layers than the first; UserError if the files cannot be written.
         """
         held = self._data.get("held_out", "test")
-        row: dict[str, object] = {"epoch": epoch}
+        numbers: dict[str, object] = {"epoch": epoch}
         for part, scores in (("train", train), (held, held_out)):
             named = {f"{part}_{name}": value for name, value in scores._asdict().items()}
-            row |= {name: value for name, value in named.items() if value is not None}
-        row["layer_norms"] = layer_norms
+            numbers |= {name: value for name, value in named.items() if value is not None}
+        numbers["layer_norms"] = layer_norms
         if cg_iterations is not None:
-            row["cg_iterations"] = cg_iterations
-        row["train_cpu_seconds"] = clock.cpu_seconds
-        row["train_wall_seconds"] = clock.wall_seconds
-        row = plain_row(row | extra_scalars)
+            numbers["cg_iterations"] = cg_iterations
+        numbers["train_cpu_seconds"] = clock.cpu_seconds
+        numbers["train_wall_seconds"] = clock.wall_seconds
+        row = plain_row(numbers | extra_scalars)
         with self._writing():
             self._history.append(row)
             self._save(durable=False)
-        print(_epoch_line(row, held), flush=True)
+        self.supersede()
+        print(epoch_line(row, held), flush=True)
+
+    def supersede(self) -> None:
+        """Delete the record that this one overwrites: there are results in its place."""
+        self._reservation.supersede()
 
     def anomaly(self, text: str) -> None:
         """Print and record something that went wrong, such as a solver that stalled."""
@@ -175,6 +206,7 @@ class Run:
         print(f"\n{title}\n{format_table(rows)}", flush=True)
         with self._writing():
             save_csv(self.folder / f"{name}.csv", rows)
+        self.supersede()
 
     def save_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Write weights.npz with layer_1, layer_2, ...; replaces the last ones atomically."""
@@ -206,24 +238,6 @@ class Run:
         self._record["anomalies"] = checkpoint.facts["anomalies"]
         self._record["resumed_after_epoch"] = self._history.rows[-1]["epoch"]
 
-    def _description(self, start: datetime, log_path: Path) -> dict[str, Any]:
-        log = self._layout.relative(log_path) if log_path.exists() else None
-        return {
-            "tag": self.tag,
-            "status": self.status,
-            "error": None,
-            "start": start.isoformat(timespec="seconds"),
-            "end": None,
-            **describe_command(self._script, self._layout),
-            **describe_config(self._config, self.tag, self._layout),
-            "data": self._data,
-            "final_metrics": {},
-            "anomalies": [],
-            "loss_unit": self._loss_unit,
-            **describe_environment(self._layout),
-            "log": log,
-        }
-
     def _save(self, durable: bool = True) -> None:
         self._record["status"] = self.status
         self._record["final_metrics"] = self._history.last() | self._results
@@ -242,6 +256,7 @@ class Run:
                 self._history.save()
                 self._save()
                 if self.status == "completed":
+                    self.supersede()
                     remove_checkpoints(self.folder)
         except UserError as failure:
             if error is None:
@@ -266,9 +281,9 @@ class Run:
         self._save()
 
     def _draw(self) -> None:
-        from new_algorithm.plots.run_figures import draw_run  # matplotlib takes a second to import
+        from new_algorithm.record.figures import draw_run  # matplotlib takes a second to import
 
-        draw_run(self.tag, self._layout)
+        draw_run(self.tag, self._layout, self._tables)
 
     def _attempt(self, what: str, step: Callable[[], None]) -> None:
         try:
@@ -286,16 +301,3 @@ class Run:
                 f"{place}/ cannot be written ({error.strerror or error}): free some space or mend "
                 "its permissions; files that were complete are still there"
             ) from error
-
-
-def _epoch_line(row: Row, held: str) -> str:
-    short = "val" if held == "validation" else held
-    accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
-    fields = [
-        f"loss={row['train_loss']:.4g}",
-        *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
-        *([f"{short}_auc={auc:.4f}"] if auc is not None else []),
-        f"{short}_loss={row[f'{held}_loss']:.4g}",
-        f"train_cpu={row['train_cpu_seconds']:.2f} s",
-    ]
-    return f"Epoch {row['epoch']}: {', '.join(fields)}"

@@ -4,9 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-from new_algorithm.back_projection.diagnostics import diagnose
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     FactoredSolver,
@@ -14,13 +11,16 @@ from new_algorithm.back_projection.layer_solvers import (
     Penalties,
 )
 from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.back_projection.relu_targets import mask
+from new_algorithm.back_projection.workspace import Workspace
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.diagnostics import diagnose
+from new_algorithm.back_projection.losses import SOFTMAX
+from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.back_projection.sweep import Sweep
-from new_algorithm.back_projection.workspace import Workspace
 from tests.back_projection import textbook_sweep as textbook
 
 ROWS, WIDTHS, PENALTIES = 25, (6, 8, 7, 3), (0.2, 0.7)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from new_algorithm.back_projection.layer_solvers import EigenbasisSolver, Penalties
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import (
@@ -18,7 +19,6 @@ from new_algorithm.back_projection.layer_problem import (
     mean_eigenvalue_of_gram,
     weight_change_exact,
 )
-from new_algorithm.back_projection.layer_solvers import EigenbasisSolver, Penalties
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 
 

@@ -4,6 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from new_algorithm.back_projection.layer_solvers import (
+    CGSolver,
+    EigenbasisSolver,
+    FactoredSolver,
+    LayerSolver,
+    Penalties,
+    condition_number,
+)
+from new_algorithm.back_projection.moving_gram import MovingGram
+from new_algorithm.back_projection.observed_gram import BatchGram
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
@@ -14,17 +24,7 @@ from new_algorithm.back_projection.layer_problem import (
     passed_down,
     weight_change_exact,
 )
-from new_algorithm.back_projection.layer_solvers import (
-    CGSolver,
-    EigenbasisSolver,
-    FactoredSolver,
-    LayerSolver,
-    Penalties,
-    condition_number,
-)
-from new_algorithm.back_projection.moving_gram import MovingGram
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.back_projection.observed_gram import BatchGram
 
 ROWS, D_IN, D_OUT = 50, 7, 4
 

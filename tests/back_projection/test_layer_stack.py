@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from new_algorithm.back_projection.layer_stack import LayerStack
 
 SHAPES = [(5, 4), (5, 1), (2, 7)]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.momentum import MovingWeights
+from numpy.typing import NDArray
+
 from new_algorithm.back_projection.network import forward
 
 SHAPES = ((5, 4), (5, 3), (4, 2))

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from new_algorithm.back_projection.moving_gram import (
     DENSE_UP_TO,
     LEADING_SHARE,
@@ -19,6 +17,7 @@ from new_algorithm.back_projection.moving_gram import (
     ridge_inverse,
 )
 from new_algorithm.back_projection.observed_gram import BatchGram
+from numpy.typing import NDArray
 
 
 def batches(count: int, rows: int = 9, d: int = 5) -> list[NDArray]:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from new_algorithm.back_projection.moving_gram import MovingGram
+from new_algorithm.back_projection.observed_gram import BatchGram, SummedGram
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.moving_gram import MovingGram
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.back_projection.observed_gram import BatchGram, SummedGram
 
 
 def batch(dtype: type = np.float64, rows: int = 30, scale: float = 1.0) -> NDArray:

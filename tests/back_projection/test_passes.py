@@ -10,10 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from torch.nn import functional
-
-from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -23,15 +19,19 @@ from new_algorithm.back_projection.layer_solvers import (
     Penalties,
 )
 from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.metrics import Chunk
 from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.back_projection.passes import StreamedPass, WholePass
 from new_algorithm.back_projection.relu_targets import RELU_TARGETS
-from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.sweep_sums import AllSum, SweepSums
 from new_algorithm.back_projection.workspace import Workspace
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
+from new_algorithm.back_projection.metrics import Chunk
+from new_algorithm.back_projection.network import initial_weights
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from tests.back_projection import textbook_sweep as textbook
 
 ROWS, WIDTHS = 40, (5, 7, 6, 3)

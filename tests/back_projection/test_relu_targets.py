@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from new_algorithm.back_projection.relu_targets import RELU_TARGETS, mask, project
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.back_projection.relu_targets import RELU_TARGETS, mask, project
 from new_algorithm.back_projection.sweep import ReluTarget
 
 finite = st.floats(-10, 10)

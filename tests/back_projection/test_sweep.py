@@ -5,11 +5,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch.nn import functional
-
-from new_algorithm.back_projection.conjugate_gradients import CGResult
-from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.layer_solvers import (
     CGSolver,
     EigenbasisSolver,
@@ -18,12 +13,17 @@ from new_algorithm.back_projection.layer_solvers import (
     Penalties,
 )
 from new_algorithm.back_projection.layer_stack import LayerStack
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, Loss
 from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.network import append_ones, initial_weights
 from new_algorithm.back_projection.relu_targets import RELU_TARGETS, mask
-from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.back_projection.workspace import Workspace
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from new_algorithm.back_projection.conjugate_gradients import CGResult
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, Loss
+from new_algorithm.back_projection.network import append_ones, initial_weights
+from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from tests.back_projection import textbook_sweep as textbook
 
 ROWS = 30

@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from new_algorithm.back_projection.workspace import Workspace
 
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.back_projection.workspace import Workspace
 
 WIDTHS = [(7, 3), (7, 16, 3), (40, 33, 17, 64, 10)]
 

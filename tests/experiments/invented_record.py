@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
-
 from new_algorithm.experiments.experiment import Experiment, Task, Variation
-from new_algorithm.record.tables import save_csv
+
+from new_algorithm.record.files import save_csv
 
 TAG = "invented"
 MNIST = Task("MNIST, 2 × 64", "mnist", (64, 64), ("accuracy",), cpu_seconds=2.0)

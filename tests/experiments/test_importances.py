@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from new_algorithm.experiments.importances import importances
+from new_algorithm.experiments.search_figure import importances
 
 
 def trials(count, seed=0):

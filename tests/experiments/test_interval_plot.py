@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.experiments.effect import Effect
-from new_algorithm.experiments.interval_plot import draw_intervals
 from new_algorithm.experiments.leaderboard import Comparison, Standing
-from new_algorithm.experiments.quantities import metric
+from new_algorithm.experiments.quantities import Effect, metric
+from new_algorithm.experiments.report_figures import draw_intervals
 from new_algorithm.experiments.statistics import PairedTest, Summary
 
 DIFFERENCE = Effect("difference", 1, "difference")

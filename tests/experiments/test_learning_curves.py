@@ -16,8 +16,8 @@ from new_algorithm.experiments.learning_curves import (
 from new_algorithm.experiments.quantities import TRAIN_LOSS, metric
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report_figures import styles
+from new_algorithm.record.files import read_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import read_csv
 from tests.experiments.invented_record import METHODS, MNIST, TAG, write_record
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.record_tables import read_experiment
+from new_algorithm.record.files import read_csv, save_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import read_csv, save_csv
 from tests.experiments.invented_record import DIVERGED, EXPERIMENT, HIGGS, MNIST, TAG, write_record
 
 

@@ -13,8 +13,8 @@ from scipy import stats
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import report
 from new_algorithm.experiments.report import write_report
+from new_algorithm.record.files import read_csv, save_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import read_csv, save_csv
 from tests.experiments.invented_record import (
     EXPERIMENT,
     HIGGS,

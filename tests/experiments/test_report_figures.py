@@ -5,8 +5,8 @@ from dataclasses import replace
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report import write_report
 from new_algorithm.experiments.report_figures import slug, styles
+from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import save_csv
 from tests.experiments.invented_record import EXPERIMENT, METHODS, MNIST, TAG, write_record
 
 SMALL = replace(

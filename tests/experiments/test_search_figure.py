@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
 from new_algorithm.plots.run_figures import draw_run
+from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.tables import save_csv
 
 
 def write(folder, count, diverged=()):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from new_algorithm.methods.search_space import Choice
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import tuning as chosen_settings
@@ -15,7 +16,6 @@ from new_algorithm.experiments.tuning import (
     trials_of,
 )
 from new_algorithm.methods.registry import METHODS
-from new_algorithm.methods.search_space import Choice
 from new_algorithm.record.layout import Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, json_of, overhear, tiny
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.measurements.depth_figure import draw_depth
-from new_algorithm.record.tables import save_csv
+from new_algorithm.record.files import save_csv
 
 METHODS = {"back projection, defaults": 0.0, "adam": -0.1}  # a comma in a name
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.measurements.lambda_map import draw_lambda_map
-from new_algorithm.record.tables import save_csv
+from new_algorithm.record.files import save_csv
 
 DEPTHS, LAMBDA_W, LAMBDA_H = (2, 8), (0.01, 1.0, 100.0), (0.1, 10.0, np.inf)
 

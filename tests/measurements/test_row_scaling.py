@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from new_algorithm.measurements.row_scaling import alone, flops_of_a_row, matrix_rate
-from new_algorithm.record.memory import peak_memory
+from new_algorithm.record.provenance import peak_memory
 
 
 def test_flops_are_those_of_the_products_written_out():

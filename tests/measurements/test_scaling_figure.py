@@ -2,13 +2,13 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-
 from new_algorithm.measurements.scaling_figure import (
     draw_expected_times,
     draw_rank_scaling,
     draw_row_scaling,
 )
-from new_algorithm.record.tables import save_csv
+
+from new_algorithm.record.files import save_csv
 
 
 def test_rows(tmp_path):

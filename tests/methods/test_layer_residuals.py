@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from new_algorithm.back_projection.momentum import MovingWeights
+from new_algorithm.back_projection.workspace import Workspace
 
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.back_projection.network import append_ones, initial_weights
-from new_algorithm.back_projection.workspace import Workspace
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.layer_residuals import LayerwiseTraining, layer_residuals
 from new_algorithm.methods.method import Problem

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from new_algorithm.back_projection.layer_stack import LayerStack
 
 from datasets import load_dataset
-from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import prox_prop

@@ -1,9 +1,9 @@
 """Weights that were found on scaled inputs make the same outputs of the inputs as they are."""
 
 import numpy as np
+from new_algorithm.methods.unit_range import OnUnitRange, started_on, to_unit_range
 
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from new_algorithm.methods.unit_range import OnUnitRange, started_on, to_unit_range
 
 
 class Still:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.curves import save_figure
+from new_algorithm.plots.style import save_figure
 
 
 def drawn(path, shift=0.0):

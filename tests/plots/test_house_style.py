@@ -3,7 +3,7 @@ from itertools import pairwise
 import matplotlib
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.house_style import STYLE_CYCLE, house_style
+from new_algorithm.plots.style import STYLE_CYCLE, house_style
 
 FIXED = ["black", "red", "blue", "brown", "purple", "green"]
 

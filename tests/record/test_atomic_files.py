@@ -5,7 +5,7 @@ import stat
 import numpy as np
 import pytest
 
-from new_algorithm.record.atomic_files import replace_atomically, save_npy, save_npz, save_text
+from new_algorithm.record.files import replace_atomically, save_npy, save_npz, save_text
 
 
 def test_arrays_and_text_come_back(tmp_path):

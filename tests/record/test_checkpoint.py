@@ -8,10 +8,10 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
+from new_algorithm.back_projection.momentum import MovingWeights
 
 from datasets import load_dataset
 from new_algorithm import n_layer_relu_data
-from new_algorithm.back_projection.momentum import MovingWeights
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.ranks import Alone
 from new_algorithm.n_layer_relu_data import Config, train

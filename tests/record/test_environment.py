@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from new_algorithm.record.environment import (
+from new_algorithm.record.provenance import (
     THREAD_VARIABLES,
     fix_threads,
+    git_state,
     host_facts,
     package_versions,
     thread_pools,
 )
-from new_algorithm.record.git_state import git_state
 
 
 @pytest.fixture

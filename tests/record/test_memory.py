@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from new_algorithm.record.memory import peak_memory, reset_peak_memory
+from new_algorithm.record.provenance import peak_memory, reset_peak_memory
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="resident memory is counted as Linux does"
@@ -45,7 +45,7 @@ def test_reset_gives_back_small_blocks_that_were_freed():
 def test_child_does_not_inherit_the_peak_of_its_parent():
     reset_peak_memory()
     array = touch(160)
-    code = "from new_algorithm.record.memory import peak_memory; print(peak_memory())"
+    code = "from new_algorithm.record.provenance import peak_memory; print(peak_memory())"
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -1,6 +1,6 @@
 import numpy as np
 
-from new_algorithm.record.next_steps import next_steps
+from new_algorithm.record.note import next_steps
 
 COMPLETED = {"status": "completed"}
 SEEDS = "One seed says nothing about spread: repeat with other values of `--seed`."

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.notes import write_note
+from new_algorithm.record.note import write_note
 
 
 @pytest.mark.usefixtures("without_figures")

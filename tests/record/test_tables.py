@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from new_algorithm.record.tables import format_table, save_csv
+from new_algorithm.record.files import format_table, save_csv
 
 ROWS = [{"sweep": 1, "relative_error": 1 / 3}, {"sweep": 100, "relative_error": 2.5e-12}]
 

@@ -1,0 +1,91 @@
+"""What scikit-learn makes of the same data without a neural network, for two classes.
+
+scikit-learn is an extra: `./starter --extras`. A training is one epoch, whatever its cost.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.losses import LOGISTIC
+from new_algorithm.back_projection.metrics import Scores, scores_of
+from new_algorithm.cli.errors import UserError
+from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
+from new_algorithm.record.clock import TrainingClock
+
+LARGEST_LOG_ODDS = 30.0  # a probability of exactly 0 or 1 has infinite ones
+
+
+def _fitted(problem: Problem, build: Callable[[], Any]) -> Iterator[Epoch]:
+    """Fit the model that `build` makes; UserError without scikit-learn or two classes."""
+    data, clock = problem.data, TrainingClock()
+    if problem.loss is not LOGISTIC:
+        raise UserError("the references without a network are for two classes: leave them out")
+    try:
+        with clock:
+            model = build().fit(data.x_train, data.y_train)
+    except ImportError as error:
+        raise UserError(
+            f"the references need scikit-learn ({error}): ./starter --extras installs it"
+        ) from error
+
+    def predict(x: NDArray) -> NDArray:
+        log_odds = model.decision_function(x)
+        return np.clip(log_odds, -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS).reshape(-1, 1)
+
+    def scores() -> tuple[Scores, Scores]:
+        parts = (data.x_train, data.y_train), (data.x_test, data.y_test)
+        train, held_out = (scores_of(LOGISTIC, predict(x), y) for x, y in parts)
+        return train, held_out
+
+    yield Epoch(1, copy(clock), [], scores, predict)
+
+
+def _logistic_regression(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    def build() -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=settings["inverse_penalty"], max_iter=1_000)
+
+    return _fitted(problem, build)
+
+
+def _gradient_boosting(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+    def build() -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
+            random_state=problem.seed, early_stopping=False, **settings
+        )
+
+    return _fitted(problem, build)
+
+
+LOGISTIC_REGRESSION = Method(
+    "logistic regression",
+    source="scikit-learn, LogisticRegression; the penalty is ‖w‖²/(2 C)",
+    space={"inverse_penalty": Range(1e-3, 10.0)},
+    defaults={"inverse_penalty": 1.0},
+    train=_logistic_regression,
+)
+
+GRADIENT_BOOSTING = Method(
+    "gradient boosting",
+    source="scikit-learn, HistGradientBoostingClassifier",
+    space={
+        "learning_rate": Range(0.05, 0.2),
+        "max_leaf_nodes": Choice((7, 15, 31)),
+        "max_iter": Choice((100, 200)),
+        "l2_regularization": Choice((0.0, 10.0)),
+    },
+    defaults={
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 31,
+        "max_iter": 100,
+        "l2_regularization": 0.0,
+    },
+    train=_gradient_boosting,
+)

@@ -1,0 +1,90 @@
+"""What methods share that split a layer into pre-activations, activations and weights.
+
+Activations carry a column of ones, H̃ (n, d + 1). Rows are gone through in blocks, so that besides
+the activations themselves little is held; sums over blocks are kept in float64.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from datasets import Dataset
+
+ROWS_AT_ONCE = 4_096
+
+
+def row_slices(array: NDArray) -> Iterator[slice]:
+    """Yield the rows of an array, at most ROWS_AT_ONCE at a time."""
+    for first in range(0, len(array), ROWS_AT_ONCE):
+        yield slice(first, first + ROWS_AT_ONCE)
+
+
+def sum_of_products(left: NDArray, right: NDArray) -> NDArray[np.float64]:
+    """Return leftᵀ right: (n, d), (n, m) → (d, m); the Gram matrix where they are the same."""
+    total = np.zeros((left.shape[1], right.shape[1]))
+    for rows in row_slices(left):
+        total += left[rows].T @ right[rows]
+    return total
+
+
+def damped_factor(matrix: NDArray[np.float64], ridge: float) -> Any:
+    """Return Cholesky's factor of a positive semidefinite matrix + ridge I, in its memory.
+
+    LinAlgError where the sum is singular. For `cho_solve(factor, ..., check_finite=False)`.
+    """
+    matrix.flat[:: len(matrix) + 1] += ridge
+    return cho_factor(matrix, overwrite_a=True, check_finite=False)
+
+
+def fit_activations(
+    hidden: NDArray, pre: NDArray, next_pre: NDArray, next_weight: NDArray, ratio: float
+) -> None:
+    """Write to `hidden` (n, d) the H that minimises r ‖H − σ(Z)‖² + ‖Z₊ − [H, 1] W̃₊‖², σ the ReLU.
+
+    pre, next_pre: Z (n, d) and Z₊ (n, m). next_weight: W̃₊ (d + 1, m). ratio: r > 0. The solution of
+    H (W Wᵀ + r I) = r σ(Z) + (Z₊ − b) Wᵀ, as a change of S = σ(Z) by what Z₊ still wants:
+    H = S + (Z₊ − [S, 1] W̃₊)(WᵀW + r I)⁻¹ Wᵀ, eq. (1) of back_projection/layer_problem.py.
+    """
+    weights, bias = next_weight[:-1], next_weight[-1]
+    w = weights.astype(np.float64)
+    solved = cho_solve(damped_factor(w.T @ w, ratio), w.T, check_finite=False)
+    back = np.ascontiguousarray(solved, hidden.dtype)
+    for rows in row_slices(hidden):
+        block = hidden[rows]
+        np.maximum(pre[rows], 0, out=block)
+        residual = next_pre[rows] - block @ weights
+        residual -= bias
+        block += residual @ back
+
+
+def relu_prox(target: NDArray, anchor: NDArray, weight: float) -> NDArray:
+    """Return, entry by entry, the u that minimises (v − max(u, 0))² + t (u − m)².
+
+    target, anchor: v and m, alike in shape. weight: t > 0. Each side of zero is a parabola:
+
+        u ≥ 0: u₊ = max((v + t m)/(1 + t), 0)        u ≤ 0: u₋ = min(m, 0)
+
+    For m ≥ 0 that is u₊, since u₋ = 0 lies on the other side's parabola too. For m < 0 the costs
+    are t (v − m)²/(1 + t) at u₊, if it is not 0, and v² at u₋: u₊ is better where v > 0 and
+    −m < κ v, κ = √((1 + t)/t) − 1; and there it is not 0, as t κ < 1/2. A tie goes to u₋.
+    """
+    kappa = math.expm1(0.5 * math.log1p(1 / weight))  # for large t without cancellation
+    positive = weight * anchor
+    positive += target
+    positive /= 1 + weight
+    np.maximum(positive, 0, out=positive)
+    return np.where(anchor + kappa * np.maximum(target, 0) > 0, positive, anchor)
+
+
+def numeric_targets(data: Dataset) -> NDArray[np.float32]:
+    """Return targets (n, m) for the outputs of a network: one-hot rows for classes, −1 and 1 for
+    two of them, whose sign tells them apart as it does a logit; regression targets as they are."""
+    if data.num_classes is None:
+        return data.y_train.astype(np.float32)
+    if data.num_classes == 2:
+        return (2 * data.y_train[:, None] - 1).astype(np.float32)
+    return np.eye(data.num_classes, dtype=np.float32)[data.y_train]
