@@ -3,7 +3,7 @@
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definitions import (
+from new_algorithm.experiments.definition import (
     FOLDER,
     PAPERS,
     experiment_from,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from new_algorithm.experiments.fitted_epochs import fitted_epochs, nearest_epochs
+from new_algorithm.experiments.tuning import fitted_epochs, nearest_epochs
 from new_algorithm.record.clock import TrainingClock
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import ExperimentFlags
-from new_algorithm.experiments import recorded_experiment
 from new_algorithm.experiments import scheduler as conduct
+from new_algorithm.experiments import scheduler as recorded_experiment
 from new_algorithm.experiments import single_run as member_run
 from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.experiment import Variation
-from new_algorithm.experiments.recorded_experiment import run_experiment
+from new_algorithm.experiments.definition import Variation
+from new_algorithm.experiments.scheduler import run_experiment
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import REPOSITORY
 from tests.experiments.tiny_experiments import (

@@ -12,9 +12,9 @@ from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import single_run as member_run
-from new_algorithm.experiments import task_data
 from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.definitions import FOLDER, PAPERS, load_experiment
+from new_algorithm.experiments import tuning as task_data
+from new_algorithm.experiments.definition import FOLDER, PAPERS, load_experiment
 from new_algorithm.experiments.single_run import (
     MemberConfig,
     is_done,

@@ -4,17 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
-from new_algorithm.methods.search_space import Choice
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments.definition import Variation
 from new_algorithm.experiments.tuning import (
     PROBED_EPOCHS,
     SEARCH_SEED,
     choose,
     trials_of,
 )
+from new_algorithm.methods.method import Choice
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, json_of, overhear, tiny

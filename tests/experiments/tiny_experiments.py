@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
-from new_algorithm.methods.search_space import Range
-
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.experiments.experiment import Experiment, Task, Variation
-from new_algorithm.methods.method import Method
+from new_algorithm.experiments.definition import Experiment, Task, Variation
+from new_algorithm.methods.method import Method, Range
 from new_algorithm.methods.registry import METHODS
 
 TASK = Task("tiny: 20-6-4", "synthetic", (6,), epochs=2, train_limit=300)
