@@ -79,7 +79,7 @@ class AreaUnderCurve:
         """Take in outputs (c,) and labels 0 and 1."""
         keys = ordered_keys(outputs)
         if self._edges is not None:
-            self._count(keys, labels)
+            self._count(self._edges, keys, labels)
             return
         for label, kept in enumerate(self._keys):
             kept.append(keys[labels == label])
@@ -90,7 +90,7 @@ class AreaUnderCurve:
             keys = np.concatenate([negatives, positives])
             labels = np.arange(len(keys)) >= len(negatives)
             self._edges = np.sort(keys)[:: -(-len(keys) // BINS)]
-            self._count(keys, labels)
+            self._count(self._edges, keys, labels)
 
     def value(self, all_sum: AllSum | None = None) -> float | None:
         """Return the area over the rows of all processes; None where a class has no rows."""
@@ -110,8 +110,8 @@ class AreaUnderCurve:
         )
         return (below + not_above) / (2 * pairs)
 
-    def _count(self, keys: NDArray, labels: NDArray) -> None:
-        bins = np.maximum(np.searchsorted(self._edges, keys, "right") - 1, 0)
+    def _count(self, edges: NDArray, keys: NDArray, labels: NDArray) -> None:
+        bins = np.maximum(np.searchsorted(edges, keys, "right") - 1, 0)
         for label, counts in enumerate(self._counts):
             counts += np.bincount(bins[labels == label], minlength=BINS)
 
