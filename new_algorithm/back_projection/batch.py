@@ -70,11 +70,9 @@ class RowSums:
         need = self._needs[index]
         if need == "nothing":
             return None
-        order = len(self._grams[index])
-        if need == "trace":
-            return GramSum(None, self._traces[index], self.rows, order)
-        total = self._grams[index].astype(self.moments.flat.dtype, copy=False)
-        return GramSum(total, float(total.trace()), self.rows, order)
+        gram, trace = self._grams[index], self._traces[index]
+        total = gram.astype(self.moments.flat.dtype, copy=False) if need == "gram" else None
+        return GramSum(total, trace, self.rows, len(gram))
 
     def _reduce(self, totals: FlatParameters, all_sum: AllSum) -> None:
         traced = [index for index, need in enumerate(self._needs) if need == "trace"]
@@ -96,6 +94,9 @@ class RowSums:
         for gram, upper, values in zip(grams, triangles, received[1:], strict=True):
             gram[upper] = values
             gram.T[upper] = values
+        for index, need in enumerate(self._needs):
+            if need == "gram":
+                self._traces[index] = float(self._grams[index].trace())
 
     def _needed_grams(self) -> list[NDArray]:
         pairs = zip(self._grams, self._needs, strict=True)
