@@ -1,11 +1,11 @@
-"""Adam: steps along the mean gradient over the root of its mean square, entry by entry."""
+"""Adam: steps along the mean gradient divided by its root mean square, entry by entry."""
 
 from new_algorithm.methods.gradient_descent import Build, gradient_descent
 from new_algorithm.methods.method import Range
 
 
 def adam(lr: float) -> Build:
-    """Return what makes the fused optimiser for a network."""
+    """Return the function that makes the fused optimizer of a network."""
 
     def build(model):
         import torch

@@ -1,4 +1,4 @@
-"""Inputs other than the standardised features, for a training that gives back weights on these."""
+"""Inputs other than the standardised features, and the weights translated back to these."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def to_unit_range(x: NDArray) -> tuple[NDArray, float, float]:
 
 
 def from_unit_range(weights: Sequence[NDArray], low: float, span: float) -> list[NDArray]:
-    """Return the weights for X of those for X'.
+    """Return the weights on X that equal these on X'.
 
     X' W + b = X W/span + (b − low Σ W/span), the sum over the inputs.
     """
@@ -32,9 +32,9 @@ def from_unit_range(weights: Sequence[NDArray], low: float, span: float) -> list
 
 
 def started_on(inputs: str, problem: Problem, start: Callable[[Problem], Training]) -> Training:
-    """Return the training that `start` makes of the problem with these inputs.
+    """Return the training that `start` makes of the problem with AS_THEY_ARE or UNIT_RANGE inputs.
 
-    Its weights are for the features as they are.
+    Its weights are those on the features as they are.
     """
     if inputs == UNIT_RANGE:
         scaled, low, span = to_unit_range(problem.data.x_train)
@@ -44,7 +44,7 @@ def started_on(inputs: str, problem: Problem, start: Callable[[Problem], Trainin
 
 
 class OtherInputs:
-    """A training on other inputs, `unfold` giving the weights for the features."""
+    """A training on other inputs; `unfold` translates its weights to the features."""
 
     def __init__(
         self, training: Training, unfold: Callable[[Sequence[NDArray]], list[NDArray]]
@@ -62,9 +62,10 @@ class OtherInputs:
 def in_eigenvectors(
     x: NDArray, weights: Sequence[NDArray]
 ) -> tuple[Eigenbasis, NDArray, list[NDArray]]:
-    """Return the leading eigenvectors of the data, the data in them, and the weights.
+    """Return the leading eigenvectors of X̃, the data and the weights in their coordinates.
 
-    The bias lies within the eigenvectors; one of its own, at first zero, is added.
+    The column of ones of X̃ is among what the eigenvectors span; the network's own bias, added as
+    a further row, starts at zero.
     """
     basis, projected = leading_eigenbasis(x, INPUT_RANK)
     rotated = basis.vectors.T @ weights[0]
@@ -73,7 +74,7 @@ def in_eigenvectors(
 
 
 def from_eigenvectors(weights: Sequence[NDArray], basis: Eigenbasis) -> list[NDArray]:
-    """Return the weights for X̃ of those for [X̃ Q, 1]: Q A, its bias row more by the own bias."""
+    """Return the weights on X̃ that equal these on [X̃ Q, 1]: Q A plus the own bias."""
     first = basis.vectors @ weights[0][:-1]
     first[-1] += weights[0][-1]
     return [first, *weights[1:]]

@@ -1,4 +1,4 @@
-"""Gradient descent with momentum: V ← μ V + g, W ← W − η V, or with Nesterov's look ahead."""
+"""Gradient descent with momentum: V ← μ V + g, W ← W − η V, or with Nesterov's look-ahead."""
 
 from new_algorithm.methods.gradient_descent import gradient_descent
 from new_algorithm.methods.method import Choice, Range

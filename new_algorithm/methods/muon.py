@@ -1,7 +1,7 @@
-"""Muon: the momentum of a hidden layer's matrix made orthogonal; Adam for all else.
+"""Muon: the momentum of hidden layers' matrices made orthogonal; Adam for all other parameters.
 
-As its author advises, input and output layers count as all else, and so do biases; of a network
-with fewer than two hidden layers every matrix is Muon's, or nothing would be left to it.
+As its author advises, input layer, output layer and biases are Adam's. In a network with fewer than
+two hidden layers all matrices are Muon's, since none would remain otherwise.
 """
 
 from new_algorithm.methods.gradient_descent import gradient_descent

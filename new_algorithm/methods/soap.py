@@ -1,10 +1,10 @@
-"""SOAP: Adam in the eigenvectors of Shampoo's preconditioners, which are renewed now and then."""
+"""SOAP: Adam in the eigenvectors of Shampoo's preconditioners, recomputed at intervals."""
 
 from new_algorithm.methods.gradient_descent import gradient_descent
 from new_algorithm.methods.method import FROM_128, Choice, Range
 
-# with a matrix for each of MNIST's 784 pixels' weights an epoch takes several times the budget, and
-# the accuracy within it is lower
+# Preconditioning MNIST's 784 inputs makes an epoch several times as long as the budget, and the
+# accuracy within the budget lower.
 LARGEST_SIDE = 256
 
 
@@ -14,7 +14,7 @@ def _build(model, settings):
     return SOAP(
         model.parameters(),
         lr=settings["lr"],
-        weight_decay=0.0,  # as for every other method
+        weight_decay=0.0,  # as in every other method
         precondition_frequency=settings["renewed_every"],
         max_precondition_dim=LARGEST_SIDE,
     )

@@ -13,8 +13,8 @@ class Still:
 
     def __init__(self, rng):
         self.weights = initial_weights(rng, (7, 5, 3))
-        for layer in self.weights:
-            layer[-1] = rng.standard_normal(layer.shape[1])
+        for weight in self.weights:
+            weight[-1] = rng.standard_normal(weight.shape[1])
         self.epochs = 0
 
     def epoch(self):
@@ -34,7 +34,7 @@ def test_outputs_are_the_same_and_the_training_keeps_its_own_weights():
     scaled, low, span = to_unit_range(x)
     still = Still(rng)
     training = OtherInputs(still, lambda weights: from_unit_range(weights, low, span))
-    before = [layer.copy() for layer in still.weights]
+    before = [weight.copy() for weight in still.weights]
     training.epoch()
     np.testing.assert_allclose(
         forward(training.weights, append_ones(x))[1],
@@ -43,8 +43,8 @@ def test_outputs_are_the_same_and_the_training_keeps_its_own_weights():
         atol=1e-5,
     )
     assert still.epochs == 1
-    for layer, own in zip(before, still.weights, strict=True):
-        np.testing.assert_array_equal(layer, own)
+    for weight, own in zip(before, still.weights, strict=True):
+        np.testing.assert_array_equal(weight, own)
 
 
 def test_a_training_starts_on_the_inputs_that_it_is_given():
