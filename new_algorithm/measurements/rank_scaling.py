@@ -17,11 +17,10 @@ from datasets import Dataset
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Alone
-from new_algorithm.methods.adam import adam
 from new_algorithm.methods.back_projection import epochs_of
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
-from new_algorithm.methods.gradient_descent import train_with_optimizer
+from new_algorithm.methods.gradient_descent import ADAM, adam, train_with_optimizer
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.history import read_series
@@ -160,18 +159,19 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
     """Yield trainings in large batches without a schedule, by the name of their setting."""
     if name == "adam":
         for lr in ADAM_RATES:
-            epochs = train_with_optimizer(problem, adam(lr), batch, one_cycle=False)
+            settings = ADAM.defaults | {"lr": lr, "batch_size": batch}
+            epochs = train_with_optimizer(problem, adam, settings, one_cycle=False)
             yield f"lr {lr:g}", (epochs, lambda: 0)
         return
     for hidden_lambda_w, (least, most) in BACK_PROJECTION_SETTINGS:
-        settings = Settings(
+        of_training = Settings(
             batch_size=batch,
             schedule="constant",
             lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
             step_bounds=(least, most),
         )
         setting = f"hidden_lambda_w {hidden_lambda_w:g} step_bounds {least:g}/{most:g}"
-        yield setting, counted_training(settings, problem)
+        yield setting, counted_training(of_training, problem)
 
 
 def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHUNK_ROWS) -> Counted:

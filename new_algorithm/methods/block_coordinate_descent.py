@@ -27,7 +27,7 @@ from scipy.linalg import cho_solve
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
+from new_algorithm.methods.inputs import AS_THEY_ARE
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
 from new_algorithm.methods.splitting import (
     damped_factor,
@@ -185,7 +185,7 @@ def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
             alpha=settings["alpha"],
         )
 
-    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, descent))
+    return train_in_epochs(problem, descent, settings["inputs"])
 
 
 METHOD = Method(

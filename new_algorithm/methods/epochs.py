@@ -13,6 +13,7 @@ from new_algorithm.back_projection.batch import Chunk
 from new_algorithm.back_projection.metrics import Scores, evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
+from new_algorithm.methods.inputs import AS_THEY_ARE, on_inputs
 from new_algorithm.methods.method import Epoch, Problem, Weights
 from new_algorithm.record.clock import TrainingClock
 
@@ -26,15 +27,18 @@ class Training(Protocol):
         """Go once over the training rows."""
 
 
-def train_in_epochs(problem: Problem, start: Callable[[], Training]) -> Iterator[Epoch]:
-    """Train, and yield after each epoch; `start` counts as training time."""
+def train_in_epochs(
+    problem: Problem, start: Callable[[Problem], Training], inputs: str = AS_THEY_ARE
+) -> Iterator[Epoch]:
+    """Train on such inputs, and yield after each epoch; `start` counts as training time."""
     clock = TrainingClock()
     with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss will show it
-        training = start()
+        on_these, unfold = on_inputs(inputs, problem)
+        training = start(on_these)
     for number in range(1, problem.epochs + 1):
         with clock, np.errstate(over="ignore", invalid="ignore"):
             training.epoch()
-        weights = training.weights  # computed by some methods: once an epoch
+        weights = unfold(training.weights)
         yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
 
 

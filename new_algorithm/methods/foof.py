@@ -21,7 +21,7 @@ from new_algorithm.back_projection.gram import DenseInverse, MovingGram
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.network import FlatParameters, momentum_step
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
+from new_algorithm.methods.inputs import AS_THEY_ARE
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
 from new_algorithm.methods.method import (
     TO_256,
@@ -163,7 +163,7 @@ def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
             uniform if settings["initial"] == "uniform" else None,
         )
 
-    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, training))
+    return train_in_epochs(problem, training, settings["inputs"])
 
 
 METHOD = Method(

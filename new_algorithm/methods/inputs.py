@@ -7,56 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
-from new_algorithm.methods.epochs import Training
 from new_algorithm.methods.method import Problem
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
 INPUT_RANK = 60  # eigenvectors
 
+Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
-def to_unit_range(x: NDArray) -> tuple[NDArray, float, float]:
-    """Return X' = (X − low)/span, all in [0, 1], and both numbers."""
+
+def on_inputs(inputs: str, problem: Problem) -> tuple[Problem, Unfold]:
+    """Return the problem on AS_THEY_ARE or UNIT_RANGE inputs, and how its weights translate back.
+
+    With X' = (X − low)/span in [0, 1], X' W + b = X W/span + (b − low Σ W/span), the sum over the
+    inputs.
+    """
+    if inputs == AS_THEY_ARE:
+        return problem, list
+    x = problem.data.x_train
     low, span = float(x.min()), float(np.ptp(x))
-    return (x - low) / span, low, span
 
+    def unfold(weights: Sequence[NDArray]) -> list[NDArray]:
+        first = weights[0].copy()
+        first[:-1] /= span
+        first[-1] -= low * first[:-1].sum(axis=0)
+        return [first, *weights[1:]]
 
-def from_unit_range(weights: Sequence[NDArray], low: float, span: float) -> list[NDArray]:
-    """Return the weights on X that equal these on X'.
-
-    X' W + b = X W/span + (b − low Σ W/span), the sum over the inputs.
-    """
-    first = weights[0].copy()
-    first[:-1] /= span
-    first[-1] -= low * first[:-1].sum(axis=0)
-    return [first, *weights[1:]]
-
-
-def started_on(inputs: str, problem: Problem, start: Callable[[Problem], Training]) -> Training:
-    """Return the training that `start` makes of the problem with AS_THEY_ARE or UNIT_RANGE inputs.
-
-    Its weights are those on the features as they are.
-    """
-    if inputs == UNIT_RANGE:
-        scaled, low, span = to_unit_range(problem.data.x_train)
-        training = start(replace(problem, data=replace(problem.data, x_train=scaled)))
-        return OtherInputs(training, lambda weights: from_unit_range(weights, low, span))
-    return start(problem)
-
-
-class OtherInputs:
-    """A training on other inputs; `unfold` translates its weights to the features."""
-
-    def __init__(
-        self, training: Training, unfold: Callable[[Sequence[NDArray]], list[NDArray]]
-    ) -> None:
-        self._training, self._unfold = training, unfold
-
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._unfold(self._training.weights)
-
-    def epoch(self) -> None:
-        self._training.epoch()
+    return replace(problem, data=replace(problem.data, x_train=(x - low) / span)), unfold
 
 
 def in_eigenvectors(

@@ -137,7 +137,7 @@ OUTER: dict[str, Callable[[Sequence[NDArray]], Stepper]] = {"momentum": Nesterov
 
 
 def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def start() -> LayerwiseTraining:
+    def start(problem: Problem) -> LayerwiseTraining:
         return LayerwiseTraining(
             problem,
             settings["batch_size"],

@@ -193,7 +193,7 @@ class _Training:
 
 
 def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    return train_in_epochs(problem, lambda: _Training(problem, settings))
+    return train_in_epochs(problem, lambda problem: _Training(problem, settings))
 
 
 METHOD = Method(
