@@ -13,12 +13,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.higgs.like_csv import write_higgs_like
-from datasets.higgs.like_rows import describe, is_higgs_like, rows_of, verify_higgs_like
-from datasets.higgs.load import verify_higgs
-from datasets.higgs.sources import HiggsSource, find_source, locate_higgs
-from datasets.local_folders import FOLDER_VARIABLE, OWN_FOLDER
-from datasets.mnist.sources import find_mnist
+from datasets.higgs.cache import verify_rows
+from datasets.higgs.fetch import fetch_higgs
+from datasets.higgs.generator import (
+    describe,
+    generated_origin,
+    is_higgs_like,
+    rows_of,
+    write_higgs_like,
+)
+from datasets.higgs.load import csv_origin, find_source, locate_higgs
+from datasets.mnist.load import find_mnist
+from datasets.sources import FOLDER_VARIABLE, OWN_FOLDER
 from new_algorithm.cli.errors import UserError
 
 EXAMPLES = """examples:
@@ -35,60 +41,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("datasets").setLevel(logging.INFO)
     try:
-        print(_do(flags))
+        print(_prepare(flags))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def prepare_mnist(data_dir: Path | None) -> str:
-    """Find or fetch it, and say whence; UserError where neither succeeds."""
-    source, _ = find_mnist(data_dir)
-    return f"MNIST: verified, from {source}"
-
-
-def prepare_higgs(data_dir: Path | None, sample: bool) -> str:
-    """Find or fetch it, and check every row; `sample`: content with one that is at hand.
-
-    The contents are compared with the original's where they are fetched, and not otherwise.
-    """
-    source = find_source(data_dir)
-    if source is None or (source.is_sample and not sample):
-        _fetch_higgs(OWN_FOLDER if data_dir is None else data_dir, source)
-    source = locate_higgs(data_dir)
-    return f"HIGGS: {verify_higgs(source):,} rows are sound, from {source}"
-
-
-def prepare_higgs_like(name: str, seed: int, csv: Path | None) -> str:
-    """Draw the rows, into the cache or into a csv file."""
+def _prepare(flags: argparse.Namespace) -> str:
+    """Find, fetch or draw the data set, check it, and say in one line what was done."""
+    name, data_dir = flags.name, flags.data_dir
+    if data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"{data_dir}: no such folder; make it, or name another")
+    if name == "mnist":
+        return f"MNIST: verified, from {find_mnist(data_dir)[0]}"
+    if name == "higgs":
+        _fetch_missing_higgs(data_dir, flags.sample)
+        source = locate_higgs(data_dir)
+        return f"HIGGS: {verify_rows(csv_origin(source)):,} rows are sound, from {source}"
     rows = rows_of(name)
-    if csv is not None:
-        write_higgs_like(csv, rows, seed)
-        return f"{name}: {rows:,} rows in {csv}, {describe(seed)}"
-    return f"{name}: {verify_higgs_like(name, seed):,} rows are sound, {describe(seed)}"
+    if flags.write_csv is not None:
+        write_higgs_like(flags.write_csv, rows, flags.seed)
+        return f"{name}: {rows:,} rows in {flags.write_csv}, {describe(flags.seed)}"
+    rows = verify_rows(generated_origin(rows, flags.seed))
+    return f"{name}: {rows:,} rows are sound, {describe(flags.seed)}"
 
 
-def _do(flags: argparse.Namespace) -> str:
-    if flags.data_dir is not None and not flags.data_dir.is_dir():
-        raise UserError(f"{flags.data_dir}: no such folder; make it, or name another")
-    if flags.name == "mnist":
-        return prepare_mnist(flags.data_dir)
-    if flags.name == "higgs":
-        return prepare_higgs(flags.data_dir, flags.sample)
-    return prepare_higgs_like(flags.name, flags.seed, flags.write_csv)
-
-
-def _fetch_higgs(folder: Path, sample: HiggsSource | None) -> None:
-    from datasets.higgs.mirrors import fetch_higgs
-
+def _fetch_missing_higgs(data_dir: Path | None, sample_suffices: bool) -> None:
+    found = find_source(data_dir)
+    if found is not None and (sample_suffices or not found.is_sample):
+        return
     try:
-        fetch_higgs(folder)
+        fetch_higgs(OWN_FOLDER if data_dir is None else data_dir)
     except UserError as error:
-        if sample is None:
+        if found is None:
             raise
         raise UserError(
-            f"{error}. Until then the sample at hand, {sample}, can be used: train with "
+            f"{error}. Until then the sample at hand, {found}, can be used: train with "
             "`--dataset higgs`, or verify it with `python -m datasets higgs --sample`"
         ) from error
 

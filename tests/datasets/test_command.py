@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 from functools import partial
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from datasets import __main__ as command
-from datasets.higgs.csv_blocks import read_blocks
+from datasets.higgs.csv_rows import read_blocks
 from new_algorithm.cli.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -43,9 +42,7 @@ def main(monkeypatch, tmp_path, capsys):
         fetched.append(folder)
         raise UserError("HIGGS could not be fetched: no network. By hand: get it")
 
-    mirrors = ModuleType("datasets.higgs.mirrors")
-    mirrors.fetch_higgs = fetch_higgs
-    monkeypatch.setitem(sys.modules, "datasets.higgs.mirrors", mirrors)
+    monkeypatch.setattr(command, "fetch_higgs", fetch_higgs)
     (tmp_path / "own").mkdir()
     monkeypatch.setattr(command, "OWN_FOLDER", tmp_path / "own")
     for name in ("find_source", "locate_higgs"):
@@ -58,7 +55,7 @@ def main(monkeypatch, tmp_path, capsys):
         status = command.main([str(argument) for argument in arguments])
         return status, *capsys.readouterr()
 
-    called.mirrors, called.fetched = mirrors, fetched
+    called.fetched = fetched
     yield called
     logger.setLevel(level)
 
@@ -92,8 +89,9 @@ def test_where_there_is_no_higgs_it_is_fetched_into_datasets(main, tmp_path):
     assert main.fetched == [tmp_path / "own"]
 
 
-def test_what_is_fetched_is_read(main, tmp_path, write_higgs, higgs_rows):
-    main.mirrors.fetch_higgs = lambda folder: write_higgs(folder / "HIGGS.csv.gz", higgs_rows(8))
+def test_what_is_fetched_is_read(main, monkeypatch, write_higgs, higgs_rows):
+    rows = higgs_rows(8)
+    monkeypatch.setattr(command, "fetch_higgs", lambda f: write_higgs(f / "HIGGS.csv.gz", rows))
     assert main("higgs")[:2] == (0, "HIGGS: 8 rows are sound, from HIGGS.csv.gz in datasets/\n")
 
 
@@ -109,9 +107,12 @@ def test_a_whole_file_at_hand_is_not_fetched(main, tmp_path, write_higgs, higgs_
     assert main.fetched == []
 
 
-def test_in_place_of_a_sample_the_whole_is_fetched(main, tmp_path, write_higgs, higgs_rows):
+def test_in_place_of_a_sample_the_whole_is_fetched(
+    main, monkeypatch, tmp_path, write_higgs, higgs_rows
+):
     write_higgs(tmp_path / "own" / "HIGGS_sample.csv", higgs_rows(8))
-    main.mirrors.fetch_higgs = lambda folder: write_higgs(folder / "HIGGS.csv.gz", higgs_rows(12))
+    rows = higgs_rows(12)
+    monkeypatch.setattr(command, "fetch_higgs", lambda f: write_higgs(f / "HIGGS.csv.gz", rows))
     assert main("higgs")[:2] == (0, "HIGGS: 12 rows are sound, from HIGGS.csv.gz in datasets/\n")
 
 
@@ -155,7 +156,7 @@ def test_generated_rows_are_written_as_csv(main, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["higgs-like:abc"], "'abc' is no number of rows"),
+        (["higgs-like:abc"], "'abc' is not a number of rows"),
         (["higgs", "--data-dir", "absent"], "absent: no such folder; make it, or name another"),
         (["mnist", "--data-dir", "."], "no MNIST there"),
     ],

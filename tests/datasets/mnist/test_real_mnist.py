@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset, training_rows
-from datasets.mnist.sources import OWN_FOLDER, find_mnist
+from datasets.mnist.load import OWN_FOLDER, find_mnist
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = Path(os.environ.get("BACK_PROJECTION_DATASETS") or OWN_FOLDER)
