@@ -8,23 +8,15 @@ higgs-like:ROWS   drawn at random in the form of HIGGS, any number of rows, into
 """
 
 import argparse
-import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.higgs import generator
 from datasets.higgs.cache import verify_rows
 from datasets.higgs.fetch import fetch_higgs
-from datasets.higgs.generator import (
-    describe,
-    generated_origin,
-    is_higgs_like,
-    rows_of,
-    write_higgs_like,
-)
 from datasets.higgs.load import csv_origin, find_source, locate_higgs
 from datasets.mnist.load import find_mnist
 from datasets.sources import FOLDER_VARIABLE, OWN_FOLDER
+from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 
 EXAMPLES = """examples:
@@ -35,36 +27,25 @@ EXAMPLES = """examples:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print where the data are and where they came from; 1 and one line if there are none."""
-    flags = _parse(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("datasets").setLevel(logging.INFO)
-    try:
-        print(_prepare(flags))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _prepare(flags: argparse.Namespace) -> str:
-    """Find, fetch or draw the data set, check it, and say in one line what was done."""
-    name, data_dir = flags.name, flags.data_dir
-    if data_dir is not None and not data_dir.is_dir():
-        raise UserError(f"{data_dir}: no such folder; make it, or name another")
-    if name == "mnist":
-        return f"MNIST: verified, from {find_mnist(data_dir)[0]}"
-    if name == "higgs":
-        _fetch_missing_higgs(data_dir, flags.sample)
-        source = locate_higgs(data_dir)
-        return f"HIGGS: {verify_rows(csv_origin(source)):,} rows are sound, from {source}"
-    rows = rows_of(name)
-    if flags.write_csv is not None:
-        write_higgs_like(flags.write_csv, rows, flags.seed)
-        return f"{name}: {rows:,} rows in {flags.write_csv}, {describe(flags.seed)}"
-    rows = verify_rows(generated_origin(rows, flags.seed))
-    return f"{name}: {rows:,} rows are sound, {describe(flags.seed)}"
+def main() -> None:
+    """Say where the data are and where they came from; UserError if there are none."""
+    flags = _parse()
+    if flags.data_dir is not None and not flags.data_dir.is_dir():
+        raise UserError(f"{flags.data_dir}: no such folder; make it, or name another")
+    if flags.name == "mnist":
+        print(f"MNIST: verified, from {find_mnist(flags.data_dir)[0]}")
+    elif flags.name == "higgs":
+        _fetch_missing_higgs(flags.data_dir, flags.sample)
+        source = locate_higgs(flags.data_dir)
+        print(f"HIGGS: {verify_rows(csv_origin(source)):,} rows are sound, from {source}")
+    else:
+        rows, words = generator.rows_of(flags.name), generator.describe(flags.seed)
+        if flags.write_csv is not None:
+            generator.write_higgs_like(flags.write_csv, rows, flags.seed)
+            print(f"{flags.name}: {rows:,} rows in {flags.write_csv}, {words}")
+        else:
+            verified = verify_rows(generator.origin_of(rows, flags.seed))
+            print(f"{flags.name}: {verified:,} rows are sound, {words}")
 
 
 def _fetch_missing_higgs(data_dir: Path | None, sample_suffices: bool) -> None:
@@ -82,7 +63,7 @@ def _fetch_missing_higgs(data_dir: Path | None, sample_suffices: bool) -> None:
         ) from error
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m datasets",
         description=__doc__,
@@ -101,7 +82,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample",
         action="store_true",
-        help="higgs: be content with HIGGS_sample*.csv[.gz] where the whole is not at hand",
+        help="higgs: be content with HIGGS_sample*.csv[.gz] if the whole is not at hand",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="higgs-like: other seeds give other rows (default: 0)"
@@ -110,17 +91,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--write-csv",
         type=Path,
         metavar="FILE",
-        help="higgs-like: write the rows to a new file in the layout of HIGGS.csv, gzipped where "
+        help="higgs-like: write the rows to a new file in the layout of HIGGS.csv, gzipped if "
         "the name ends in .gz",
     )
-    flags = parser.parse_args(arguments)
-    if flags.name not in ("mnist", "higgs") and not is_higgs_like(flags.name):
+    flags = parser.parse_args()
+    is_generated = generator.is_higgs_like(flags.name)
+    if flags.name not in ("mnist", "higgs") and not is_generated:
         parser.error(f"unknown data set {flags.name!r}: choose mnist, higgs or higgs-like:ROWS")
     if flags.sample and flags.name != "higgs":
         parser.error("--sample goes with higgs alone")
-    if flags.data_dir is not None and is_higgs_like(flags.name):
+    if flags.data_dir is not None and is_generated:
         parser.error("--data-dir goes with mnist and higgs")
-    if (flags.write_csv is not None or flags.seed) and not is_higgs_like(flags.name):
+    if (flags.write_csv is not None or flags.seed) and not is_generated:
         parser.error("--seed and --write-csv go with higgs-like")
     if flags.seed < 0:
         parser.error("--seed: a whole number of at least 0")
@@ -128,4 +110,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

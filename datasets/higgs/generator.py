@@ -144,7 +144,7 @@ def rows_of(name: str) -> int:
 
 def load_higgs_like(rows: int, seed: int, split: Split, cache_dir: Path | None = None) -> Dataset:
     """Two classes of which the best possible AUC is known: see generator.py."""
-    cached = open_rows(generated_origin(rows, seed), cache_dir)
+    cached = open_rows(origin_of(rows, seed), cache_dir)
     return dataset_of(cached, split, f"{NAME}:{rows}", describe(seed))
 
 
@@ -200,7 +200,7 @@ def _draw_with_progress(rows: int, seed: int) -> Iterable[tuple[NDArray, NDArray
     return progress(draw(rows, seed), "drawing rows", total=-(-rows // BLOCK_ROWS))
 
 
-def generated_origin(rows: int, seed: int) -> Origin:
+def origin_of(rows: int, seed: int) -> Origin:
     """The rows, told from others by their number, the seed and the version of the generator."""
     return Origin(
         title=NAME,

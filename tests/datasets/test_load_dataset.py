@@ -102,7 +102,7 @@ def test_the_command_reports_a_spoilt_file_in_one_line(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()
     assert line.startswith("error: ")

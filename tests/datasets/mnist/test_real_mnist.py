@@ -75,4 +75,4 @@ def test_the_command_says_where_it_is():
         text=True,
     )
     assert finished.returncode == 0
-    assert finished.stdout.startswith("MNIST: verified, from mnist.npz in ")
+    assert "\nMNIST: verified, from mnist.npz in " in finished.stdout
