@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from new_algorithm.back_projection.layer_solvers import EigenbasisSolver, Penalties
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import (
@@ -20,6 +19,7 @@ from new_algorithm.back_projection.layer_problem import (
     weight_change_exact,
 )
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
+from new_algorithm.back_projection.solvers import EigenbasisSolver, Penalties
 
 
 def change_on_features(basis: Eigenbasis, p: NDArray, wanted: NDArray, lambda_w: float) -> NDArray:

@@ -1,5 +1,6 @@
 """Scores from sums: the area under the ROC curve against ranks, and sums that add up."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,16 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from new_algorithm.back_projection import metrics
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.metrics import (
-    BINS,
+    AreaUnderCurve,
     Evaluation,
     Scores,
-    bins,
     evaluate,
+    ordered_keys,
     scores_of,
 )
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
+from tests.back_projection.problems import in_processes
 
 ANY_FLOATS = st.one_of(
     st.floats(width=32, allow_nan=False),
@@ -47,24 +50,84 @@ def columns(pairs: list[tuple[float, bool]]) -> tuple[NDArray, NDArray]:
     return np.array(outputs, np.float32), np.array(labels, np.int64)
 
 
-@given(BINARY)
-def test_area_differs_from_the_ranks_by_half_the_pairs_within_a_bin_at_most(pairs):
+def area_in_processes(parts: Sequence[tuple[NDArray, NDArray]]) -> float | None:
+    """The area that every process of those which hold `parts` finds."""
+
+    def of_one(rank, all_sum):
+        area = AreaUnderCurve()
+        area.add(*parts[rank])
+        return area.value(all_sum)
+
+    found = in_processes(len(parts), of_one)
+    assert len(set(found)) == 1
+    return found[0]
+
+
+@given(BINARY, st.sampled_from([np.float32, np.float64]))
+def test_area_is_that_of_the_ranks_with_ties(pairs, dtype):
     outputs, labels = columns(pairs)
     if labels.min() == labels.max():
-        assert area(outputs, labels) is None
+        assert area(outputs.astype(dtype), labels) is None
         return
-    negatives, positives = outputs[labels == 0][:, None], outputs[labels == 1]
-    blurred = (bins(negatives) == bins(positives)) & (negatives != positives)
-    error = abs(area(outputs, labels) - area_by_ranks(outputs, labels))
-    assert error <= blurred.mean() / 2 + 1e-12
+    expected = area_by_ranks(outputs, labels)
+    assert area(outputs.astype(dtype), labels) == pytest.approx(expected, abs=1e-12)
 
 
-@given(st.lists(st.tuples(st.integers(-255, 255), st.booleans()), min_size=2, max_size=60))
-def test_area_of_outputs_in_bins_of_their_own_is_exact_with_ties(pairs):
-    outputs, labels = columns(pairs)  # eight binary digits, of which one is implied
+def close_outputs(spread: float, rows: int = 20_000) -> tuple[NDArray, NDArray]:
+    """Outputs close together, as of a class that is seldom seen: few leading bits differ."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(rows) < 0.1).astype(np.int64)
+    outputs = -6.9 + spread * (rng.standard_normal(rows) + labels)
+    return outputs.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.005, 1e-5])
+def test_area_of_outputs_close_together_is_exact(spread):
+    outputs, labels = close_outputs(spread)
+    assert area(outputs, labels) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.005, 1e-5])
+@pytest.mark.parametrize("order", ["drawn", "sorted by output", "sorted by label"])
+def test_processes_find_the_area_whatever_rows_they_hold(spread, order):
+    outputs, labels = close_outputs(spread)
+    keys = {"drawn": np.arange(len(labels)), "sorted by output": outputs, "sorted by label": labels}
+    rows = np.argsort(keys[order], kind="stable")
+    cuts = [0, 1_000, 1_000, 12_000, len(rows)]  # the second process has none
+    parts = [(outputs[rows[a:b]], labels[rows[a:b]]) for a, b in pairwise(cuts)]
+    assert area_in_processes(parts) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-6)
+
+
+@given(BINARY, st.integers(0, 60))
+def test_two_processes_find_the_area_of_any_floats(pairs, cut):
+    outputs, labels = columns(pairs)
     if 0 < labels.sum() < len(labels):
+        parts = [(outputs[:cut], labels[:cut]), (outputs[cut:], labels[cut:])]
         expected = area_by_ranks(outputs, labels)
-        assert area(outputs, labels) == pytest.approx(expected, abs=1e-12)
+        assert area_in_processes(parts) == pytest.approx(expected, abs=1e-7)
+
+
+def test_processes_that_hold_one_class_have_no_area():
+    outputs = np.array([1.0, 2.0])
+    assert area_in_processes([(outputs, np.zeros(2)), (outputs, np.zeros(2))]) is None
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.005])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_area_of_more_rows_than_are_kept(spread, processes, monkeypatch):
+    monkeypatch.setattr(metrics, "KEPT_ROWS", 4_000)
+    outputs, labels = close_outputs(spread)
+    chunks = np.array_split(np.arange(len(labels)), 20)
+
+    def of_one(rank, all_sum):
+        area = AreaUnderCurve()
+        for rows in chunks[rank::processes]:
+            area.add(outputs[rows], labels[rows])
+        return area.value(all_sum if processes > 1 else None)
+
+    # rows that follow are counted between those that were kept, at most 2 in 4,000 of them apart
+    expected = pytest.approx(area_by_ranks(outputs, labels), abs=1e-4)
+    assert in_processes(processes, of_one) == [expected] * processes
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -72,7 +135,7 @@ def test_area_of_many_rows_is_that_of_the_ranks(scale):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 100_000)
     outputs = (scale * (rng.standard_normal(100_000) + 0.5 * labels)).astype(np.float32)
-    assert area(outputs, labels) == pytest.approx(area_by_ranks(outputs, labels), abs=2e-5)
+    assert area(outputs, labels) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-12)
 
 
 def test_area_at_its_ends():
@@ -90,33 +153,18 @@ def test_scaling_by_a_power_of_two_keeps_the_area_bit_for_bit(sizes, exponent):
     assert area(2.0**exponent * outputs, labels) == area(outputs, labels)
 
 
-# Bins.
+# Keys.
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=50))
-def test_bins_keep_the_order_of_any_floats(values):
-    values = np.sort(values)
+def test_keys_keep_the_order_of_any_floats(values):
     for dtype in (np.float32, np.float64):
         with np.errstate(over="ignore"):
-            found = bins(values.astype(dtype))
-        assert (np.diff(found) >= 0).all()
-        assert found.min() >= 0
-        assert found.max() < BINS
-
-
-@given(st.floats(1e-37, 1e37), st.sampled_from([-1, 1]))
-def test_a_bin_is_no_wider_than_a_128th_of_its_output(value, sign):
-    outputs = sign * value * np.array([1.0, 1 + 1.01 / 128])
-    assert np.diff(bins(outputs)) * sign > 0
-
-
-def test_bins_at_zero_and_at_the_ends():
-    ends = np.array([-np.inf, -3.4e38, -1e-38, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 3.4e38, np.inf])
-    found = bins(ends.astype(np.float32))
-    assert found[4] == found[5]
-    assert (np.diff(found) >= 0).all()
-    assert len(set(found)) == 8  # a denormal of either sign is with its own zero or beside it
-    assert bins(np.array([np.nan])) == BINS - 1 > found[-1]
+            outputs = np.sort(np.array(values, dtype))
+        keys = ordered_keys(outputs)
+        np.testing.assert_array_equal(keys[1:] > keys[:-1], outputs[1:] > outputs[:-1])
+        assert (keys[1:] >= keys[:-1]).all()
+        assert ordered_keys(np.array([np.nan], dtype))[0] > keys[-1]
 
 
 def test_nan_ranks_last_and_shows_in_the_loss():
@@ -166,30 +214,21 @@ def test_chunks_add_up_whatever_their_sizes(name, cuts):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_ranks_add_up(name):
-    loss = LOSSES[name]
-    output, targets = example(loss)
-    mine, theirs = Evaluation(loss), Evaluation(loss)
-    mine.add(output[:11], targets[:11])
-    theirs.add(output[11:], targets[11:])
-    mine.sums += theirs.sums
-    assert_near(mine.scores(), scores_of(loss, output, targets))
-
-
-@pytest.mark.parametrize("name", LOSSES)
 def test_network_on_the_rows_of_all_processes(name):
     loss = LOSSES[name]
     _, targets = example(loss)
     rng = np.random.default_rng(1)
     layers = initial_weights(rng, (4, 6, 1 if loss is LOGISTIC else 3), np.float64)
     inputs = append_ones(rng.standard_normal((40, 4)))
-    sent = []
-    elsewhere = [(inputs[:7], targets[:7]), (inputs[7:9], targets[7:9])]
-    evaluate(loss, layers, elsewhere, lambda sums: sent.append(sums.copy()))
-    here = [(inputs[9:], targets[9:])]
-    found = evaluate(loss, layers, here, lambda sums: np.add(sums, sent[0], out=sums))
+    cuts = [[0, 7, 9], [9, 9], [9, 40]]  # the second process has a chunk without rows
+
+    def of_one(rank, all_sum):
+        chunks = [(inputs[a:b], targets[a:b]) for a, b in pairwise(cuts[rank])]
+        return evaluate(loss, layers, chunks, all_sum)
+
     expected = scores_of(loss, forward(layers, inputs)[1], targets)
-    assert_near(found, expected)
+    for found in in_processes(len(cuts), of_one):
+        assert_near(found, expected)
 
 
 def test_regression_has_a_loss_alone_and_one_class_no_area():

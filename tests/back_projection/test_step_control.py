@@ -32,8 +32,8 @@ def growth(actual_share: float, **settings: float) -> float:
 
 
 @given(slope=st.floats(1e-12, 1e12), bound=st.floats(1e-9, 1.0))
-def test_length_meets_the_bound_or_is_one(slope, bound):
-    eta = TrustRegion(bound=bound).length(slope)
+def test_step_size_meets_the_bound_or_is_one(slope, bound):
+    eta = TrustRegion(bound=bound).step_size(slope)
     assert 0 < eta <= 1
     assert eta**2 * slope <= bound * (1 + 1e-12)
     assert eta == 1 or eta**2 * slope == pytest.approx(bound)
@@ -41,7 +41,7 @@ def test_length_meets_the_bound_or_is_one(slope, bound):
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.nan])
 def test_nothing_promised_is_no_step(slope):
-    assert TrustRegion().length(slope) == 0.0
+    assert TrustRegion().step_size(slope) == 0.0
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0, 3.0, 10.0, 14.0, 20.0])
@@ -91,7 +91,7 @@ def test_bound_rises_to_the_ceiling_on_a_straight_decrease_and_falls_on_overshoo
 
 def test_below_the_floor_only_going_back_leads():
     control = TrustRegion()
-    control.retreat()
+    control.shrink()
     below = control.bound
     assert below < control.floor
     assert judged(control, 25.0)
@@ -165,11 +165,11 @@ def test_steps_that_say_nothing_leave_the_bound(predicted, share):
     assert control.bound == region().bound
 
 
-def test_retreat_divides_the_bound_and_damps_and_kept_steps_undo_the_damping():
+def test_shrinking_divides_the_bound_and_damps_and_kept_steps_undo_the_damping():
     control = TrustRegion()
     bound = control.bound
-    control.retreat()
-    control.retreat()
+    control.shrink()
+    control.shrink()
     assert control.numbers() == {"damping": 16.0, "step_bound": bound / 16}
     dampings = []
     for _ in range(40):
@@ -194,24 +194,24 @@ def test_whatever_happens_bound_and_damping_stay_positive_and_finite(actions, sl
     with np.errstate(all="ignore"):
         for action in actions:
             if action is None:
-                control.retreat()
+                control.shrink()
             else:
                 control.judge(*action)
             assert 0 < control.bound <= control.ceiling
             assert 1 <= control.damping < math.inf
-            assert 0 <= control.length(slope) <= 1
+            assert 0 <= control.step_size(slope) <= 1
 
 
 def test_fixed_step_is_fixed_and_watches_the_loss():
     control = FixedStep(0.3)
-    assert {control.length(slope) for slope in (0.0, 1e-9, 1e9)} == {0.3}
+    assert {control.step_size(slope) for slope in (0.0, 1e-9, 1e9)} == {0.3}
     assert control.judge(0.1, 1.0, 1.2, 1.0) is True
     assert control.judge(0.1, 1.0, 1e9, 1.0) is False
     assert control.judge(0.1, 1.0, math.nan, 1.0) is False
     assert control.judge(0.1, 1.0, math.inf, 1.0) is False
-    control.retreat()
+    control.shrink()
     assert control.numbers() == {"damping": 4.0}
-    assert control.length(1.0) == 0.3
+    assert control.step_size(1.0) == 0.3
 
 
 @pytest.mark.parametrize("first", [1e-4, 0.05, 0.3])

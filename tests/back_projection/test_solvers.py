@@ -4,19 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from new_algorithm.back_projection.layer_solvers import (
-    CGSolver,
-    EigenbasisSolver,
-    FactoredSolver,
-    LayerSolver,
-    Penalties,
-    condition_number,
-)
-from new_algorithm.back_projection.moving_gram import MovingGram
-from new_algorithm.back_projection.observed_gram import BatchGram
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.gram import GramSum, MovingGram
 from new_algorithm.back_projection.layer_problem import (
     absolute_lambda_h,
     absolute_lambda_w,
@@ -25,6 +16,14 @@ from new_algorithm.back_projection.layer_problem import (
     weight_change_exact,
 )
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.solvers import (
+    CGSolver,
+    EigenbasisSolver,
+    FactoredSolver,
+    LayerSolver,
+    Penalties,
+)
+from new_algorithm.back_projection.solvers.solver import condition_number
 
 ROWS, D_IN, D_OUT = 50, 7, 4
 
@@ -46,8 +45,9 @@ def solution(solver: LayerSolver, inputs: NDArray, layer: NDArray, moment: NDArr
 
 def show(solver: LayerSolver, inputs: NDArray, layer: NDArray, damping: float) -> None:
     """What a sweep does before it solves."""
-    if solver.begin(layer, damping):
-        solver.observe(BatchGram(inputs))
+    if solver.begin(layer, damping) != "nothing":
+        total = inputs.T @ inputs
+        solver.observe(GramSum(total, float(np.trace(total)), len(inputs), len(total)))
 
 
 def factored(penalties: Penalties) -> FactoredSolver:
