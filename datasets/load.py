@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from datasets.dataset import Dataset
-from datasets.higgs.generator import (
-    count_generated_training_rows,
-    is_higgs_like,
-    load_higgs_like,
-    rows_of,
-)
+from datasets.higgs import count_test_rows
+from datasets.higgs.generator import is_higgs_like, load_higgs_like, rows_of
 from datasets.higgs.load import count_higgs_training_rows, load_higgs
 from datasets.mapped_files import row_blocks
 from datasets.mnist.load import MNIST_TRAINING_ROWS, load_mnist
@@ -97,9 +93,8 @@ def _source(name: str, data_dir: Path | str | None, seed: int) -> _Source:
         return _Source(partial(count_higgs_training_rows, folder), partial(load_higgs, folder))
     if is_higgs_like(name):
         rows = rows_of(name)
-        return _Source(
-            partial(count_generated_training_rows, rows), partial(load_higgs_like, rows, seed)
-        )
+        trained_on = rows - count_test_rows(Path(name), rows)
+        return _Source(lambda: trained_on, partial(load_higgs_like, rows, seed))
     if name in SYNTHETIC:
         known = SYNTHETIC[name].training_rows
         return _Source(lambda: known, partial(load_synthetic, name, seed))

