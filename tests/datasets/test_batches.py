@@ -5,7 +5,7 @@ from itertools import chain, islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -67,6 +67,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(module, "POOL_ROWS", 24)
 
 
+@settings(max_examples=40)
 @given(**SIZES)
 def test_an_epoch_sees_no_row_twice_and_leaves_less_than_a_batch(
     rows, batch_share, chunk_rows, block_rows, pool_rows, seed
@@ -83,6 +84,7 @@ def test_an_epoch_sees_no_row_twice_and_leaves_less_than_a_batch(
             assert 0 <= rows - len(seen) < size
 
 
+@settings(max_examples=40)
 @given(**SIZES)
 def test_batches_are_the_same_when_gone_through_again_and_chunks_are_small_enough(
     rows, batch_share, chunk_rows, block_rows, pool_rows, seed
@@ -100,6 +102,7 @@ def test_batches_are_the_same_when_gone_through_again_and_chunks_are_small_enoug
             assert len(lengths) == -(-size // chunk_rows), "no more chunks than are needed"
 
 
+@settings(max_examples=40)
 @given(**SIZES)
 def test_nothing_is_read_row_by_row(rows, batch_share, chunk_rows, block_rows, pool_rows, seed):
     size = max(1, int(batch_share * rows))

