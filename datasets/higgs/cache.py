@@ -143,8 +143,13 @@ def verify_rows(origin: Origin, cache_dir: Path | None = None) -> int:
     rows = open_rows(origin, cache_dir)
     damaged = [] if _hashes(rows.parts) == rows.sha256 else ["rows"]
     for path in rows.folder.glob("scaled_*.json"):
-        facts, array = read_json(path), np.load(path.with_suffix(".npy"), mmap_mode="r")
-        if facts is None or _hashes({"scaled": array}) != facts.get("sha256"):
+        facts = read_json(path) or {}
+        try:
+            scaled = map_npy(path.with_suffix(".npy"), np.float32, (FEATURES,))
+            intact = _hashes({"scaled": scaled}) == facts.get("sha256")
+        except (OSError, ValueError):
+            intact = False
+        if not intact:
             damaged.append(path.stem)
     if damaged:
         log.info("%s cache: damaged, %s", origin.title, " and ".join(damaged))

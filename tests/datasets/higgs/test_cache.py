@@ -269,6 +269,15 @@ def test_verification_finds_a_flipped_bit(load, folder, cache, entry, caplog, na
     np.testing.assert_array_equal(after.y_train, y_train)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_verification_bears_a_scaled_array_that_is_gone(load, folder, cache, entry, damage):
+    before = load()
+    damage(entry() / "scaled_test.npy")
+    assert verify_rows(csv_origin(locate_higgs(folder)), cache) == 20
+    assert files(entry()) >= {"features.npy", "labels.npy", "rows.json"}
+    assert len(load().x_train) == len(before.x_train)
+
+
 FAULTS = {
     "truncated": lambda content: gzip.compress(content)[:-400],
     "without its CRC": lambda content: gzip.compress(content)[:-8],
