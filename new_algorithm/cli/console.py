@@ -1,6 +1,7 @@
 """Standard output that also goes to a log, survives a closed pipe, and ends with a status."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -118,6 +119,7 @@ def run_main(main: Callable[[], None]) -> None:
     Any other exception keeps its traceback and ends it with 1. Of several ranks the first alone
     writes to stdout.
     """
+    _prepare_streams()
     set_up_logging()
     try:
         with ExitStack() as stack:
@@ -132,6 +134,17 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _prepare_streams() -> None:
+    """Replace characters that the terminal cannot show; what the shell has closed goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  open to the end
+            os.set_inheritable(nowhere.fileno(), True)  # worker processes would find it closed too
+            setattr(sys, name, nowhere)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _open_log(path: Path | None) -> TextIO | None:

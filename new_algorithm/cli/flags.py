@@ -27,7 +27,9 @@ class Rule:
 
 PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
 NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
-BatchSize = PositiveInt | Literal["full"]
+BatchSize = Annotated[
+    int | Literal["full"], Rule("a whole number of at least 1, or full", lambda value: value >= 1)
+]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]

@@ -23,6 +23,11 @@ from new_algorithm.cli.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+COMMAND = "torchrun --standalone --nproc-per-node N SCRIPT FLAGS"
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torchrun starts,
+GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+ALONE = {"RANK": "0", "WORLD_SIZE": "1"}  # as any launcher sets them for a single process
+
 
 class RankLostError(UserError):
     """Another rank has died, or has not answered in time."""
@@ -124,7 +129,7 @@ class Group:
 @contextmanager
 def join_ranks(timeout_s: float) -> Iterator[Alone | Group]:
     """Yield the ranks of this run; those of torchrun leave together, or after `timeout_s`."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not _started_by_torchrun():
         yield Alone()
         return
     import torch.distributed
@@ -150,8 +155,28 @@ def shard(rows: int, rank: int, size: int) -> slice:
 
 
 def rank_of_this_process() -> int:
-    """Return the rank that torchrun has given, 0 without it."""
-    return int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+    """Return the rank that torchrun has given, 0 without it. UserError as `_started_by_torchrun`"""
+    return int(os.environ["RANK"]) if _started_by_torchrun() else 0
+
+
+def _started_by_torchrun() -> bool:
+    """UserError for one of several processes of another launcher, or half of torchrun's variables.
+
+    Each of another launcher's processes would train by itself, on all rows, under the same tag.
+    """
+    if TORCHRUN not in os.environ:
+        if any(os.environ.get(name, default) != default for name, default in ALONE.items()):
+            raise UserError(
+                f"{' and '.join(ALONE)} are set, but not by torchrun: start several processes with "
+                f"`{COMMAND}`, or one process without these variables"
+            )
+        return False
+    if missing := [name for name in GIVEN if name not in os.environ]:
+        raise UserError(
+            f"{TORCHRUN} is set, but not {', '.join(missing)}: start with `{COMMAND}`, or one "
+            f"process without {TORCHRUN}"
+        )
+    return True
 
 
 def _reason(error: RuntimeError) -> str:

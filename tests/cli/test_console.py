@@ -1,11 +1,17 @@
 import io
 import logging
+import os
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from new_algorithm.cli.console import run_main, tee_stdout
 from new_algorithm.cli.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Broken(io.StringIO):
@@ -108,3 +114,81 @@ def test_our_loggers_print_info_and_others_stay_quiet(capsys, monkeypatch):
 
     run_main(main)
     assert capsys.readouterr().out == "reading 3 images\n"
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_replaced_characters(tmp_path, monkeypatch, capsys):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    def main():
+        with tee_stdout(tmp_path / "x.log"):
+            print("λ_w = 3")
+
+    run_main(main)
+    assert terminal.buffer.getvalue() == b"?_w = 3\n"
+    assert (tmp_path / "x.log").read_text(encoding="utf-8") == "λ_w = 3\n"
+
+
+TOY = """
+import sys
+from dataclasses import dataclass
+from new_algorithm.cli.console import notice, run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import CommonFlags, parse
+from new_algorithm.cli.progress import Countdown, progress
+
+@dataclass(frozen=True, kw_only=True)
+class Config(CommonFlags):
+    epochs: int = 3
+
+def main():
+    parse(Config, "Penalty λ of a toy.")
+    for _ in progress(range(3), "epoch 1", 3):
+        notice("on the way")
+    with Countdown(1) as countdown:
+        countdown.advance(1, "λ = 3")
+    raise UserError("--x is wrong")
+
+run_main(main)
+"""
+
+
+def run_toy(arguments, **environment):
+    """The toy as a shell runs it, its stdout and stderr as bytes."""
+    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(TOY)} {arguments}"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
+    return subprocess.run(command, shell=True, capture_output=True, env=environment)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_and_output_of_a_script_in_a_poor_encoding(encoding):
+    told = run_toy("--help", PYTHONIOENCODING=encoding)
+    assert told.returncode == 0
+    assert b"Penalty ? of a toy." in told.stdout
+    finished = run_toy("", PYTHONIOENCODING=encoding)
+    assert finished.stdout == b"[1/1, 0 s left] ? = 3\n"
+    assert finished.returncode == 2
+
+
+def test_closed_stderr_and_stdout_stop_nothing():
+    finished = run_toy("2>&-")
+    assert (finished.returncode, finished.stdout) == (2, "[1/1, 0 s left] λ = 3\n".encode())
+    finished = run_toy(">&-")
+    assert (finished.returncode, finished.stdout) == (2, b"")
+    assert finished.stderr.decode().splitlines() == 3 * ["notice: on the way"] + [
+        "error: --x is wrong"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x"}, "TORCHELASTIC_RUN_ID is set, but not RANK, WORLD_SIZE"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK and WORLD_SIZE are set, but not by torchrun"),
+    ],
+)
+def test_processes_that_torchrun_did_not_start_are_refused_in_one_line(variables, words):
+    told = run_toy("", **variables).stderr.decode()
+    assert told.startswith(f"error: {words}")
+    assert "torchrun --standalone --nproc-per-node N" in told
+    assert told.count("\n") == 1

@@ -191,11 +191,28 @@ def test_batch_may_be_full_or_a_number():
         read_preset("--batch-size", "12", "--train-limit", "11")
 
 
-@pytest.mark.parametrize("value", ["all", "1.5"])
+@pytest.mark.parametrize("value", ["ful", "1.5"])
 def test_any_other_batch_is_refused(value, capsys):
     with pytest.raises(SystemExit) as caught:
         read_preset("--batch-size", value)
     assert caught.value.code == 2
+    told = "".join(capsys.readouterr())
+    assert f"'{value}'" in told
+    assert "full" in told
+    assert "lambda" not in told
+
+
+def test_the_arguments_of_the_loader_are_those_that_the_flags_name():
+    config = read("--dataset", "higgs", "--seed", "3", "--held-out", "validation")
+    assert config.data_arguments() == {
+        "name": "higgs",
+        "data_dir": None,
+        "train_limit": None,
+        "test_limit": None,
+        "held_out": "validation",
+        "seed": 3,
+        "batch_size": 128,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,8 +59,7 @@ def test_bars_are_hidden_where_stderr_is_closed(monkeypatch):
 
 
 def test_bars_are_hidden_in_the_other_ranks(monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun")
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(module, "rank_of_this_process", lambda: 1)
     assert bars_of() == ""
 
 

@@ -7,10 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from new_algorithm.cli.ranks import Alone, _reason, join_ranks, rank_of_this_process, shard
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.ranks import GIVEN, Alone, _reason, join_ranks, rank_of_this_process, shard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -53,14 +55,47 @@ def test_one_process_has_nothing_to_add_up():
         assert ranks.same_everywhere(np.zeros(3))
         value = object()
         assert ranks.from_first(value) is value
+        assert ranks.gather(value) == [value]
     assert rank_of_this_process() == 0
 
 
-def test_rank_is_torchruns_alone(monkeypatch):
-    monkeypatch.setenv("RANK", "3")  # other launchers set that too
-    assert rank_of_this_process() == 0
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none"} | dict.fromkeys(GIVEN, "3")
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """variables({"RANK": "3"}): the launcher's part of the environment."""
+
+    def put(values):
+        for name in TORCHRUN:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def test_rank_is_torchruns(variables):
+    variables(TORCHRUN)
     assert rank_of_this_process() == 3
+    variables({"RANK": "0", "WORLD_SIZE": "1"})  # another launcher, for one process
+    assert rank_of_this_process() == 0
+
+
+@pytest.mark.parametrize("absent", GIVEN)
+def test_half_of_torchruns_variables_are_refused(variables, absent):
+    variables({name: value for name, value in TORCHRUN.items() if name != absent})
+    with pytest.raises(UserError, match=rf"TORCHELASTIC_RUN_ID is set, but not {absent}: start"):
+        rank_of_this_process()
+    with pytest.raises(UserError, match="TORCHELASTIC_RUN_ID"), join_ranks(1.0):
+        pass
+
+
+@pytest.mark.parametrize("values", [{"WORLD_SIZE": "2"}, {"RANK": "1"}, {"WORLD_SIZE": "many"}])
+def test_several_processes_of_another_launcher_are_refused(variables, values):
+    variables(values)
+    with pytest.raises(UserError, match=r"not by torchrun: start .* `torchrun --standalone"):
+        rank_of_this_process()
 
 
 def test_one_process_never_imports_torch():
