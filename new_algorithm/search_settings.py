@@ -10,10 +10,10 @@ FLAG=VALUE,VALUE, one of these; a space parts the values of a flag that takes se
 sets a switch or leaves it out. Flags after -- are the same in every trial. A trial is a run of the
 script with --held-out validation, recorded as TAG_trial_1, TAG_trial_2 and so on; the test rows
 stay unseen. A third of the trials are drawn at random, the others by Optuna's TPE. A trial that
-diverges counts. The same command with the same --tag goes on where it was cut short, and a larger
---trials adds to what is there.
+diverges counts; one that fails for another reason ends the search. The same command with the same
+--tag goes on where it was cut short, and a larger --trials adds to what is there.
 
-Writes ploting_data/TAG/ (search.db, search_trials.csv), figures/TAG/ (what mattered) and _logs/.
+Writes ploting_data/TAG/ (search.json, search_trials.csv), figures/TAG/ (what mattered) and _logs/.
 """
 
 import json
@@ -41,7 +41,7 @@ from new_algorithm.record.layout import Layout
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
-DATABASE = "search.db"
+TRIALS_FILE = "search.json"
 MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continuation
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     space = parse_space(config.vary)
     layout = Layout()
     trials = ScriptTrials(config.script, fixed, space, config.metric, config.threads, layout)
-    goes_on = check_place(config, layout)
+    goes_on = check_place(config, trials, layout)
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
     tables = {SEARCH_FILE: (draw_search, None)}
     with Run(
@@ -84,10 +84,9 @@ def main() -> None:
         rows: list[Row] = []
 
         def objective(settings: Settings) -> TrialResult:
-            return trials.run(f"{run.tag}_trial_{len(rows) + 1}", settings, run)
+            return trials.run(trial_tag(run.tag, len(rows) + 1), settings, config.overwrite)
 
-        database = run.folder / DATABASE
-        found = search(database, "search", space, config.trials, config.seed, objective)
+        found = search(run.folder / TRIALS_FILE, space, config.trials, config.seed, objective)
         for row in progress(found, "trials", config.trials):
             rows.append(row)
             save_csv(run.folder / SEARCH_FILE, rows)
@@ -102,12 +101,15 @@ def split(args: list[str]) -> tuple[list[str], list[str]]:
     return args[:at], args[at + 1 :]
 
 
-def check_place(config: Config, layout: Layout) -> bool:
-    """Whether a search of that tag goes on; UserError if it was another one, or tags are taken."""
+def check_place(config: Config, trials: ScriptTrials, layout: Layout) -> bool:
+    """Whether a search of that tag goes on.
+
+    UserError if it was another search, or if other runs have the tags of its trials.
+    """
     if config.tag is None:
         return False
     folder = layout.record(config.tag)
-    goes_on = (folder / DATABASE).exists() and not config.overwrite
+    goes_on = (folder / TRIALS_FILE).exists() and not config.overwrite
     check_tag(config.tag, config.overwrite, layout, resume=goes_on)
     if goes_on:
         earlier = (read_record(folder) or {}).get("config", {})
@@ -119,15 +121,14 @@ def check_place(config: Config, layout: Layout) -> bool:
                 f"--tag {config.tag} is a search with another {', '.join(different)}: choose "
                 "another tag or add --overwrite"
             )
-        return True
-    for number in range(1, config.trials + 1):
-        check_tag(f"{config.tag}_trial_{number}", config.overwrite, layout)
-    return False
+    for tag in (trial_tag(config.tag, number + 1) for number in range(config.trials)):
+        check_tag(tag, config.overwrite or trials.made(tag), layout)
+    return goes_on
 
 
 def line(row: Row, trials: ScriptTrials, tag: str) -> str:
     """Return a trial in words."""
-    found = trials.describe(trial_tag(tag, row)) if row["state"] == COMPLETE else DIVERGED
+    found = trials.describe(trial_tag(tag, row["trial"])) if row["state"] == COMPLETE else DIVERGED
     settings = shown(json.loads(row["settings"]))
     return f"Trial {row['trial']}: {settings}: {found} ({row['cpu_seconds']:.1f} CPU s)"
 
@@ -144,12 +145,12 @@ def report(rows: list[Row], trials: ScriptTrials, run: Run) -> None:
     if shares:
         print("What mattered:", ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     command = shlex.join(trials.command(json.loads(found["settings"])))
-    score = trials.describe(trial_tag(run.tag, found))
+    score = trials.describe(trial_tag(run.tag, found["trial"]))
     print(f"Best: trial {found['trial']}, {score}; train with it:\n    {command}", flush=True)
 
 
-def trial_tag(tag: str, row: Row) -> str:
-    return f"{tag}_trial_{row['trial']}"
+def trial_tag(tag: str, number: int) -> str:
+    return f"{tag}_trial_{number}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import math
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,8 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.signals import INTERRUPTED
 from new_algorithm.experiments.search import TrialResult
 from new_algorithm.methods.method import Choice, Range, Settings, Space
-from new_algorithm.record.files import RECORD_FILE, read_record
+from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.run import Run
 
 METRICS = ("validation_accuracy", "validation_auc", "validation_loss")
 UNITS = ("", "_fraction", "_nats")  # that a record may add to the name of a metric
@@ -54,22 +54,29 @@ class ScriptTrials:
         """Return the command of these settings, for a run of one's own."""
         return ["python", self._layout.relative(self._script), *self._fixed, *arguments(settings)]
 
-    def run(self, tag: str, settings: Settings, run: Run) -> TrialResult:
-        """Run the script under `tag`. UserError with its own words if it fails and is the first;
-        a later one that fails is an anomaly of `run`, and counts like one that diverged."""
+    def made(self, tag: str) -> bool:
+        """Whether the run of that tag is a trial of this search, by the command it was given."""
+        record = read_record(self._layout.record(tag)) or {}
+        argv = [word for word in record.get("argv", ()) if word != "--overwrite"]
+        begin, end = [self._layout.relative(self._script), *self._fixed], self._given(tag)
+        return argv[: len(begin)] == begin and argv[-len(end) :] == end
+
+    def run(self, tag: str, settings: Settings, overwrite: bool) -> TrialResult:
+        """Run the script under `tag`; overwrite: in place of whatever run has it.
+
+        A trial of this search that was cut short is replaced in any case. UserError with the
+        script's own words unless it completes or diverges: a trial that was killed, or found the
+        disk full or its tag in use, says nothing about its settings.
+        """
         folder = self._layout.record(tag)
-        (folder / RECORD_FILE).unlink(missing_ok=True)  # of a trial that was cut short
-        held_out = ["--held-out", "validation"] if self._on_validation else []
-        given = [*held_out, "--threads", str(self._threads), "--tag", tag, "--overwrite"]
-        finished = subprocess.run(
-            [sys.executable, self._script, *self._fixed, *arguments(settings), *given],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        before = read_record(folder)
+        given = self._given(tag) + ["--overwrite"] * (overwrite or self.made(tag))
+        finished = self._start(*self._fixed, *arguments(settings), *given)
         if finished.returncode == INTERRUPTED:
             raise KeyboardInterrupt
         record = read_record(folder) or {}
+        if record == before:  # the script failed before it had a record of its own
+            record = {}
         metrics = record.get("final_metrics", {})
         cost = {
             "cpu_seconds": float(metrics.get("train_cpu_seconds", 0.0)),
@@ -78,11 +85,10 @@ class ScriptTrials:
         if record.get("status") == "diverged":
             return TrialResult(None, **cost)
         if finished.returncode:
-            failure = f"{tag}: {self._script.name}: {own_words(finished.stderr)}"
-            if tag.endswith("_trial_1"):
-                raise UserError(failure)
-            run.anomaly(f"{failure}; counted as diverged")
-            return TrialResult(None, **cost)
+            raise UserError(
+                f"{tag}: {self._script.name}: {own_words(finished)}; the same command tries this "
+                "trial again, finished ones are kept"
+            )
         name, number = self._deciding(record)
         return TrialResult(-number if _less_is_better(name) else number, **cost)
 
@@ -105,22 +111,33 @@ class ScriptTrials:
 
     def _knows_held_out(self) -> bool:
         """Whether the script, asked for help, names the flag."""
-        asked = subprocess.run(
-            [sys.executable, self._script, "--help"],
+        asked = self._start("--help")
+        if asked.returncode:
+            raise UserError(
+                f"{self._script.name} --help fails ({own_words(asked)}): name a script that leaves "
+                "a record"
+            )
+        return re.search(r"--held-out \{", asked.stdout) is not None
+
+    def _given(self, tag: str) -> list[str]:
+        """The flags that the search gives to a trial."""
+        held_out = ["--held-out", "validation"] if self._on_validation else []
+        return [*held_out, "--threads", str(self._threads), "--tag", tag]
+
+    def _start(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, self._script, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        if asked.returncode:
-            raise UserError(
-                f"{self._script.name} --help fails ({own_words(asked.stderr)}): name a script that "
-                "leaves a record"
-            )
-        return re.search(r"--held-out \{", asked.stdout) is not None
 
 
-def own_words(stderr: str) -> str:
+def own_words(finished: "subprocess.CompletedProcess[str]") -> str:
     """Return the line in which a script says what is wrong, out of its frame if it has one."""
+    if finished.returncode < 0:
+        return f"killed by {signal.Signals(-finished.returncode).name}"
+    stderr = finished.stderr
     lines = [line.strip("╭╮╰╯│─ \t") for line in stderr.splitlines()]
     lines = [line for line in lines if line]
     for line in lines:
@@ -128,7 +145,7 @@ def own_words(stderr: str) -> str:
             return line.removeprefix("error: ")
     if stderr.lstrip().startswith("╭"):  # title, then the complaint
         return " ".join(lines[1:2])
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it failed without a message"
 
 
 def _less_is_better(metric: str) -> bool:

@@ -1,4 +1,4 @@
-"""A search for good settings that is kept in a file, so that it can be cut short and goes on.
+"""A search for good settings, kept in a file so that one that was cut short can go on.
 
 Optuna's tree-structured Parzen estimator: Bergstra et al., NeurIPS 2011, Section 4; Watanabe,
 arXiv:2304.11127, for what became of it since.
@@ -7,7 +7,6 @@ arXiv:2304.11127, for what became of it since.
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,10 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState
-from sqlalchemy import URL
-from sqlalchemy.exc import DatabaseError
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Range, Settings, Space
-from new_algorithm.record.files import Row
+from new_algorithm.record.files import Row, read_json, save_json
 
 COMPLETE, DIVERGED = "complete", "diverged"
 RANDOM_SHARE = 3  # of the trials one in so many is drawn at random, the first ones
@@ -45,7 +41,6 @@ class TrialResult:
 
 def search(
     path: Path,
-    name: str,
     space: Space,
     trials: int,
     seed: int,
@@ -53,24 +48,31 @@ def search(
 ) -> Iterator[Row]:
     """Yield trial, value, state, cpu_seconds, epochs, and settings as JSON, trial by trial.
 
-    name: of the search within the SQLite file `path`. Trials that are finished there come first,
-    and are not run again; one that was cut short is. What a trial tries depends on the seed and on
-    the trials before it alone, so that a search which was cut short ends like any other. A training
-    that diverges is a trial like the others, of value −inf: never chosen, and avoided from then on.
-    UserError if the file holds a search of that name with another space or seed.
+    path: where trials are kept. Those that are finished there come first and are not run again; one
+    that was cut short is. What a trial tries depends on the seed and on the trials before it alone,
+    so that a search which was cut short ends like any other. A training that diverges is a trial
+    like the others, of value −inf: never chosen, and avoided from then on. UserError if the file
+    holds a search of another space or seed, or cannot be read or written.
     """
-    with _opened(path, name, space, seed) as study:
-        for trial in _finished(study)[:trials]:
-            yield _row(trial, space)
-        for done in range(len(_finished(study)), trials):
-            study.sampler = _sampler(seed, done, trials)
-            trial = study.ask(_distributions(space))
-            result = objective(_settings(trial.params, space))
-            trial.set_user_attr("number", done + 1)
-            trial.set_user_attr("cpu_seconds", float(result.cpu_seconds))
-            trial.set_user_attr("epochs", int(result.epochs))
-            value = -math.inf if result.diverged else float(result.value)
-            yield _row(study.tell(trial, value), space)
+    question = {"seed": seed, "space": {name: repr(values) for name, values in space.items()}}
+    finished = _finished(path, question)
+    for one in finished[:trials]:
+        yield one["row"]
+    for done in range(len(finished), trials):
+        drawn = _propose(finished, space, seed, trials)
+        settings = {name: _value(drawn[name], values) for name, values in space.items()}
+        result = objective(settings)
+        row: Row = {
+            "trial": done + 1,
+            "value": -math.inf if result.diverged else float(result.value or 0.0),
+            "state": DIVERGED if result.diverged else COMPLETE,
+            "cpu_seconds": float(result.cpu_seconds),
+            "epochs": int(result.epochs),
+            "settings": json.dumps(settings, ensure_ascii=False),
+        }
+        finished.append({"row": row, "drawn": drawn})
+        _save(path, question | {"trials": finished})
+        yield row
 
 
 def best(rows: Sequence[Row]) -> Row | None:
@@ -89,86 +91,70 @@ def describe_space(space: Space) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _opened(path: Path, name: str, space: Space, seed: int) -> Iterator[optuna.Study]:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = URL.create("sqlite", database=str(path)).render_as_string()
-    try:
-        storage = optuna.storages.RDBStorage(url)
-    except DatabaseError as error:
-        raise UserError(
-            f"{path.name} cannot be opened as the file of a search ({error.orig}): remove it, or "
-            "give --overwrite, to begin anew"
-        ) from error
-    try:
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
-        _check_same(study, path, space, seed)
-        for cut_short in study.get_trials(states=(TrialState.RUNNING,)):
-            study.tell(cut_short.number, state=TrialState.FAIL)
-        yield study
-    finally:
-        storage.engine.dispose()
+def _propose(
+    finished: Sequence[dict[str, Any]], space: Space, seed: int, trials: int
+) -> dict[str, Any]:
+    """Draw the trial after those that are finished, choices by their place.
 
-
-def _check_same(study: optuna.Study, path: Path, space: Space, seed: int) -> None:
-    ours = {"seed": seed, "space": {name: repr(values) for name, values in space.items()}}
-    theirs = study.user_attrs or ours
-    for what, value in ours.items():
-        if theirs.get(what) != value:
-            raise UserError(
-                f"{path.name} holds the search {study.study_name!r} with another {what}: give "
-                "another --tag, or --overwrite to begin anew"
-            )
-        study.set_user_attr(what, value)
-
-
-def _sampler(seed: int, done: int, trials: int) -> optuna.samplers.TPESampler:
-    """The sampler of the trial after `done` others; its own, so that none has a past to restore.
-
-    multivariate: one density of all settings, because they interact, a rate with a batch size say.
+    Each trial has a sampler of its own, so that none has a past to restore. multivariate: one
+    density of all settings, because they interact, a rate with a batch size say.
     """
-    return optuna.samplers.TPESampler(
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(
         n_startup_trials=-(-trials // RANDOM_SHARE),
         multivariate=True,
-        seed=int(np.random.SeedSequence([seed, done]).generate_state(1)[0]),
+        seed=int(np.random.SeedSequence([seed, len(finished)]).generate_state(1)[0]),
     )
-
-
-def _distributions(space: Space) -> dict[str, FloatDistribution | CategoricalDistribution]:
-    """Choices go by their place: Optuna stores no tuples."""
-    return {
+    distributions = {
         name: FloatDistribution(values.low, values.high, log=True)
         if isinstance(values, Range)
         else CategoricalDistribution(tuple(range(len(values.values))))
         for name, values in space.items()
     }
-
-
-def _settings(params: dict[str, Any], space: Space) -> Settings:
-    return {name: _value(params[name], values) for name, values in space.items()}
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for one in finished:
+        study.add_trial(
+            optuna.create_trial(
+                value=one["row"]["value"], params=one["drawn"], distributions=distributions
+            )
+        )
+    return study.ask(distributions).params
 
 
 def _value(drawn: float | int, values: Range | Choice) -> Any:
     if isinstance(values, Choice):
-        return values.values[drawn]
+        return values.values[int(drawn)]
     return min(max(float(f"{drawn:.{DIGITS}g}"), values.low), values.high)
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def _finished(path: Path, question: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row of each finished trial, and what was drawn for it."""
+    if not path.exists():
+        return []
+    kept = read_json(path)
+    if kept is None or not {*question, "trials"} <= kept.keys():
+        raise UserError(
+            f"{path.name} cannot be read as a search: move it away, or give another --tag"
+        )
+    for what, value in question.items():
+        if kept[what] != value:
+            raise UserError(
+                f"{path.name} holds a search with another {what}: give another --tag, or "
+                "--overwrite to begin anew"
+            )
+    for one in kept["trials"]:
+        one["row"]["value"] = float(one["row"]["value"])  # JSON has −inf as a string alone
+    return kept["trials"]
 
 
-def _row(trial: optuna.trial.FrozenTrial, space: Space) -> Row:
-    return {
-        "trial": trial.user_attrs["number"],
-        "value": trial.value,
-        "state": DIVERGED if trial.value == -math.inf else COMPLETE,
-        "cpu_seconds": trial.user_attrs["cpu_seconds"],
-        "epochs": trial.user_attrs["epochs"],
-        "settings": json.dumps(_settings(trial.params, space), ensure_ascii=False),
-    }
+def _save(path: Path, kept: dict[str, Any]) -> None:
+    try:
+        save_json(path, kept)
+    except OSError as error:
+        raise UserError(
+            f"{path.name} cannot be written ({error.strerror or error}): free some space or mend "
+            "its permissions, and give the same command again; finished trials are kept"
+        ) from error
 
 
 def at_an_edge(space: Space, settings: Settings) -> list[str]:

@@ -140,8 +140,7 @@ def _search(
     if not experiment.trials or not space:
         return Chosen(fixed, trainings.corrected(trainings.trial(fixed, space)), [])
     trials = search(
-        path.with_suffix(".db"),
-        f"{task.name}, {variation.name}",
+        path.with_suffix(".search.json"),
         space,
         experiment.trials,
         SEARCH_SEED,

@@ -1,15 +1,22 @@
 """A search on functions whose optimum is known, cut short, continued and refused."""
 
+import errno
 import json
 import math
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.search import TrialResult, best, describe_space, search
+from new_algorithm.experiments import search as search_module
+from new_algorithm.experiments.search import (
+    TrialResult,
+    at_an_edge,
+    best,
+    describe_space,
+    search,
+)
 from new_algorithm.methods.method import Choice, Range
+from new_algorithm.record.files import save_json
 
 SPACE = {"lr": Range(1e-4, 10.0), "batch": Choice((32, 64, 128)), "noise": Range(1e-3, 1e3)}
 
@@ -20,25 +27,13 @@ def hill(settings):
     return TrialResult(height, cpu_seconds=1.5, epochs=2)
 
 
-def searched(path, objective=hill, trials=18, seed=0, space=SPACE, name="s"):
-    return list(search(path, name, space, trials, seed, objective))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_waiting_for_the_disk():
-    """No power is cut here, and to be safe from that takes most of the time."""
-
-    def hurry(connection, _):
-        connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", hurry)
-    yield
-    event.remove(Engine, "connect", hurry)
+def searched(path, objective=hill, trials=18, seed=0, space=SPACE):
+    return list(search(path, space, trials, seed, objective))
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return searched(tmp_path_factory.mktemp("whole") / "a b?%.db")
+    return searched(tmp_path_factory.mktemp("whole") / "a b?%.json")
 
 
 def test_optimum_is_neared_within_the_space(rows):
@@ -56,8 +51,8 @@ def test_optimum_is_neared_within_the_space(rows):
 
 
 def test_seed_decides_what_is_tried(rows, tmp_path):
-    assert searched(tmp_path / "same.db") == rows
-    assert searched(tmp_path / "other.db", seed=1, trials=3) != rows[:3]
+    assert searched(tmp_path / "same.json") == rows
+    assert searched(tmp_path / "other.json", seed=1, trials=3) != rows[:3]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt])
@@ -70,7 +65,7 @@ def test_search_cut_short_ends_as_if_never_left(error, rows, tmp_path):
             raise error
         return hill(settings)
 
-    path = tmp_path / "cut.db"
+    path = tmp_path / "cut.json"
     with pytest.raises(error):
         searched(path, breaks)
     assert searched(path, breaks) == rows
@@ -82,7 +77,7 @@ def test_search_cut_short_ends_as_if_never_left(error, rows, tmp_path):
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_diverged_trials_count_and_are_never_best(value, tmp_path):
     rows = searched(
-        tmp_path / "d.db",
+        tmp_path / "d.json",
         lambda s: TrialResult(value, 0.5) if s["lr"] > 0.05 else hill(s),
     )
     lost = [row for row in rows if row["state"] == "diverged"]
@@ -98,16 +93,39 @@ def test_diverged_trials_count_and_are_never_best(value, tmp_path):
     [({"space": SPACE | {"lr": Range(1e-4, 1.0)}}, "space"), ({"seed": 7}, "seed")],
 )
 def test_other_space_or_seed_is_refused(changed, word, tmp_path):
-    searched(tmp_path / "s.db", trials=2)
+    searched(tmp_path / "s.json", trials=2)
     with pytest.raises(UserError, match=rf"another {word}.*--overwrite"):
-        searched(tmp_path / "s.db", trials=2, **changed)
-    assert len(searched(tmp_path / "s.db", trials=2, name="another search", **changed)) == 2
+        searched(tmp_path / "s.json", trials=2, **changed)
+    assert len(searched(tmp_path / "s.json", trials=3)) == 3
 
 
-def test_file_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "s.db").write_text("no database at all, but long enough to be taken for one" * 50)
-    with pytest.raises(UserError, match=r"s\.db.*--overwrite"):
-        searched(tmp_path / "s.db", trials=1)
+@pytest.mark.parametrize("text", ["no search at all", "[]", '{"trials": []}'])
+def test_file_of_another_kind_is_refused_and_kept(text, tmp_path):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(UserError, match=r"s\.json.*move it away, or give another --tag"):
+        searched(tmp_path / "s.json", trials=1)
+    assert (tmp_path / "s.json").read_text() == text
+
+
+def test_a_full_disk_is_one_line_and_costs_no_finished_trial(rows, tmp_path, monkeypatch):
+    def full(path, facts):
+        if len(facts["trials"]) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_json(path, facts)
+
+    path = tmp_path / "s.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(search_module, "save_json", full)
+        with pytest.raises(UserError) as failure:
+            searched(path)
+    text = str(failure.value)
+    assert "\n" not in text
+    assert "s.json cannot be written (No space left on device)" in text
+    assert "finished trials are kept" in text
+    assert not {"remove", "delete", "overwrite"} & {*text.split()}
+    calls = []
+    assert searched(path, lambda settings: calls.append(settings) or hill(settings)) == rows
+    assert len(calls) == 18 - 2
 
 
 def test_choices_of_any_type_come_back_as_they_are(tmp_path):
@@ -118,7 +136,7 @@ def test_choices_of_any_type_come_back_as_they_are(tmp_path):
         seen.append(settings["x"])
         return TrialResult(1.0)
 
-    searched(tmp_path / "c.db", objective, trials=12, space={"x": Choice(values)})
+    searched(tmp_path / "c.json", objective, trials=12, space={"x": Choice(values)})
     assert set(seen) <= set(values)
     assert len(set(seen)) > 2
 
@@ -126,3 +144,25 @@ def test_choices_of_any_type_come_back_as_they_are(tmp_path):
 def test_space_in_words():
     space = {"lr": Range(0.1, 30.0), "batch": Choice((64, 128))}
     assert describe_space(space) == {"lr": "log 0.1 to 30", "batch": "one of 64, 128"}
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "edge"),
+    [
+        (Range(1e-4, 1.0), 1e-4, True),
+        (Range(1e-4, 1.0), 1.4e-4, True),  # 4% of the four decades
+        (Range(1e-4, 1.0), 1.8e-4, False),  # 6%
+        (Range(1e-4, 1.0), 0.5, False),
+        (Range(1e-4, 1.0), 0.7, True),
+        (Choice((32, 64, 128)), 32, True),
+        (Choice((32, 64, 128)), 64, False),
+        (Choice((128, 32, 64)), 128, True),
+        (Choice((0.0, 0.95)), 0.95, False),  # of two, each is an end
+        (Choice(("exact", "cg3", "cg5")), "cg5", False),
+        (Choice((False, True)), True, False),
+    ],
+)
+def test_ends_of_ranges_and_of_numbers_are_edges(values, value, edge):
+    inner = {"inner": Range(1.0, 100.0), "setting": values}
+    found = at_an_edge(inner, {"inner": 10.0, "setting": value})
+    assert found == (["setting"] if edge else [])

@@ -130,7 +130,7 @@ def test_another_definition_is_refused_and_nothing_lost(pretend, tmp_path):
     one = pretend()
     experiment = tiny("pretender")
     chosen(experiment, tmp_path)
-    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*.json")
+    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*pretender.json")
     before, calls = path.read_bytes(), len(one.calls)
     others = [
         replace(experiment, trials=3),
@@ -166,6 +166,6 @@ def test_settings_of_any_type_come_back_as_they_were(pretend, tmp_path, monkeypa
 def test_the_answer_is_kept_in_full(pretend, tmp_path):
     pretend()
     found = chosen(tiny("pretender"), tmp_path)
-    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*.json")
+    (path,) = (tmp_path / "ploting_data" / "tiny" / "chosen_settings").glob("*pretender.json")
     assert json_of(path)["trials"] == found.trials
     assert json_of(path)["settings"] == found.settings
