@@ -4,7 +4,7 @@
 
 Reads experiment.json, runs.csv, curves.csv and trials.csv in ploting_data/TAG/; writes
 figures/TAG/report.html, a page that needs no other file, its twin README.md, and their figures as
-.svg and .pdf.
+.svg.
 """
 
 import sys

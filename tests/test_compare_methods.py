@@ -128,7 +128,7 @@ def test_flags_leave_out_parts_but_never_the_baseline(definition):
     experiment = load_experiment(str(definition))
 
     def names(**flags):
-        parts = compare_methods.chosen_parts(
+        parts = compare_methods.as_flags_say(
             experiment, compare_methods.Config(experiment="mine", **flags)
         )
         return [task.name for task in parts.tasks], [one.name for one in parts.variations]

@@ -40,7 +40,7 @@ def test_report_is_rebuilt_from_the_tables_alone(reported, work_tree, tmp_path):
     assert finished.returncode == 0, finished.stderr
     first, again = files(work_tree / "figures" / reported), files(copy / "figures" / reported)
     assert first.keys() == again.keys()
-    assert {name.rpartition(".")[2] for name in first} == {"html", "md", "svg", "pdf"}
+    assert {name.rpartition(".")[2] for name in first} == {"html", "md", "svg"}
     for name, data in first.items():
         assert again[name] == data, name
     assert all(f"figures/{reported}/{name}" in finished.stdout for name in first)

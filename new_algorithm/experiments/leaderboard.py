@@ -37,7 +37,7 @@ class Comparison:
 class Standing:
     """A variation on a task. comparison: with the baseline, None for the baseline itself.
 
-    unscored: runs without a score, which diverged before there were weights to score. among_best:
+    unscored: runs without a score: they failed, or diverged before there were weights. among_best:
     it is the best, or cannot be told from the best.
     """
 

@@ -58,13 +58,17 @@ class ExperimentRecord:
     edges: dict[str, list[str]]
 
     def values(self, task: str, variation: str, column: str) -> dict[int, float]:
-        """The finite numbers in `column` of the runs, by seed."""
-        rows = self.runs[task, variation]
+        """The finite numbers in `column` of the runs that did not fail, by seed."""
+        rows = [row for row in self.runs[task, variation] if row["status"] != "failed"]
         found = {int(row["seed"]): number(row[column]) for row in rows}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def count(self, status: str, task: str, variation: str) -> int:
+        """How many runs ended so: completed, diverged or failed."""
+        return sum(row["status"] == status for row in self.runs[task, variation])
+
     def diverged(self, task: str, variation: str) -> int:
-        return sum(row["status"] == "diverged" for row in self.runs[task, variation])
+        return self.count("diverged", task, variation)
 
 
 def number(text: str) -> float | None:
@@ -159,7 +163,7 @@ def _check_runs(record: ExperimentRecord, path: Path, layout: Layout) -> None:
             rows = record.runs.get((task.name, variation.name), [])
             if sorted(int(row["seed"]) for row in rows) != sorted(experiment.seeds):
                 raise _unsound(path, f"{where}: not one run of each seed", layout)
-            if odd := {row["status"] for row in rows} - {"completed", "diverged"}:
+            if odd := {row["status"] for row in rows} - {"completed", "diverged", "failed"}:
                 raise _unsound(path, f"{where}: unknown status {min(odd)!r}", layout)
 
 

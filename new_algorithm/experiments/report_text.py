@@ -31,6 +31,7 @@ def summary(record: ExperimentRecord) -> str:
     pairs = [(task.name, one.name) for task in experiment.tasks for one in experiment.variations]
     runs = sum(len(record.runs[pair]) for pair in pairs)
     diverged = sum(record.diverged(*pair) for pair in pairs)
+    failed = sum(record.count("failed", *pair) for pair in pairs)
     design = ", ".join(
         _count(len(part), noun)
         for part, noun in (
@@ -40,7 +41,8 @@ def summary(record: ExperimentRecord) -> str:
         )
     )
     return (
-        f"{design}: {_count(runs, 'run')}, {diverged} of which diverged. "
+        f"{design}: {_count(runs, 'run')}, {diverged} of which diverged"
+        f"{f', {failed} failed' if failed else ''}. "
         f"Baseline: {experiment.baseline}."
     )
 

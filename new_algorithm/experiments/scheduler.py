@@ -7,7 +7,8 @@ done is not done again: a search continues where it stopped, and finished runs a
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -30,6 +31,7 @@ from new_algorithm.experiments.single_run import (
     single_run,
 )
 from new_algorithm.experiments.tuning import Chosen, choose, recall, trials_of
+from new_algorithm.record.endings import reason
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.reservation import check_tag, kind_of
@@ -83,11 +85,28 @@ def carry_out(experiment: Experiment, means: Means, record: Run) -> dict[tuple[s
         configs = list(_configs(experiment, means, chosen))
         left = [config for config in configs if not is_done(config, means.layout)]
         jobs.advance(len(configs) - len(left))
-        runs = [pool.submit(single_run, config, means.layout, means.script) for config in left]
+        runs = {
+            pool.submit(single_run, config, means.layout, means.script): config for config in left
+        }
         for run in as_completed(runs):
-            jobs.advance(1, _line(run.result()))
+            jobs.advance(1, _outcome(run, runs[run], record))
             record.supersede()
     return chosen
+
+
+def _outcome(run: "Future[dict[str, Any]]", config: SingleRunConfig, record: Run) -> str:
+    """Return a line on a finished run; one that failed is an anomaly, and the others go on."""
+    try:
+        return f"{_name(config)}: {_found(run.result())}"
+    except (UserError, BrokenProcessPool):
+        raise
+    except Exception as error:
+        record.anomaly(f"{config.tag}: {reason(error)}: the same command runs it again")
+        return f"{_name(config)}: failed"
+
+
+def _name(config: SingleRunConfig) -> str:
+    return f"{config.task.name}, {config.variation}, seed {config.seed}"
 
 
 def _choose_all(
@@ -143,10 +162,15 @@ def _workers(means: Means) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
         pool.shutdown()
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a worker process was killed, by lack of memory perhaps: the same command goes on "
+                "where it stopped, with fewer --workers if need be"
+            ) from error
         raise
 
 
@@ -155,19 +179,16 @@ def _prepare(threads: int) -> None:
     fix_threads(threads)
 
 
-def _line(record: dict[str, Any]) -> str:
-    """One finished run in words; what it reached on the test rows is for the report."""
-    config, metrics = record["config"], record["final_metrics"]
+def _found(record: dict[str, Any]) -> str:
+    """What a run came to; what it reached on the test rows is for the report."""
+    metrics = record["final_metrics"]
     held_out = [
         f"{name.removesuffix('_fraction')}={metrics[name]:.4f}"
         for name in ("validation_accuracy_fraction", "validation_auc")
         if name in metrics
     ]
-    return (
-        f"{config['task']['name']}, {config['variation']}, seed {config['seed']}: "
-        f"{record['status']}, {', '.join([*held_out, ''])}"
-        f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"
-    )
+    cost = f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"
+    return ", ".join([record["status"], *held_out, cost])
 
 
 def _check_slugs(part: str, names: list[str]) -> None:

@@ -1,8 +1,10 @@
 """An experiment from definition to report: cut short, gone on with, refused, begun anew."""
 
+import os
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from new_algorithm.cli.errors import UserError
@@ -12,7 +14,7 @@ from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments.definition import Variation
 from new_algorithm.experiments.scheduler import run_experiment
 from new_algorithm.methods.registry import METHODS
-from new_algorithm.record.layout import REPOSITORY
+from new_algorithm.record.layout import REPOSITORY, Layout
 from tests.experiments.tiny_experiments import (
     TASK,
     Pretender,
@@ -27,6 +29,7 @@ from tests.experiments.tiny_experiments import (
 SCRIPT = REPOSITORY / "new_algorithm" / "compare_methods.py"
 TABLES = ("runs.csv", "curves.csv", "trials.csv")
 KEYS = ("foof", "prox_prop")
+real_workers = scheduler._workers
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +225,34 @@ def test_diverging_runs_are_counted_in_the_report(tmp_path, monkeypatch):
     assert all(row["test_accuracy"] for row in lost)
     assert json_of(tmp_path / "ploting_data" / "tiny" / "run.json")["status"] == "completed"
     assert "diverged" in (tmp_path / "figures" / "tiny" / "README.md").read_text()
+
+
+def test_a_run_that_fails_is_counted_and_the_others_go_on(tmp_path, monkeypatch):
+    def breaks(settings, epoch):
+        if len(one.calls) == 3 and epoch == 2:  # after a run that fits the epochs and seed 0
+            raise np.linalg.LinAlgError("singular matrix")
+        return False
+
+    one = Pretender(breaks=breaks)
+    monkeypatch.setitem(METHODS, "pretender", one.method())
+    folder = carry_out(tmp_path, tiny("foof", "pretender", trials=0), report=True)
+    runs = rows_of(folder / "runs.csv")
+    assert [row["status"] for row in runs] == ["completed"] * 3 + ["failed"]
+    assert "singular matrix" in runs[-1]["error"]
+    (anomaly,) = json_of(folder / "run.json")["anomalies"]
+    assert "singular matrix: the same command runs it again" in anomaly
+    twin = (tmp_path / "figures" / "tiny" / "README.md").read_text()
+    assert "4 runs, 0 of which diverged, 1 failed." in twin
+    carry_out(tmp_path, tiny("foof", "pretender", trials=0))
+    assert [row["status"] for row in rows_of(folder / "runs.csv")] == ["completed"] * 4
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path):
+    means = scheduler.Means(Layout(tmp_path), SCRIPT, threads=1, workers=1)
+    with pytest.raises(UserError) as error, real_workers(means) as pool:
+        pool.submit(os._exit, 1).result()
+    assert "worker process was killed" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_an_experiment_that_cannot_be_searched_ends_in_one_line(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets import synthetic
+from datasets.synthetic import SYNTHETIC
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import UserError
@@ -63,15 +63,15 @@ def pretend(monkeypatch, **how):
 def poison(monkeypatch, rows, features):
     """Give `rows` of the raw data other features and labels, before anything is made of them."""
 
-    def drawn(rng, count):
-        inputs, labels = original(rng, count)
+    def drawn(seed):
+        inputs, labels = original.draw(seed)
         inputs, labels = inputs.copy(), labels.copy()
         inputs[rows] = features(inputs[rows])
         labels[rows] = 3 - labels[rows]
         return inputs, labels
 
-    original = synthetic._clear_preferences
-    monkeypatch.setattr(synthetic, "_clear_preferences", drawn)
+    original = SYNTHETIC["synthetic"]
+    monkeypatch.setitem(SYNTHETIC, "synthetic", original._replace(draw=drawn))
     tuning._load.cache_clear()
 
 
@@ -94,7 +94,7 @@ def untouched_by_test_rows(metrics):
 @pytest.mark.parametrize("method", TEACHERS)
 def test_test_rows_are_seen_by_nothing_but_the_test_scores(method, tmp_path, monkeypatch):
     found, metrics, series, weights = results(tmp_path / "sound", monkeypatch, method)
-    poison(monkeypatch, TEST, lambda inputs: np.full_like(inputs, np.nan))
+    poison(monkeypatch, TEST, lambda inputs: np.full_like(inputs, 1e6))
     poisoned = results(tmp_path / "poisoned", monkeypatch, method)
     assert alike(poisoned[0].trials) == alike(found.trials)
     assert (poisoned[0].settings, poisoned[0].epochs) == (found.settings, found.epochs)
@@ -182,7 +182,7 @@ def test_test_scores_are_those_of_the_last_weights_on_the_test_rows(tmp_path, mo
     heard = overhear(monkeypatch, "foof")
     record, series = run(tmp_path, "foof")
     problem, weights = heard[-1]
-    raw, labels = synthetic._clear_preferences(np.random.default_rng(0), 8_000)
+    raw, labels = SYNTHETIC["synthetic"].draw(0)
     mean, sd = raw[:5_000].mean(axis=0), raw[:5_000].std(axis=0)
     rows = append_ones(((raw[TEST] - mean) / sd).astype(np.float32))
     scores = evaluate(problem.loss, weights, [(rows, labels[TEST])])
