@@ -11,14 +11,8 @@ from new_algorithm.record.note import show, table
 from new_algorithm.record.reservation import hold_lock, is_held
 
 HEADER = (
-    "tag",
-    "date",
-    "script",
-    "data",
-    "train loss",
-    "test accuracy",
-    "training CPU s",
-    "status",
+    *("tag", "date", "script", "data"),
+    *("train loss", "test accuracy", "training CPU s", "status"),
 )
 
 

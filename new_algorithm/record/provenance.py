@@ -17,19 +17,8 @@ from new_algorithm.record.layout import Layout
 
 OUTPUTS = ("ploting_data", "figures", "_logs")
 PACKAGES = (
-    "numpy",
-    "scipy",
-    "matplotlib",
-    "torch",
-    "torchvision",
-    "pytorch_optimizer",
-    "optuna",
-    "tyro",
-    "tqdm",
-    "pooch",
-    "scikit-learn",
-    "pyarrow",
-    "threadpoolctl",
+    *("numpy", "scipy", "matplotlib", "torch", "torchvision", "pytorch_optimizer", "optuna"),
+    *("tyro", "tqdm", "pooch", "scikit-learn", "pyarrow", "threadpoolctl"),
 )
 
 

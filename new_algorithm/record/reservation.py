@@ -30,16 +30,20 @@ class Reservation:
     def supersede(self) -> None:
         """Delete what was set aside."""
         for _, aside in self._aside:
-            shutil.rmtree(aside, ignore_errors=True)
+            gone = aside.with_name(f".{aside.name}")  # or one killed now would put half of it back
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(aside, gone)
+            shutil.rmtree(gone, ignore_errors=True)
         self._aside.clear()
 
-    def put_back(self) -> None:
-        """Let what was set aside take the place of what has come since."""
-        for folder, aside in self._aside:
+    def put_back(self) -> bool:
+        """Let what was set aside take the place of what has come since; whether there was any."""
+        places, self._aside = self._aside, []
+        for folder, aside in places:
             _clear(folder)
             _move_content(aside, folder)
             aside.rmdir()
-        self._aside.clear()
+        return bool(places)
 
 
 def check_tag(
@@ -127,11 +131,10 @@ def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: La
 
 def kind_of(folder: Path) -> str | None:
     """Return what a record folder holds; None for no record, or one that cannot be read."""
+    if (folder / "experiment.json").exists():  # records have not always named their kind
+        return "experiment"
     record = read_record(folder)
-    if record is None:
-        return None
-    default = "experiment" if (folder / "experiment.json").exists() else "run"  # as of old
-    return str(record.get("kind", default))
+    return None if record is None else str(record.get("kind", "run"))
 
 
 def _folders(tag: str, layout: Layout) -> tuple[Path, Path]:

@@ -124,8 +124,8 @@ class Run:
             if self._resume:
                 self._go_on()
             save_record(self.folder, self._record)
+            print(f"Run {self.tag}: record in {layout.relative(self.folder)}/", flush=True)
             self._stack = stack.pop_all()
-        print(f"Run {self.tag}: record in {layout.relative(self.folder)}/", flush=True)
         return self
 
     def __exit__(
@@ -137,12 +137,14 @@ class Run:
         with self._stack:
             with uninterrupted():
                 saved = self._finish(error)
-            if saved:
+                put_back = self._reservation.put_back()
+            if saved and not put_back:
                 # torchrun stops a rank that ends early: its error must reach the user all the same
                 with uninterrupted() if isinstance(error, UserError) else nullcontext():
                     self._report()
             reason = f" ({self._record['error']})" if self.status == "interrupted" else ""
-            print(f"Run {self.tag}: {self.status}{reason}", flush=True)
+            earlier = "; the earlier record is back in its place" if put_back else ""
+            print(f"Run {self.tag}: {self.status}{reason}{earlier}", flush=True)
 
     def record_epoch(
         self,

@@ -1,10 +1,44 @@
-"""Vector figures repeat byte for byte, whatever the last bits of their layout."""
+"""The house style, and vector figures that repeat byte for byte."""
 
 import re
+from itertools import pairwise
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from new_algorithm.plots.style import draw
+from new_algorithm.plots.style import STYLE_CYCLE, draw, house_style
+
+FIXED = ["black", "red", "blue", "brown", "purple", "green"]
+
+
+def test_the_fixed_colours_come_first_and_the_rest_of_tab10_after():
+    colours = [style["color"] for style in STYLE_CYCLE[:11]]
+    assert colours[:6] == FIXED
+    assert len(set(colours)) == 11
+    assert all(colour.startswith("tab:") for colour in colours[6:])
+
+
+def test_neighbours_differ_in_line_and_marker_and_no_style_repeats_soon():
+    for first, second in pairwise(STYLE_CYCLE):
+        assert first["linestyle"] != second["linestyle"]
+        assert first["marker"] != second["marker"]
+    assert len({tuple(style.values()) for style in STYLE_CYCLE[:100]}) == 100
+
+
+def test_red_green_and_brown_differ_by_more_than_colour():
+    styles = [style for style in STYLE_CYCLE[:6] if style["color"] in ("red", "green", "brown")]
+    assert len({style["marker"] for style in styles}) == 3
+
+
+def test_curves_take_the_styles_in_order_and_the_settings_stay_inside():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context(house_style()):
+        axes = Figure().add_subplot()
+        lines = [axes.plot([0, 1])[0] for _ in range(7)]
+    assert [line.get_color() for line in lines[:6]] == FIXED
+    assert [line.get_marker() for line in lines] == [style["marker"] for style in STYLE_CYCLE[:7]]
+    assert dict(matplotlib.rcParams) == before
 
 
 def drawn(shift=0.0):

@@ -31,6 +31,7 @@ from new_algorithm.record.run import Run
 class Config(CommonFlags):
     epochs: int = 2
     pause: float = 0.0
+    before: float = 0.0
     draw: bool = False
 
 def main():
@@ -39,6 +40,8 @@ def main():
         sys.modules["new_algorithm.record.figures"] = SimpleNamespace(draw_run=lambda *_: [])
     root = Path(__file__).parent
     with Run(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
+        print("waiting", flush=True)
+        time.sleep(config.before)
         for epoch in range(1, config.epochs + 1):
             run.record_epoch(epoch, train=Scores(1 / epoch, 0.5), held_out=Scores(2 / epoch, 0.5),
                 layer_norms=[1.0], clock=TrainingClock(epoch, epoch))

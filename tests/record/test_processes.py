@@ -12,9 +12,9 @@ def read(tmp_path, tag="t"):
     return json.loads((tmp_path / "ploting_data" / tag / "run.json").read_text())
 
 
-def wait_for_epoch(process):
+def wait_for(text, process):
     for line in process.stdout:
-        if line.startswith("Epoch 1:"):
+        if line.startswith(text):
             return
     raise AssertionError(process.stderr.read())
 
@@ -22,7 +22,7 @@ def wait_for_epoch(process):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_state(tmp_path, start_script, number, status):
     process = start_script("--tag", "t", "--epochs", "1000", "--pause", "0.02", "--draw")
-    wait_for_epoch(process)
+    wait_for("Epoch 1:", process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == status
@@ -35,7 +35,7 @@ def test_a_signal_saves_the_state(tmp_path, start_script, number, status):
 
 def test_the_second_process_with_one_tag_is_refused(tmp_path, start_script):
     first = start_script("--tag", "t", "--epochs", "1000", "--pause", "0.02")
-    wait_for_epoch(first)
+    wait_for("Epoch 1:", first)
     for overwrite in ([], ["--overwrite"]):
         second = start_script("--tag", "t", *overwrite)
         _, errors = second.communicate(timeout=30)
@@ -49,6 +49,32 @@ def test_the_second_process_with_one_tag_is_refused(tmp_path, start_script):
     third.communicate(timeout=30)
     assert third.returncode == 0
     assert read(tmp_path)["status"] == "completed"
+
+
+def test_what_is_overwritten_survives_a_kill_and_a_stop_before_the_first_results(
+    tmp_path, start_script
+):
+    places = [tmp_path / "ploting_data" / "t", tmp_path / "figures"]
+
+    def files():
+        paths = [path for place in places for path in place.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in paths if path.name != ".lock"}
+
+    assert start_script("--tag", "t").wait(timeout=30) == 0
+    before = files()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        process = start_script("--tag", "t", "--overwrite", "--before", "100", "--epochs", "3")
+        wait_for("waiting", process)
+        assert read(tmp_path)["status"] == "running"
+        process.send_signal(number)
+        told, _ = process.communicate(timeout=30)
+        if number == signal.SIGTERM:
+            assert told.endswith("(stopped by SIGTERM); the earlier record is back in its place\n")
+            assert files() == before
+    process = start_script("--tag", "t", "--overwrite", "--epochs", "3")
+    process.communicate(timeout=30)
+    assert read(tmp_path)["final_metrics"]["epoch"] == 3
+    assert not any((tmp_path / "ploting_data" / ".replaced").iterdir())
 
 
 def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path, start_script):

@@ -208,6 +208,52 @@ def test_a_taken_tag_is_refused_and_overwrite_replaces_it(tmp_path, open_run, re
     assert np.load(run.folder / "train_loss.npy").shape == (1,)
 
 
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("error", [UserError("bad data"), DivergedError("epoch 1"), MemoryError()])
+def test_overwritten_record_is_back_if_the_run_fails_before_its_first_results(
+    tmp_path, open_run, record_epochs, capsys, error
+):
+    with open_run() as run:
+        record_epochs(run, 3)
+
+    def files():
+        places = (run.folder, tmp_path / "figures")
+        paths = [path for place in places for path in place.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in paths}
+
+    def train():
+        with open_run(overwrite=True) as again:
+            again.save_weights([np.eye(2)])
+            raise error
+
+    before = files()
+    with pytest.raises(type(error)):
+        train()
+    assert files() == before
+    assert "the earlier record is back" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_overwritten_record_is_back_if_the_disk_is_full(
+    tmp_path, open_run, record_epochs, monkeypatch
+):
+    with open_run() as run:
+        record_epochs(run, 3)
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def train():
+        with open_run(overwrite=True) as again:
+            monkeypatch.setattr(os, "fsync", full)
+            again.result(trials=3)
+
+    with pytest.raises(UserError, match="No space left on device"):
+        train()
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
 def test_a_failure_in_drawing_loses_nothing_else(
     tmp_path, open_run, record_epochs, monkeypatch, capsys
 ):

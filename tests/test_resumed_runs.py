@@ -1,0 +1,269 @@
+"""Runs that were cut short and go on from their checkpoint: the uninterrupted run, to the bit."""
+
+import json
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+from datasets import load_dataset
+from new_algorithm.back_projection.optimizer import BackProjection
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.ranks import Alone
+from new_algorithm.methods import back_projection_training
+from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from new_algorithm.record import figures
+from new_algorithm.record.checkpoint import LATEST
+from new_algorithm.record.run import Run
+
+FORGETFUL = {"solver": "gradient", "order": "simultaneous", "step_size": 0.02}
+STOPS = {"within an epoch": 1, "before its checkpoint": 1, "after its checkpoint": 2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_figures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw_run", lambda *_: [])
+        yield
+
+
+def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags):
+    """Train for three epochs of 9 iterations, and return the folder of the record."""
+    settings = {"num_layers": 3, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | flags
+    config = with_penalties(Config(dataset=dataset, tag=tag, train_limit=600, **settings))
+    data = load_dataset(dataset, train_limit=600)
+    script = root / "new_algorithm" / "toy.py"
+    with Run(script=script, config=config, data=data.provenance(), root=root, resume=resume) as run:
+        ranks = ranks or Alone()
+        train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
+    return run.folder
+
+
+@pytest.fixture
+def run_it(tmp_path):
+    """run_it(resume=True, **flags): such a run, under tag t."""
+    return partial(run_in, tmp_path)
+
+
+@pytest.fixture
+def run_until(tmp_path, monkeypatch):
+    """run_until(where, epoch, **flags): such a run, stopped there."""
+
+    def run(where, epoch, **flags):
+        owner, name, calls = {
+            "within an epoch": (BackProjection, "step", 9 * epoch - 4),
+            "before its checkpoint": (Run, "save_checkpoint", epoch),
+            "after its checkpoint": (Run, "save_checkpoint", epoch),
+        }[where]
+        original, count = getattr(owner, name), []
+
+        def counted(*arguments):
+            count.append(1)
+            if len(count) == calls and where != "after its checkpoint":
+                raise KeyboardInterrupt
+            result = original(*arguments)
+            if len(count) == calls:
+                raise KeyboardInterrupt
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, counted)
+            with pytest.raises(KeyboardInterrupt):
+                run_in(tmp_path, **flags)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """uninterrupted(**flags) -> the folder of such a run, made once."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+
+    @cache
+    def run(**flags):
+        return run_in(root, f"t{len(list(root.glob('ploting_data/*')))}", **flags)
+
+    return run
+
+
+def read(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def weights_of(folder):
+    with np.load(folder / "weights.npz") as file:
+        return [file[f"layer_{layer}"] for layer in (1, 2, 3)]
+
+
+def assert_whole(folder):
+    """All epochs, each once, and nothing that a completed run does not need."""
+    assert read(folder)["status"] == "completed"
+    lines = (folder / "metrics_log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
+    lengths = {path.name: len(np.load(path)) for path in folder.glob("*.npy")}
+    assert set(lengths.values()) == {3}
+    assert np.load(folder / "epoch.npy").tolist() == [1, 2, 3]
+    assert not list(folder.glob("*checkpoint*"))
+
+
+def assert_same_bits(folder, other):
+    for a, b in zip(weights_of(folder), weights_of(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("metrics_log.csv", "train_loss.npy", "layer_norms.npy"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("where", "flags"),
+    [
+        *((where, FORGETFUL) for where in STOPS),
+        ("within an epoch", {}),
+        ("within an epoch", {"lambda_h_layers": (3.0,)}),
+        ("within an epoch", {"solver": "cg", "warm_start": True, "precondition": True}),
+        ("within an epoch", {"solver": "cg", "gram_average": 0.0, "order": "sequential"}),
+        ("within an epoch", {"pass_down": "left", "step_size": 0.1}),
+        ("within an epoch", {"chunk_rows": 20}),
+        ("before its checkpoint", {"chunk_rows": 100, "batch_size": "full", "dtype": "float64"}),
+        ("before its checkpoint", {"batch_size": "full", "epochs": 3}),
+    ],
+)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    run_it, run_until, uninterrupted, where, flags
+):
+    run_until(where, 2, **flags)
+    folder = run_it(resume=True, **flags)
+    assert_whole(folder)
+    assert_same_bits(folder, uninterrupted(**flags))
+    assert read(folder)["resumed_after_epoch"] == STOPS[where]
+
+
+def test_run_that_is_cut_short_twice_and_loses_a_checkpoint(
+    run_it, run_until, uninterrupted, tmp_path, capsys
+):
+    run_until("after its checkpoint", 1, **FORGETFUL)
+    run_until("after its checkpoint", 1, resume=True, **FORGETFUL)  # which is of epoch 2
+    folder = tmp_path / "ploting_data" / "t"
+    assert read(folder)["status"] == "interrupted"
+    (folder / LATEST).write_bytes((folder / LATEST).read_bytes()[:-100])
+    run_it(resume=True, **FORGETFUL)
+    assert f"{LATEST} is damaged" in capsys.readouterr().err
+    assert read(folder)["resumed_after_epoch"] == 1
+    assert_whole(folder)
+    assert_same_bits(folder, uninterrupted(**FORGETFUL))
+
+
+def test_basis_that_is_found_anew_with_other_signs_is_no_matter(
+    run_it, run_until, uninterrupted, monkeypatch
+):
+    """On a machine of another kind the eigenvectors may be −q, and their coordinates with them."""
+    run_until("within an epoch", 2, **FORGETFUL)
+    found = back_projection_training.leading_eigenbasis
+
+    def mirrored(*arguments):
+        basis, inputs = found(*arguments)
+        signs = np.where(np.arange(len(basis.values)) % 2, -1, 1).astype(np.float32)
+        return replace(basis, vectors=basis.vectors * signs), inputs * signs
+
+    monkeypatch.setattr(back_projection_training, "leading_eigenbasis", mirrored)
+    folder, whole = run_it(resume=True, **FORGETFUL), uninterrupted(**FORGETFUL)
+    for a, b in zip(weights_of(folder), weights_of(whole), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_run_cut_short_before_its_first_checkpoint_cannot_go_on(run_it, run_until):
+    run_until("before its checkpoint", 1)
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        run_it(resume=True)
+
+
+def test_completed_run_cannot_go_on_and_is_left_as_it_is(run_it):
+    folder = run_it()
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"run t is completed"):
+        run_it(resume=True)
+    assert contents(folder) == before
+
+
+def test_other_flags_are_listed_and_the_record_is_left_as_it_is(run_it, run_until, tmp_path):
+    run_until("after its checkpoint", 2)
+    before = contents(tmp_path / "ploting_data" / "t")
+    with pytest.raises(UserError) as caught:
+        run_it(resume=True, epochs=5, momentum=0.5)
+    assert "epochs was 3 and is 5; momentum was 0.9 and is 0.5;" in str(caught.value)
+    assert contents(tmp_path / "ploting_data" / "t") == before
+    assert_whole(run_it(resume=True, verbose=True, rank_timeout=7.0))  # these may differ
+
+
+def test_other_data_are_refused(run_it, run_until, tmp_path):
+    path, rng = str(tmp_path / "mine.npz"), np.random.default_rng(0)
+    for name in ("first", "second"):
+        x = rng.standard_normal((800, 4))
+        y = (x[:, 0] > 0).astype(int)
+        np.savez(path, x_train=x[:600], y_train=y[:600], x_test=x[600:], y_test=y[600:])
+        if name == "first":
+            run_until("after its checkpoint", 2, dataset=path)
+    with pytest.raises(UserError, match=r"the data is not the same: .*sha256 was"):
+        run_it(resume=True, dataset=path)
+
+
+class WithTwin(Alone):
+    """Rank 0 of two whose shards are the same."""
+
+    size = 2
+
+    def all_sum(self, array):
+        array *= 2
+
+    def gather(self, value):
+        return [value, value]
+
+
+def test_another_number_of_processes_is_refused(run_it, run_until, tmp_path):
+    run_until("after its checkpoint", 2, ranks=WithTwin(), **FORGETFUL)
+    with pytest.raises(UserError, match=r"had 2 processes, now there are 1: start as many"):
+        run_it(resume=True, **FORGETFUL)
+    assert_whole(run_it(resume=True, ranks=WithTwin(), **FORGETFUL))
+
+
+# What happened before the run was cut short.
+
+
+@pytest.mark.parametrize(
+    ("changed", "best", "cut"),
+    [({}, 3, 3), ({"step_size": 0.1, "schedule": "constant"}, 1, 2)],
+)
+def test_best_weights_survive_a_resumption_that_does_not_better_them(
+    run_it, run_until, uninterrupted, changed, best, cut
+):
+    flags = FORGETFUL | changed
+    whole = uninterrupted(**flags)
+    assert np.load(whole / "train_loss.npy").argmin() + 1 == best
+    run_until("after its checkpoint", cut, **flags)
+    assert_same_bits(run_it(resume=True, **flags), whole)
+
+
+def test_results_survive_a_resumption(run_it, run_until, uninterrupted):
+    run_until("after its checkpoint", 3, **FORGETFUL)
+    folders = run_it(resume=True, **FORGETFUL), uninterrupted(**FORGETFUL)
+    now, then = (read(folder)["final_metrics"] for folder in folders)
+    assert now["saved_epoch"] == then["saved_epoch"]
+    assert now["saved_train_loss"] == then["saved_train_loss"]
+
+
+def test_anomalies_survive_a_resumption(run_it, run_until, monkeypatch):
+    record_epoch = Run.record_epoch
+
+    def troubled(run, epoch, **numbers):
+        if epoch == 1:
+            run.anomaly("epoch 1: trouble in layer 2")
+        record_epoch(run, epoch, **numbers)
+
+    monkeypatch.setattr(Run, "record_epoch", troubled)
+    run_until("after its checkpoint", 2)
+    assert "epoch 1: trouble in layer 2" in read(run_it(resume=True))["anomalies"]
