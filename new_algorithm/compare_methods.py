@@ -27,7 +27,7 @@ twin README.md, and _logs/. write_report.py TAG writes the report again from the
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -104,7 +104,7 @@ def changed(task: Task, config: Config) -> Task:
     """Return the task with what the flags give in place of its own, and a name that says so."""
     if config.epochs and config.cpu_seconds:
         raise UserError("--epochs and --cpu-seconds: give one of them")
-    given = {
+    given: dict[str, Any] = {
         "dataset": config.dataset,
         "widths": config.widths,
         "metrics": (config.metric,) if config.metric else (),

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.methods.method import Method
+from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parent
@@ -219,7 +219,7 @@ def _ablation(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     if not method.components:
         able = ", ".join(key for key, method in METHODS.items() if method.components)
         raise UserError(f"{name}: {key!r} names no components: choose among {able}")
-    changed = {method.name: {}} | method.components
+    changed: dict[str, Settings] = {method.name: {}, **method.components}
     variations = {
         part: {"method": key, "settings": settings, "searched": False}
         for part, settings in changed.items()

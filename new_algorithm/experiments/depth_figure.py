@@ -32,9 +32,9 @@ def draw_depth(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
             )
             below = np.minimum(sd, 0.9 * mean)  # a logarithmic axis ends above zero
             axes.errorbar(depths, mean, [below, sd], label=method, capsize=3)
-        depths = sorted({int(row["hidden_layers"]) for row in rows})
+        ticks = sorted({int(row["hidden_layers"]) for row in rows})
         axes.set_xscale("log")
-        axes.set_xticks(depths, [str(depth) for depth in depths])
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("hidden layers")
         axes.set_ylabel(label)

@@ -9,7 +9,6 @@ from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.quantities import Quantity, compared_quantities, metric, negated
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import (
-    PairedTest,
     Summary,
     compare_paired,
     holm,
@@ -21,12 +20,17 @@ LEVEL = 0.05  # of significance, after Holm's correction
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variation minus a reference, paired by seed; p values after Holm's correction."""
+    """A variation minus a reference, paired by seed; p values after Holm's correction.
 
-    test: PairedTest
+    cohens_d and reason: as of a PairedTest.
+    """
+
+    difference: Summary
     t_p: float | None
     wilcoxon_p: float | None
     permutation_p: float | None
+    cohens_d: float | None
+    reason: str | None
 
     @property
     def significant(self) -> bool:
@@ -58,7 +62,7 @@ class Loss:
 
     @property
     def advantage(self) -> Summary:
-        difference = self.comparison.test.difference
+        difference = self.comparison.difference
         return negated(difference) if self.quantity.less_is_better else difference
 
 
@@ -82,13 +86,14 @@ def compare(
         for name in variations
         if values[name].keys() & values[reference].keys()
     }
-    corrected = (
+    t, wilcoxon, permutation = (
         holm([getattr(test, f"{kind}_p") for test in tests.values()])
         for kind in ("t", "wilcoxon", "permutation")
     )
-    p_values = zip(*corrected, strict=True)
     return {
-        name: Comparison(test, *p) for (name, test), p in zip(tests.items(), p_values, strict=True)
+        name: Comparison(test.difference, p_t, p_w, p_p, test.cohens_d, test.reason)
+        for (name, test), p_t, p_w, p_p in zip(tests.items(), t, wilcoxon, permutation, strict=True)
+        if test.difference is not None
     }
 
 
@@ -149,7 +154,7 @@ def _among_best(
 
 
 def _equal(comparison: Comparison) -> bool:
-    difference = comparison.test.difference
+    difference = comparison.difference
     return difference.mean == 0 and not difference.sd
 
 

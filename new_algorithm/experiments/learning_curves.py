@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,9 +52,10 @@ def mean_curve(
     points = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     summaries = [summarise([value for _, value in point]) for point in points]
     ends = np.array([(s.mean, s.low, s.high) for s in summaries], dtype=float)  # None: NaN
+    mean, low, high = ends.T
     at = np.array([np.mean([place for place, _ in point]) for point in points])
     ended = np.flatnonzero(np.diff([len(point) for point in points]) < 0)
-    return Curve(at, *ends.T, ended)
+    return Curve(at, mean, low, high, ended)
 
 
 def draw_learning_curves(
@@ -85,7 +87,7 @@ def draw_learning_curves(
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.0)
 
 
-def _draw(axes: Axes, curve: Curve, name: str, style: dict[str, str]) -> None:
+def _draw(axes: Axes, curve: Curve, name: str, style: Mapping[str, Any]) -> None:
     every = max(1, len(curve.x) // MARKERS_PER_CURVE)
     axes.plot(curve.x, curve.mean, label=name, markevery=every, **style)
     axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.15, lw=0)

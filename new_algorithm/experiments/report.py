@@ -10,12 +10,7 @@ from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.leaderboard import Standing, leaderboard
 from new_algorithm.experiments.quantities import is_ablation
 from new_algorithm.experiments.record_tables import ExperimentRecord, read_experiment
-from new_algorithm.experiments.report_figures import (
-    Picture,
-    draw_against_depth,
-    draw_map,
-    draw_task,
-)
+from new_algorithm.experiments.report_figures import draw_against_depth, draw_map, draw_task
 from new_algorithm.experiments.report_tables import (
     environment_table,
     leaderboard_table,
@@ -45,10 +40,9 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
         _task_section(record, task, _in_order(record, leaderboards[task.name]), folder)
         for task in record.experiment.tasks
     ]
-    lambda_map = draw_map(record, folder) if record.lambda_map else None
-    depth = draw_against_depth(record, folder)
-    content = _content(record, sections, lambda_map) | _overview(record, leaderboards)
-    content["depth"] = depth
+    lambda_map, depth = draw_map(record, folder), draw_against_depth(record, folder)
+    content = _content(record, sections) | _overview(record, leaderboards)
+    content |= {"lambda_map": lambda_map, "depth": depth}
     templates = _templates()
     pages = []
     for template, name in PAGES.items():
@@ -89,9 +83,7 @@ def _overview(record: ExperimentRecord, leaderboards: dict[str, list[Standing]])
     }
 
 
-def _content(
-    record: ExperimentRecord, sections: list[dict[str, Any]], lambda_map: Picture | None
-) -> dict[str, Any]:
+def _content(record: ExperimentRecord, sections: list[dict[str, Any]]) -> dict[str, Any]:
     """What both templates show."""
     return {
         "tag": record.tag,
@@ -104,7 +96,6 @@ def _content(
         "paper": report_text.paper_verdict(record),
         "losses": report_text.losses(record),
         "spaces": space_table(record),
-        "lambda_map": lambda_map,
         "fairness": report_text.fairness(record),
         "environment": environment_table(record),
         "runs": runs_table(record),

@@ -99,8 +99,10 @@ def draw_against_depth(record: ExperimentRecord, folder: Path) -> Picture | None
     return _save("depth", caption, partial(draw_depth, rows=rows), (10.0, 4.2), folder)
 
 
-def draw_map(record: ExperimentRecord, folder: Path) -> Picture:
-    """Draw the λ map that the experiment names into `folder`."""
+def draw_map(record: ExperimentRecord, folder: Path) -> Picture | None:
+    """Draw the λ map that the experiment names into `folder`, where there is one."""
+    if record.lambda_map is None:
+        return None
     caption = (
         f"Validation accuracy and train loss over λ_w and λ_h; run {record.experiment.lambda_map}."
     )
@@ -139,19 +141,19 @@ def draw_intervals(
 
     A difference far beyond the others is an arrow at the edge: its number stands beside it.
     """
-    shown = [one for one in standings if one.comparison]
-    effects = [effect.of(one.comparison.test.difference) for one in shown]
+    shown = {one.variation: one.comparison for one in standings if one.comparison}
+    effects = [effect.of(comparison.difference) for comparison in shown.values()]
     axes = figure.subplots()
     limits = _limits(effects)
-    for line, (one, summary) in enumerate(zip(shown, effects, strict=True)):
-        colour = styles[one.variation]["color"]
-        _draw_line(axes, line, summary, colour, one.comparison.significant, limits)
+    for line, (name, summary) in enumerate(zip(shown, effects, strict=True)):
+        colour = styles[name]["color"]
+        _draw_line(axes, line, summary, colour, shown[name].significant, limits)
         _write_numbers(axes, line, summary, quantity)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_xlim(limits)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_yticks(range(len(shown)), [one.variation for one in shown])
+    axes.set_yticks(range(len(shown)), [*shown])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -172,7 +174,7 @@ def _draw_line(
         across = axes.get_yaxis_transform()
         axes.plot(edge, line, arrow, color=colour, markersize=7, transform=across)
         return
-    if effect.low is not None:
+    if effect.low is not None and effect.high is not None:
         axes.plot([effect.low, effect.high], [line, line], "-", color=colour)
     face = colour if significant else "white"
     axes.plot(effect.mean, line, "o", color=colour, markerfacecolor=face, markeredgewidth=1.4)

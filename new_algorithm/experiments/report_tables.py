@@ -68,7 +68,7 @@ def overview_table(record: ExperimentRecord, leaderboards: dict[str, list[Standi
             ),
             Cell(f"{ranks[name]:.1f}"),
         ]
-        for name in sorted(ranks, key=ranks.get)
+        for name in sorted(ranks, key=lambda one: ranks[one])
     ]
     return Table(header, rows)
 
@@ -153,9 +153,9 @@ def _tests(comparison: Comparison | None, quantity: Quantity, shown_as: Effect) 
     """The difference, three p values and Cohen's d; dashes for the baseline."""
     if comparison is None:
         return [Cell("–")] * 5
-    size = comparison.test.cohens_d
+    size = comparison.cohens_d
     return [
-        with_interval(shown_as.of(comparison.test.difference), quantity, signed=True),
+        with_interval(shown_as.of(comparison.difference), quantity, signed=True),
         *(Cell(show_p(getattr(comparison, name))) for name in TESTS),
         Cell("–" if size is None else f"{size:+.2f}".replace("-", "−")),
     ]
@@ -175,8 +175,8 @@ def _notes(standings: Sequence[Standing]) -> list[str]:
     """Why something was not tested, and over how many runs a mean is."""
     untested: dict[str, list[str]] = {}
     for one in standings:
-        if one.comparison and one.comparison.test.reason:
-            untested.setdefault(one.comparison.test.reason, []).append(one.variation)
+        if one.comparison and one.comparison.reason:
+            untested.setdefault(one.comparison.reason, []).append(one.variation)
     notes = [f"Not testable ({why}): {', '.join(names)}." for why, names in untested.items()]
     notes += [
         f"{one.variation}: {one.unscored} of its runs left no score; what is left may flatter it, "

@@ -105,11 +105,11 @@ def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) ->
     )
     if rival.comparison is None:
         return f"{found}; they share no seed with a score."
-    gap = rival.comparison.test.difference
+    gap = rival.comparison.difference
     apart = with_interval(gap if gap.mean >= 0 else negated(gap), quantity).markdown()
     told = f"{'' if rival.comparison.significant else 'not '}significant by the paired t test"
     if rival.comparison.t_p is None:
-        told = f"{NOT_TESTABLE}: {rival.comparison.test.reason}"
+        told = f"{NOT_TESTABLE}: {rival.comparison.reason}"
     return f"{found}; they are {apart} apart ({told})."
 
 
@@ -134,7 +134,7 @@ def _losses_at(record: ExperimentRecord, task: Task, group: list[Loss]) -> str:
 def _loss(record: ExperimentRecord, task: Task, loss: Loss) -> str:
     by = with_interval(loss.advantage, loss.quantity).markdown()
     if loss.comparison.t_p is None:
-        remarks = [f"{NOT_TESTABLE}: {loss.comparison.test.reason}"]
+        remarks = [f"{NOT_TESTABLE}: {loss.comparison.reason}"]
     else:
         remarks = ["significant" if loss.comparison.significant else "not significant"]
         remarks += [f"p = {show_p(loss.comparison.t_p)}".replace("= <", "< ")]

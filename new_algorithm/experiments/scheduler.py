@@ -43,15 +43,16 @@ def run_experiment(
 ) -> None:
     """Carry it out or go on with it, gather its record and write its report."""
     experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
-    config = replace(config, tag=config.tag or experiment.name)
+    tag = config.tag or experiment.name
+    config = replace(config, tag=tag)
     layout = Layout(root)
-    check_tag(config.tag, overwrite=True, layout=layout)
+    check_tag(tag, overwrite=True, layout=layout)
     for task in experiment.tasks:
         check_name(task.dataset)
     _check_slugs("task", [task.name for task in experiment.tasks])
     _check_slugs("variation", [variation.name for variation in experiment.variations])
-    if (there := kind_of(layout.record(config.tag))) not in (None, "experiment"):
-        raise UserError(f"--tag {config.tag} is the tag of a {there}: choose another")
+    if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
+        raise UserError(f"--tag {tag} is the tag of a {there}: choose another")
     fix_threads(config.threads)
     data = {"name": ", ".join(dict.fromkeys(task.dataset for task in experiment.tasks))}
     with Run(
@@ -62,7 +63,7 @@ def run_experiment(
         chosen = carry_out(experiment, means, run)
         command = (read_record(run.folder) or {})["command"]
         collect(experiment, chosen, runs, run.folder, command)
-    for path in write_report(config.tag, layout):
+    for path in write_report(tag, layout):
         print(f"Wrote {layout.relative(path)}", flush=True)
 
 

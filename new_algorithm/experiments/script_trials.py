@@ -78,7 +78,7 @@ class ScriptTrials:
         if record == before:  # the script failed before it had a record of its own
             record = {}
         metrics = record.get("final_metrics", {})
-        cost = {
+        cost: dict[str, Any] = {
             "cpu_seconds": float(metrics.get("train_cpu_seconds", 0.0)),
             "epochs": int(metrics.get("epoch", 0)),
         }

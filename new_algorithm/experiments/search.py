@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Range, Settings, Space
@@ -105,7 +105,7 @@ def _propose(
         multivariate=True,
         seed=int(np.random.SeedSequence([seed, len(finished)]).generate_state(1)[0]),
     )
-    distributions = {
+    distributions: dict[str, BaseDistribution] = {
         name: FloatDistribution(values.low, values.high, log=True)
         if isinstance(values, Range)
         else CategoricalDistribution(tuple(range(len(values.values))))
@@ -166,7 +166,7 @@ def at_an_edge(space: Space, settings: Settings) -> list[str]:
     return [name for name, values in space.items() if _is_edge(values, settings[name])]
 
 
-def _is_edge(values: Range | Choice, value: object) -> bool:
+def _is_edge(values: Range | Choice, value: Any) -> bool:
     if isinstance(values, Range):
         place = math.log(value / values.low) / math.log(values.high / values.low)
         return not NEAR_AN_EDGE < place < 1 - NEAR_AN_EDGE

@@ -40,7 +40,8 @@ def draw_search(figure: Figure, path: Path) -> None:
     columns = min(len(names), PANELS_IN_A_ROW)
     lines = -(-len(names) // columns)
     figure.set_size_inches(4.0 + 3.0 * columns, max(3.4, 2.8 * lines))
-    left, right = figure.subfigures(1, 2, width_ratios=(4.0, 3.0 * columns))
+    widths = (4.0, 3.0 * columns)
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=widths)
     _draw_importances(left.add_subplot(), trials)
     panels = right.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names, strict=False):
@@ -76,7 +77,7 @@ def _draw_setting(axes: Axes, name: str, trials: _Trials) -> None:
         axes.plot(x[best], trials.values[best], "*", color="red", markersize=13, label="best")
     if not sound.all():
         height = np.full((~sound).sum(), _bottom(trials.values[sound]))
-        style = {"color": "purple", "markeredgewidth": 1.5, "markersize": 6}
+        style: dict[str, Any] = {"color": "purple", "markeredgewidth": 1.5, "markersize": 6}
         axes.plot(x[~sound], height, "x", label="diverged", **style)
     axes.set_xlabel(name)
 

@@ -30,8 +30,9 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class SingleRunConfig(RunFlags):
-    """What a run of an experiment is, beside its tag and seed."""
+    """What a run of an experiment is, beside its seed."""
 
+    tag: str
     task: Task
     variation: str
     method: str

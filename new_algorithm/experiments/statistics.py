@@ -6,7 +6,7 @@ Where they cannot be tested there is no p value but a reason.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ class PairedTest:
     reason: str | None = None
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: Sequence[float] | NDArray) -> Summary:
     """ValueError for no values and for one that is not finite: what a diverged run counts as is
     the caller's to decide.
 
@@ -97,9 +97,10 @@ def compare_paired(a: Mapping[int, float], b: Mapping[int, float]) -> PairedTest
         return PairedTest(summary, reason="all differences are equal")
     # No test depends on the scale; by a power of two nothing is rounded, and nothing overflows.
     scaled = np.ldexp(differences, -np.frexp(np.abs(differences).max())[1])
-    p_values = (test(scaled) for test in (_t_p, _wilcoxon_p, _permutation_p))
-    effect = summary.mean / summary.sd
-    return PairedTest(summary, *(max(float(p), SMALLEST_P) for p in p_values), effect)
+    t, wilcoxon, permutation = (
+        max(float(test(scaled)), SMALLEST_P) for test in (_t_p, _wilcoxon_p, _permutation_p)
+    )
+    return PairedTest(summary, t, wilcoxon, permutation, summary.mean / (summary.sd or math.nan))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -121,7 +122,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _finite(values: Mapping[Hashable, float], kind: str) -> NDArray:
+def _finite(values: Mapping[int, float], kind: str) -> NDArray:
     for name, value in values.items():
         if not math.isfinite(value):
             raise ValueError(f"{kind} {name} is {value}: decide what a diverged run counts as")

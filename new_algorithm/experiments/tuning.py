@@ -185,8 +185,8 @@ class _Trainings:
 
     def epochs(self, settings: Settings, space: Space) -> int:
         """Return about the epochs of a run; rates and penalties do not change what one costs."""
-        if self._task.epochs is not None:
-            return self._task.epochs
+        if self._task.cpu_seconds is None:
+            return self._task.epochs or 1
         choices = repr([settings[name] for name, one in space.items() if isinstance(one, Choice)])
         if choices not in self._fitted:
             probe = self._train(settings, PROBED_EPOCHS)

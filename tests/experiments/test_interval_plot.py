@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from new_algorithm.experiments.leaderboard import Comparison, Standing
 from new_algorithm.experiments.quantities import Effect, metric
 from new_algorithm.experiments.report_figures import draw_intervals
-from new_algorithm.experiments.statistics import PairedTest, Summary
+from new_algorithm.experiments.statistics import Summary
 
 DIFFERENCE = Effect("difference", 1, "difference")
 IMPORTANCE = Effect("importance", -1, "importance")
@@ -21,7 +21,7 @@ EFFECTS = {  # mean, half width of the interval, p
 def standing(name, mean, half, p):
     ends = (None, None) if half is None else (mean - half, mean + half)
     difference = Summary(mean, half, *ends, 10)
-    comparison = Comparison(PairedTest(difference, p, p, p, 1.0), p, p, p)
+    comparison = Comparison(difference, p, p, p, 1.0, None)
     return Standing(name, difference, comparison, 0, False)
 
 
