@@ -8,6 +8,7 @@ import pytest
 
 from new_algorithm import compare_methods
 from new_algorithm.cli.errors import UserError
+from new_algorithm.experiments import scheduler
 from new_algorithm.experiments.definition import load_experiment
 
 COMPARE = "new_algorithm/compare_methods.py"
@@ -81,56 +82,56 @@ def test_comparison_is_carried_out_and_goes_on(definition, work_tree, run_script
     assert runs(work_tree, "mine") == first
 
 
+@pytest.fixture
+def assert_refused(monkeypatch):
+    """assert_refused(arguments, *words): in one line, before anything is recorded."""
+
+    def check(arguments, *words):
+        monkeypatch.setattr(scheduler, "Run", lambda **_: pytest.fail("it ran"))
+        monkeypatch.setattr("sys.argv", ["compare_methods.py", *map(str, arguments)])
+        with pytest.raises(UserError) as refusal:
+            compare_methods.main()
+        assert "\n" not in str(refusal.value)
+        assert all(word in str(refusal.value) for word in words)
+
+    return check
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["leaderbord"], ["leaderbord", "leaderboard"]),
-        (["leaderboard", "--tasks", "CIFAR"], ["--tasks", "CIFAR", "MNIST, 8 × 64"]),
-        (["leaderboard", "--tag", "../x"], ["--tag", "../x"]),
-    ],
-)
-def test_what_is_unknown_is_refused_before_anything_happens(
-    arguments, words, work_tree, run_script
-):
-    before = sorted(work_tree.rglob("*.*"))
-    assert_one_clear_line(run_script(COMPARE, *arguments), *words)
-    assert {p for p in {*work_tree.rglob("*.*")} - {*before} if p.suffix != ".pyc"} == set()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
         (["absent.toml"], ["absent.toml"]),
+        (["leaderboard", "--tasks", "CIFAR"], ["--tasks", "CIFAR", "MNIST, 8 × 64"]),
         (["leaderboard", "--variations", "adamw"], ["--variations", "adamw", "'Adam'"]),
+        (["leaderboard", "--dataset", "cifar"], ["cifar", "mnist"]),
+        (["leaderboard", "--epochs", "1", "--cpu-seconds", "1"], ["--epochs", "--cpu-seconds"]),
+        (["leaderboard", "--tag", "../x"], ["--tag", "../x"]),
         (["leaderboard", "--runs", "0"], ["--runs 0"]),
         (["leaderboard", "--trials", "-1"], ["--trials -1"]),
         (["leaderboard", "--workers", "0"], ["--workers 0"]),
     ],
 )
-def test_bad_flags_are_named(arguments, words, monkeypatch):
-    monkeypatch.setattr(compare_methods, "run_experiment", lambda *_: pytest.fail("it ran"))
-    monkeypatch.setattr("sys.argv", ["compare_methods.py", *arguments])
-    with pytest.raises(UserError) as refusal:
-        compare_methods.main()
-    assert "\n" not in str(refusal.value)
-    assert all(word in str(refusal.value) for word in words)
+def test_what_is_unknown_is_refused_before_anything_happens(arguments, words, assert_refused):
+    assert_refused(arguments, *words)
 
 
-def test_unknown_data_set_is_refused_before_anything_happens(work_tree, run_script, tmp_path):
+def test_unknown_data_set_of_a_definition_is_refused(tmp_path, assert_refused):
     path = tmp_path / "mine.toml"
     path.write_text(DEFINITION.replace('"synthetic"', '"cifar"'), encoding="utf-8")
-    finished = run_script(COMPARE, path, "--tag", "faulty")
-    assert_one_clear_line(finished, "cifar", "mnist")
-    assert not (work_tree / "ploting_data" / "faulty").exists()
+    assert_refused([path, "--tag", "faulty"], "cifar", "mnist")
+
+
+def said(experiment, **flags):
+    config = compare_methods.Config(experiment="mine", **flags)
+    return compare_methods.as_flags_say(experiment, config)
 
 
 def test_flags_leave_out_parts_but_never_the_baseline(definition):
     experiment = load_experiment(str(definition))
 
     def names(**flags):
-        parts = compare_methods.as_flags_say(
-            experiment, compare_methods.Config(experiment="mine", **flags)
-        )
+        parts = said(experiment, **flags)
         return [task.name for task in parts.tasks], [one.name for one in parts.variations]
 
     tasks, variations = ["tiny", "tiny, by loss"], ["FOOF / ISAAC", "ProxProp"]
@@ -138,6 +139,17 @@ def test_flags_leave_out_parts_but_never_the_baseline(definition):
     assert names(tasks=("tiny, by loss",)) == (tasks[1:], variations)
     assert names(variations=("ProxProp",)) == (tasks, variations)
     assert names(variations=("FOOF / ISAAC",)) == (tasks, variations[:1])
+
+
+def test_flags_replace_what_the_tasks_say(definition):
+    experiment = load_experiment(str(definition))
+    flags = {"dataset": "spirals", "widths": (8, 8, 8), "metric": "auc", "cpu_seconds": 0.5}
+    first, *_ = said(experiment, tasks=("tiny",), trials=0, **flags).tasks
+    assert first.name == "spirals, 3 × 8"
+    assert (first.dataset, first.widths, first.metrics) == ("spirals", (8, 8, 8), ("auc",))
+    assert (first.cpu_seconds, first.epochs, first.train_limit) == (0.5, None, 300)
+    by_epochs = said(experiment, epochs=7).tasks
+    assert [(task.name, task.epochs) for task in by_epochs] == [("tiny", 7), ("tiny, by loss", 7)]
 
 
 def test_help_teaches(run_script, tmp_path):

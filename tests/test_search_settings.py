@@ -30,10 +30,11 @@ from types import SimpleNamespace
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import CommonFlags, PositiveFloat, parse
 from new_algorithm.record.run import Run
 
-FIGURES = "new_algorithm.plots.run_figures"
+FIGURES = "new_algorithm.record.figures"
 sys.modules[FIGURES] = SimpleNamespace(draw_run=lambda *_: [])  # saves time
 
 
@@ -49,6 +50,8 @@ def main():
     with Run(script=Path(__file__), config=config, data=data) as run:
         scores = Scores(config.lr, 1 / (1 + config.lr))
         clock = TrainingClock(1.5, 2.0)
+        if config.lr > 5:
+            raise DivergedError("epoch 1: too far")
         if Path(f"kill_{config.tag}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         run.record_epoch(1, train=scores, held_out=scores, layer_norms=[1.0], clock=clock)
@@ -170,29 +173,28 @@ def test_taken_tags_of_trials_are_refused(toy, work_tree, assert_refused):
     assert_refused([*own, *FIXED], "w_trial_2/ exists already", "--overwrite")
 
 
-def test_scripts_own_words_end_the_search(work_tree, run_script):
-    finished = run_script(
-        *(SEARCH, "bench_mnist.py", "--vary", "rate=1e-3..1", "--tag", "u", "--trials", 2),
-        *("--", "--dataset", "synthetic"),
-    )
-    assert_one_clear_line(finished, "bench_mnist.py", "Unrecognized options: --rate")
+def test_scripts_own_words_end_the_search(toy, work_tree, run_script):
+    finished = run_script(SEARCH, toy, "--vary", "rate=1e-3..1", "--tag", "u")
+    assert_one_clear_line(finished, "toy.py", "Unrecognized options: --rate")
     assert not (work_tree / "ploting_data" / "u_trial_1").exists()
 
 
 def test_script_without_validation_rows_is_judged_by_the_metric_named(
     work_tree, run_script, assert_refused
 ):
-    teacher = ["new_algorithm/two_layer_relu.py", "--vary", "step-size=1e-8..1e33", "--tag", "v"]
-    assert_refused([*teacher, "--", "--epochs", "2"], "--metric")
-    options = ("--metric", "test_loss", "--trials", 2, "--seed", 1)  # a large rate, a small one
-    finished = run_script(SEARCH, *teacher, *options, "--", "--epochs", 12)
+    script = TOY.replace("CommonFlags", "RunFlags").replace("config.held_out", '"test"')
+    (work_tree / "toy_without.py").write_text(script)
+    given = ["toy_without.py", "--vary", "lr=1e-3..1e3", "--tag", "v"]
+    assert_refused(given, "--metric")
+    options = ("--metric", "test_loss", "--trials", 2)  # of seed 0: 1.6, and 6.5, which diverges
+    finished = run_script(SEARCH, *given, *options)
     assert finished.returncode == 0, finished.stderr
-    diverged, sound = table(work_tree, "v")
+    sound, diverged = table(work_tree, "v")
     assert (diverged["state"], diverged["value"]) == ("diverged", "-inf")
     assert sound["state"] == "complete"
-    run = json.loads((work_tree / "ploting_data" / "v_trial_2" / "run.json").read_text())
-    assert float(sound["value"]) == -run["final_metrics"]["test_loss"]
-    assert "Best: trial 2, test_loss=" in finished.stdout
+    run = json.loads((work_tree / "ploting_data" / "v_trial_1" / "run.json").read_text())
+    assert float(sound["value"]) == -run["final_metrics"]["test_loss_nats"]
+    assert "Best: trial 1, test_loss=" in finished.stdout
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def depth_rows(record: ExperimentRecord) -> list[dict[str, Any]]:
     """Return the rows to draw, none unless the tasks differ in nothing but depth and cost."""
     tasks = record.experiment.tasks
     alike = {(task.dataset, *sorted(set(task.widths))) for task in tasks}
-    if len(tasks) < 2 or len(alike) > 1 or tasks[0].metrics[0] != "accuracy":
+    depths = {len(task.widths) for task in tasks}
+    if len(alike) > 1 or len(depths) < max(2, len(tasks)) or tasks[0].metrics[0] != "accuracy":
         return []
     rows = []
     for task in tasks:

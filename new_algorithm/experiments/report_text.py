@@ -87,13 +87,8 @@ def verdicts(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) 
 def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
     """Beside the best of the others; what was not searched where others were is a reference."""
     baseline, quantity = record.experiment.baseline, metric(task.metrics[0])
-    rivals = [
-        one
-        for one in standings
-        if one.variation == baseline
-        or not record.experiment.trials
-        or (task.name, one.variation) in record.trials
-    ]
+    searched = {one.variation for one in standings if (task.name, one.variation) in record.trials}
+    rivals = [one for one in standings if not searched or one.variation in {baseline, *searched}]
     place = [one.variation for one in rivals].index(baseline)
     if len(rivals) == 1:
         return f"{baseline} is the only one that was searched."

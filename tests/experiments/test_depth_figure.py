@@ -1,11 +1,15 @@
 """Accuracy and train loss against depth."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.experiments.depth_figure import draw_depth_file
+from new_algorithm.experiments.depth_figure import depth_rows, draw_depth_file
 from new_algorithm.record.files import save_csv
+from tests.experiments.tiny_experiments import TASK, tiny
 
 METHODS = {"back projection, defaults": 0.0, "adam": -0.1}  # a comma in a name
 
@@ -58,3 +62,22 @@ def test_one_depth_and_runs_that_diverged_are_drawn(tmp_path):
     rows = [row("adam", 8), row("back projection, defaults", 8, train_loss=np.inf)]
     rows[1]["train_loss_sd"] = np.nan
     assert len(drawn(tmp_path, rows).axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("widths", "drawn_depths"),
+    [
+        (((64,) * 8, (64,) * 20), [8, 20]),
+        (((64,) * 8, (64,) * 8), []),  # the cost alone differs
+        (((64,) * 8, (32,) * 20), []),
+        (((64,) * 8,), []),
+    ],
+)
+def test_tasks_that_differ_in_depth_alone_are_drawn_against_it(widths, drawn_depths):
+    tasks = tuple(replace(TASK, name=str(at), widths=one) for at, one in enumerate(widths))
+    record = SimpleNamespace(
+        experiment=tiny("foof", tasks=tasks), values=lambda *_: {0: 0.5, 1: 0.7}
+    )
+    rows = depth_rows(record)
+    assert [row["hidden_layers"] for row in rows] == drawn_depths
+    assert all(row["accuracy"] == pytest.approx(0.6) for row in rows)

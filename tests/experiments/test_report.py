@@ -73,6 +73,12 @@ def without_figures(monkeypatch):
     monkeypatch.setattr(report, "draw_task", lambda *_: [])
 
 
+def rewritten(layout, name="README.md"):
+    """Write the report and return its page or its twin."""
+    write_report(TAG, layout)
+    return (layout.figures(TAG) / name).read_text(encoding="utf-8")
+
+
 def numbers(text):
     return [float(n) for n in re.findall(r"[-+]?\d+\.\d+", text.replace("−", "-"))]
 
@@ -224,8 +230,7 @@ def test_rules_that_the_record_breaks_are_named(tmp_path, without_figures):
     write_record(layout, replace(EXPERIMENT, trials=4), change)
     trials = layout.record(TAG) / "trials.csv"
     trials.write_text("\n".join(trials.read_text().splitlines()[:-1]) + "\n")
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    text = rewritten(layout)
     assert "More than a tenth above that on average: Adam 3.00" in text
     assert "Other numbers of trials: block coordinate descent on HIGGS <sample>: 3" in text
 
@@ -233,8 +238,7 @@ def test_rules_that_the_record_breaks_are_named(tmp_path, without_figures):
 def test_caveats_of_the_definition_stand_under_how_it_was_measured(tmp_path, without_figures):
     layout = Layout(tmp_path)
     write_record(layout, replace(EXPERIMENT, caveats=("Mind that <this> was invented.",)))
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    text = rewritten(layout)
     rules = text.partition("## How it was measured")[2].partition("\n## ")[0]
     assert "- Mind that <this> was invented.\n" in rules
 
@@ -244,8 +248,7 @@ def test_of_a_loss_the_smallest_is_the_best_of_a_search(tmp_path, without_figure
     write_record(layout, replace(EXPERIMENT, tasks=(task,)))
     path = layout.record(TAG) / "trials.csv"  # which holds the negative of what was reached
     save_csv(path, [row | {"value": -1.5 - float(row["trial"])} for row in read_csv(path)])
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    text = rewritten(layout)
     search = text.partition("best validation loss")[2].partition("\n\n")[0]
     least = min(float(row["trial"]) for row in read_csv(path))
     (row,) = [line for line in search.splitlines() if line.startswith("| Adam |")]
@@ -259,16 +262,21 @@ def test_settings_at_an_edge_of_their_space_are_named(tmp_path, without_figures)
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["edges"] = {f"{MNIST.name}, Adam": ["lr", "batch_size"], f"{MNIST.name}, L-BFGS": []}
     path.write_text(json.dumps(facts), encoding="utf-8")
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "README.md").read_text(encoding="utf-8")
+    text = rewritten(layout)
     assert text.count("At an edge of what could be tried: Adam's lr and batch_size.") == 1
+
+
+def test_where_nothing_was_searched_every_method_is_a_rival(tmp_path, without_figures):
+    layout = Layout(tmp_path)
+    write_record(layout)
+    (layout.record(TAG) / "trials.csv").unlink()  # all settings are fixed by the definition
+    assert f"- {MNIST.name}: back projection has the best mean, Adam the next" in rewritten(layout)
 
 
 def test_an_ablation_shows_importance(tmp_path, without_figures):
     layout = Layout(tmp_path)
     runs = write_record(layout, ablation())
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "report.html").read_text(encoding="utf-8")
+    text = rewritten(layout, "report.html")
     assert "<h2>Importance</h2>" in text
     assert "Nothing was searched" in text
     table = [row[0] for row in Page(text).rows[1:7]]
@@ -282,8 +290,7 @@ def test_an_ablation_shows_importance(tmp_path, without_figures):
 def test_one_seed_is_not_testable(tmp_path, without_figures):
     layout = Layout(tmp_path)
     write_record(layout, replace(EXPERIMENT, seeds=(0,)))
-    write_report(TAG, layout)
-    text = (layout.figures(TAG) / "report.html").read_text(encoding="utf-8")
+    text = rewritten(layout, "report.html")
     assert row_of(text, "Adam")["p, t"] == "not testable"
     assert "<strong>" not in text
     assert "Not testable (one seed only): " in text
