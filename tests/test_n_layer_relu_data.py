@@ -13,7 +13,7 @@ from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.step_control import LossWatch
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import CommonFlags
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import (
@@ -34,7 +34,7 @@ def trained(data=None, held_out="test", **flags):
 
 def recorded(config, data, run=None):
     config, run = with_penalties(config), run or Recorder()
-    train_and_record(config, data, chunk_rows_in_force(config, data, Alone()), run, Alone())
+    train_and_record(config, data, chunk_rows_in_force(config, data, Ranks()), run, Ranks())
     return run
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from datasets import Dataset, load_dataset
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
 from tests.recorder import Recorder
@@ -67,7 +67,7 @@ def data_of(rows: int | None, classes: int) -> Dataset:
 def trained(ranks=None, rows=None, classes=4, **flags) -> Recorder:
     settings = {"batch_size": "full", "epochs": 5, "num_layers": 3, "hidden_dim": 16} | flags
     config, data = with_penalties(Config(**settings)), data_of(rows, classes)
-    run, ranks = Recorder(), ranks or Alone()
+    run, ranks = Recorder(), ranks or Ranks()
     train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run
 
@@ -177,7 +177,7 @@ def test_minibatches_over_ranks_train(in_ranks):
     assert losses[-1] == pytest.approx(alone.loss, rel=0.3)
 
 
-class Second(Alone):
+class Second(Ranks):
     """Rank 1 beside a rank 0 whose rows are the same."""
 
     rank, size = 1, 2

@@ -10,7 +10,7 @@ import pytest
 from datasets import load_dataset
 from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import back_projection_training
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
@@ -36,7 +36,7 @@ def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags
     data = load_dataset(dataset, train_limit=600)
     script = root / "new_algorithm" / "toy.py"
     with Run(script=script, config=config, data=data.provenance(), root=root, resume=resume) as run:
-        ranks = ranks or Alone()
+        ranks = ranks or Ranks()
         train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run.folder
 
@@ -212,7 +212,7 @@ def test_other_data_are_refused(run_it, run_until, tmp_path):
         run_it(resume=True, dataset=path)
 
 
-class WithTwin(Alone):
+class WithTwin(Ranks):
     """Rank 0 of two whose shards are the same."""
 
     size = 2

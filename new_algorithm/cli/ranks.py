@@ -10,14 +10,15 @@ torchrun never imports torch for this.
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.batch import AllSum
 from new_algorithm.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,45 +34,32 @@ class RankLostError(UserError):
     """Another rank has died, or has not answered in time."""
 
 
-class Ranks(Protocol):
-    """rank: of this process, 0 writes the record. size: how many there are. sent_bytes: handed to
+class Ranks:
+    """One process alone, and what several offer as well: see `Group`.
+
+    rank: of this process; 0 writes the record. size: how many there are. sent_bytes: handed to
     sums so far, by this rank; a ring moves 2 (size − 1)/size times that out of each. all_sum: adds
-    up a contiguous float array over all ranks, in place; None of one process. RankLostError.
+    up a contiguous float array over all ranks, in place; None of one process.
     """
 
-    rank: int
-    size: int
-    sent_bytes: int
-    all_sum: Callable[[NDArray], None] | None
-
-    def same_everywhere(self, array: NDArray) -> bool:
-        """Return whether all ranks hold the same bytes. RankLostError."""
-
-    def from_first(self, value: Any) -> Any:
-        """Return what rank 0 passes. RankLostError."""
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return what every rank passes, in the order of ranks. RankLostError."""
-
-
-class Alone:
-    """One process, which has nothing to add up."""
-
     rank, size, sent_bytes = 0, 1, 0
-    all_sum: Callable[[NDArray], None] | None = None
+    all_sum: AllSum | None = None
 
     def same_everywhere(self, array: NDArray) -> bool:
+        """Return whether all ranks hold the same bytes."""
         return True
 
     def from_first(self, value: Any) -> Any:
+        """Return what rank 0 passes."""
         return value
 
     def gather(self, value: Any) -> list[Any]:
+        """Return what every rank passes, in the order of ranks."""
         return [value]
 
 
-class Group:
-    """The ranks of a torch.distributed process group that has been initialised."""
+class Group(Ranks):
+    """The ranks of a process group of torch.distributed. Each method may raise RankLostError."""
 
     def __init__(self, backend: str, timeout_s: float) -> None:
         import torch.distributed
@@ -82,7 +70,6 @@ class Group:
         self.sent_bytes = 0
 
     def all_sum(self, array: NDArray) -> None:
-        """Add up a contiguous float array over all ranks, in place. RankLostError."""
         self.sent_bytes += array.nbytes
         with self._losing_ranks():
             tensor = self._tensor(array)
@@ -127,10 +114,10 @@ class Group:
 
 
 @contextmanager
-def join_ranks(timeout_s: float) -> Iterator[Alone | Group]:
+def join_ranks(timeout_s: float) -> Iterator[Ranks]:
     """Yield the ranks of this run; those of torchrun leave together, or after `timeout_s`."""
     if not _started_by_torchrun():
-        yield Alone()
+        yield Ranks()
         return
     import torch.distributed
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from datasets import Dataset
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.progress import progress
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection import epochs_of
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
@@ -71,7 +71,7 @@ class Traffic:
         return self.iterations * (self.compute_s / nodes + sending)
 
 
-class CountingRanks(Alone):
+class CountingRanks(Ranks):
     """One process that counts the bytes it would send if it were one of several."""
 
     def __init__(self) -> None:

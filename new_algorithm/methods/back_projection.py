@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from copy import copy
 
 from new_algorithm.back_projection.diagnostics import EpochSummary
-from new_algorithm.cli.ranks import Alone
+from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import (
     HIDDEN_LAMBDA_W,
@@ -21,7 +21,7 @@ SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Se
 
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
     """Train the problem's network in this process; yield after each epoch."""
-    chunk_rows = chunk_rows_in_force(settings, problem.data, Alone())
+    chunk_rows = chunk_rows_in_force(settings, problem.data, Ranks())
     yield from epochs_of(Training(settings, problem, chunk_rows), problem.epochs)
 
 

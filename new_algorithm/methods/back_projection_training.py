@@ -23,7 +23,7 @@ from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.state import State, nested, part
 from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.cli.ranks import Alone, Ranks, shard
+from new_algorithm.cli.ranks import Ranks, shard
 from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.clock import TrainingClock
@@ -52,7 +52,7 @@ class Training:
         ranks: Ranks | None = None,
     ) -> None:
         """chunk_rows: see `chunk_rows_in_force`."""
-        self.ranks = ranks = ranks or Alone()
+        self.ranks = ranks = ranks or Ranks()
         self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         batch_size = samples if settings.batch_size == "full" else settings.batch_size

@@ -29,10 +29,6 @@ STYLE_CYCLE: tuple[dict[str, str], ...] = tuple(
 MARKERS_PER_CURVE = 12
 LOG_FROM_RATIO = 10.0  # largest to smallest value
 LEGEND_ROWS = 16
-VECTOR_STYLE = {
-    "svg.fonttype": "path",  # looks the same where the font is missing
-    "svg.hashsalt": "figure",  # otherwise identifiers are drawn at random
-}
 # neither the time nor the library goes into a file
 UNDATED = {"svg": {"Date": None, "Creator": None, "Format": None, "Type": None}}
 HUGE = 1e100  # beyond it the arithmetic of axis limits may overflow
@@ -61,6 +57,8 @@ def house_style() -> dict[str, Any]:
         "lines.markersize": 5.0,
         "lines.markeredgewidth": 0.0,
         "savefig.dpi": 150,
+        "svg.fonttype": "path",  # looks the same where the font is missing
+        "svg.hashsalt": "figure",  # otherwise identifiers are drawn at random
     }
 
 
@@ -74,7 +72,7 @@ def draw(
     The same drawing gives the same bytes.
     """
     drawn = io.BytesIO()
-    with rc_context({**house_style(), **VECTOR_STYLE}):  # type: ignore[arg-type]  # names as text
+    with rc_context(house_style()):  # type: ignore[arg-type]  # names as text
         figure = Figure(figsize=size)
         fill(figure)
         figure.savefig(drawn, format=kind, metadata=UNDATED.get(kind))

@@ -25,13 +25,22 @@ def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> l
     """One sentence for each anomaly; an empty list where the numbers look sound."""
     if not series:
         return []
-    return [
-        *_non_finite(series),
-        *_train_loss_rise(series),
-        *_overfitting(series),
-        *_at_chance(series, chance_accuracy),
-        *_growing_norms(series),
-    ]
+    found, held = _non_finite(series), held_out_name(series)
+    if (rise := largest_rise(series)) is not None:
+        epochs = f"(epoch {rise.start} to epoch {rise.end})"
+        found.append(f"Train loss rose {rise.share:.0%} above its best so far {epochs}.")
+    if (rise := overfitting(series)) is not None:
+        found.append(
+            f"Overfitting: {held} loss rose {rise.share:.0%} from epoch {rise.start} to epoch "
+            f"{rise.end} while train loss fell."
+        )
+    accuracy = series.get(f"{held}_accuracy", np.array([np.inf]))[-1]  # none for a regression
+    if chance_accuracy is not None and accuracy <= chance_accuracy + CHANCE_MARGIN:
+        found.append(
+            f"Final {held} accuracy {accuracy:.4f} is at chance ({chance_accuracy:.4f} by "
+            "always naming the largest class)."
+        )
+    return found + _growing_norms(series)
 
 
 @np.errstate(over="ignore")
@@ -79,36 +88,6 @@ def _non_finite(series: Series) -> list[str]:
                 f"{series['epoch'][places[0][0]]}, for the first time."
             )
     return found
-
-
-def _train_loss_rise(series: Series) -> list[str]:
-    rise = largest_rise(series)
-    if rise is None:
-        return []
-    return [
-        f"Train loss rose {rise.share:.0%} above its best so far "
-        f"(epoch {rise.start} to epoch {rise.end})."
-    ]
-
-
-def _overfitting(series: Series) -> list[str]:
-    rise = overfitting(series)
-    if rise is None:
-        return []
-    return [
-        f"Overfitting: {held_out_name(series)} loss rose {rise.share:.0%} from epoch {rise.start} "
-        f"to epoch {rise.end} while train loss fell."
-    ]
-
-
-def _at_chance(series: Series, chance: float | None) -> list[str]:
-    accuracy = series.get(f"{held_out_name(series)}_accuracy")
-    if chance is None or accuracy is None or not accuracy[-1] <= chance + CHANCE_MARGIN:
-        return []
-    return [
-        f"Final {held_out_name(series)} accuracy {accuracy[-1]:.4f} is at chance "
-        f"({chance:.4f} by always naming the largest class)."
-    ]
 
 
 @np.errstate(over="ignore")

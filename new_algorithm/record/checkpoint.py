@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str
     latest = folder / LATEST
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     with replace_atomically(folder / f"{LATEST}.new") as file:
-        np.savez(file, **arrays, **{FACTS: text})
+        np.savez(file, **arrays | {FACTS: text})  # type: ignore[arg-type]  # as in save_npz
     if latest.exists():
         os.replace(latest, folder / PREVIOUS)
     os.replace(folder / f"{LATEST}.new", latest)

@@ -4,16 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from new_algorithm.plots.run_figures import run_figures
 from new_algorithm.plots.style import draw
 from new_algorithm.record.files import read_record, replace_atomically
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import Layout
 
-# draws a table of the record, the file at a path; and the figure's size in inches
-Tables = Mapping[str, tuple[Callable[[Figure, Path], None], tuple[float, float] | None]]
+# by the name of a table of the record: what draws it, given a figure and the path of the file; and
+# the figure's size in inches
+Tables = Mapping[str, tuple[Callable[..., None], tuple[float, float] | None]]
 
 
 def draw_run(tag: str, layout: Layout, tables: Tables) -> list[Path]:

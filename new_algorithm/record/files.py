@@ -48,7 +48,7 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 def save_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write `arrays` as a compressed .npz, atomically."""
     with replace_atomically(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array bears an option's name
 
 
 def save_npy(path: Path, array: np.ndarray, durable: bool = True) -> None:

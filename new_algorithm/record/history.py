@@ -1,8 +1,9 @@
 """The numbers of a run, one row an epoch, as arrays and as comma-separated columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,9 +87,8 @@ class History:
         }
 
     def _csv(self, rows: list[Row], header: bool) -> str:
-        lines = [map(repr, columns(row, self.loss_unit).values()) for row in rows]
-        if header:
-            lines.insert(0, columns(rows[0], self.loss_unit))
+        lines: list[Iterable[str]] = [columns(rows[0], self.loss_unit)] if header else []
+        lines += [map(repr, columns(row, self.loss_unit).values()) for row in rows]
         return "".join(f"{','.join(line)}\n" for line in lines)
 
 
@@ -120,9 +120,13 @@ def read_series(folder: Path) -> Series:
     return {name: values[:epochs] for name, values in series.items()}
 
 
-def plain_row(values: dict[str, object]) -> Row:
+def plain_row(values: Mapping[str, Any]) -> Row:
     """`values` as plain ints and floats, whose repr is the shortest that reads back the same."""
-    return {name: _plain(np.asarray(value)) for name, value in values.items()}
+    listed = {name: np.asarray(value).tolist() for name, value in values.items()}
+    return {
+        name: tuple(map(_plain, value)) if isinstance(value, list) else _plain(value)
+        for name, value in listed.items()
+    }
 
 
 def _load(path: Path) -> np.ndarray:
@@ -134,10 +138,7 @@ def _load(path: Path) -> np.ndarray:
         ) from error
 
 
-def _plain(value: np.ndarray) -> Number | tuple[Number, ...]:
-    if value.ndim:
-        return tuple(_plain(item) for item in value)
-    number = value.item()
+def _plain(number: Number) -> Number:
     return number if isinstance(number, int) else float(number)
 
 

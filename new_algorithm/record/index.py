@@ -60,7 +60,7 @@ def _status(folder: Path, record: dict[str, Any]) -> str:
 
 def _start(record: dict[str, Any] | None) -> float:
     try:
-        return datetime.fromisoformat(record["start"]).timestamp()
+        return datetime.fromisoformat((record or {})["start"]).timestamp()
     except (TypeError, KeyError, ValueError, OverflowError):
         return 0.0
 

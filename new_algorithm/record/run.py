@@ -1,6 +1,6 @@
 """The record of one run: its numbers, where they come from, and how it ended."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,15 @@ from new_algorithm.record.checkpoint import (
 )
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.endings import log_entry, outcome, reason
-from new_algorithm.record.files import format_table, read_record, save_csv, save_npz, save_record
-from new_algorithm.record.history import History, Number, epoch_line, plain_row, read_series
+from new_algorithm.record.files import (
+    Row,
+    format_table,
+    read_record,
+    save_csv,
+    save_npz,
+    save_record,
+)
+from new_algorithm.record.history import History, epoch_line, plain_row, read_series
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.note import write_note
@@ -83,24 +90,15 @@ class Run:
         self._data = data
         self._layout = Layout(root, group)
         self._loss_unit = "nats" if data.get("num_classes") else None
-        self._results: dict[str, Number] = {}
+        self._results: dict[str, Any] = {}
 
     def __enter__(self) -> "Run":
         config, layout, now = self._config, self._layout, datetime.now().astimezone()
         begun = config.tag is not None and is_filled(layout.record(config.tag))
         kept = self._resume or (self._keep and begun and not config.overwrite)
         with ExitStack() as stack, self._writing():
-            self._reservation = stack.enter_context(
-                reserve(
-                    config.tag,
-                    self._script.stem,
-                    config.overwrite,
-                    layout,
-                    now,
-                    resume=kept,
-                    kind=self._kind,
-                )
-            )
+            place = config.tag, self._script.stem, config.overwrite, layout, now
+            self._reservation = stack.enter_context(reserve(*place, resume=kept, kind=self._kind))
             self.tag = self._reservation.tag
             self.folder = layout.record(self.tag)
             log_path = layout.log(self.tag, now)
@@ -160,9 +158,9 @@ class Run:
         """Save and print one epoch.
 
         train, held_out: on the training and the held-out set; the latter goes by the name that the
-        data give it, test or validation. clock: the training
-        time since the start of the run. ValueError if an epoch records other names or another
-        number of layers than the first; UserError if the files cannot be written.
+        data give it, test or validation. clock: the training time since the start of the run.
+        ValueError if an epoch records other names or another number of layers than the first;
+        UserError if the files cannot be written.
         """
         held = self._data.get("held_out", "test")
         numbers: dict[str, object] = {"epoch": epoch}
@@ -198,7 +196,7 @@ class Run:
         with self._writing():
             self._save()
 
-    def table(self, name: str, rows: Sequence[dict[str, Number]], title: str) -> None:
+    def table(self, name: str, rows: Sequence[Row], title: str) -> None:
         """Print `rows`, which share their keys, and write them to <name>.csv in full precision."""
         print(f"\n{title}\n{format_table(rows)}", flush=True)
         with self._writing():
@@ -264,12 +262,20 @@ class Run:
         return True
 
     def _report(self) -> None:
-        self._attempt("anomalies", self._record_anomalies)
-        if not self._layout.group:
-            self._attempt("figures", self._draw)
-        self._attempt("note", lambda: write_note(self.tag, self._layout))
-        if not self._layout.group:
-            self._attempt("index", lambda: rebuild_index(self._layout))
+        """Anomalies, figures, note and index, each whatever becomes of the others."""
+        steps = {
+            "anomalies": self._record_anomalies,
+            "figures": self._draw,
+            "note": lambda: write_note(self.tag, self._layout),
+            "index": lambda: rebuild_index(self._layout),
+        }
+        for what, step in steps.items():
+            if self._layout.group and what in ("figures", "index"):
+                continue
+            try:
+                step()
+            except Exception as error:
+                notice(f"no {what} of run {self.tag} ({error}); its record is complete")
 
     def _record_anomalies(self) -> None:
         self._record["anomalies"] += find_anomalies(
@@ -281,12 +287,6 @@ class Run:
         from new_algorithm.record.figures import draw_run  # matplotlib takes a second to import
 
         draw_run(self.tag, self._layout, self._tables)
-
-    def _attempt(self, what: str, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:
-            notice(f"no {what} of run {self.tag} ({error}); its record is complete")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

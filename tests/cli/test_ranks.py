@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.ranks import GIVEN, Alone, _reason, join_ranks, rank_of_this_process, shard
+from new_algorithm.cli.ranks import GIVEN, Group, _reason, join_ranks, rank_of_this_process, shard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def test_every_rank_has_as_many_batches_as_the_epoch(rows, size, share):
 
 def test_one_process_has_nothing_to_add_up():
     with join_ranks(1.0) as ranks:
-        assert isinstance(ranks, Alone)
+        assert not isinstance(ranks, Group)
         assert (ranks.rank, ranks.size, ranks.sent_bytes, ranks.all_sum) == (0, 1, 0, None)
         assert ranks.same_everywhere(np.zeros(3))
         value = object()
