@@ -6,19 +6,17 @@
     python new_algorithm/compare_methods.py leaderboard --tasks "HIGGS sample" --tag my_higgs
     python new_algorithm/compare_methods.py ablation_back_projection   # what each part is worth
     python new_algorithm/compare_methods.py ablation_foof --dataset synthetic --widths 16 --runs 3
-    python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure beside ours
+    python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure and ours
 
 An experiment is a short .toml file; those that come with the repository lie in
-new_algorithm/experiments/ (benchmarks: depth, two_layers, eigenbasis, stability, higgs_auc; a
-paper's figure: papers/), and definition.py beside them explains what one says. For every task each
-method's settings are searched on the validation rows, with as many trials for each; a run may take
-the same CPU time whichever method it is. Then all are run for every seed, the test rows being
-looked at once, at the end of each run. The same command continues what was cut short; what is
-finished is kept.
+new_algorithm/experiments/ (benchmarks: depth, two_layers, eigenbasis, stability, higgs_auc;
+reproductions of papers: papers/), and definition.py explains their entries. For every task each
+method's settings are searched on the validation rows, with the same number of trials; every run
+has the same CPU time. Then all methods are run for every seed, and each run is evaluated on the
+test rows once, at its end. The same command continues an experiment that was cut short.
 
-An ablation removes or swaps one component of a method at a time: the components stand in the
-method's file. All else stays at the defaults, so that a component that another setting could make
-up for looks as important as it is without that.
+An ablation removes or swaps one component of a method at a time, as listed in the method's file.
+All other settings stay at their defaults, although another value might compensate for the change.
 
 Writes ploting_data/TAG/ with a folder for each run, the report figures/TAG/report.html with its
 twin README.md, and _logs/. write_report.py TAG writes the report again from the record.

@@ -1,4 +1,4 @@
-"""An experiment as a user runs it: with processes of its own, gone on with, and refused."""
+"""An experiment as a user runs it: in processes of its own, continued, and refused."""
 
 import csv
 import json

@@ -9,7 +9,7 @@ lambda_map = "bench_lambda_map"         # optional: the tag of a λ map for the 
 
 [tasks."MNIST, 8 × 64"]
 dataset = "mnist"
-widths = [64, 64, 64, 64, 64, 64, 64, 64]
+widths = "8 × 64"                       # hidden layers; or a list, [512, 256]
 metrics = ["accuracy"]                  # the first decides
 cpu_seconds = 2.0                       # of training a run; or epochs = 5
 
@@ -18,8 +18,8 @@ method = "adam"                         # with settings that are fixed
 settings = { lr = 1e-3, batch_size = 128 }
 searched = false                        # the other settings are the defaults, not searched
 
-components_of = "back_projection"       # in place of methods and variations: an ablation, the
-                                        # method as it is beside it with one component changed
+components_of = "back_projection"       # in place of methods and variations: an ablation, of the
+                                        # method and of each variation with one component changed
 """
 
 import difflib
@@ -43,9 +43,9 @@ METRICS = ("accuracy", "auc", "loss")  # on the held-out rows; of the loss less 
 class Task:
     """A data set, a network and the cost of a run.
 
-    widths: units of each hidden layer. metrics: of which the first decides: it is searched on
-    validation and tested on test. cpu_seconds: of training in one run, from which follow the
-    epochs; or `epochs` themselves.
+    widths: units of each hidden layer. metrics: the first one decides, on the validation rows in a
+    search and on the test rows in the end. cpu_seconds: training time of a run, which determines
+    its epochs; or `epochs` directly.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Task:
 class Variation:
     """A method under a name of its own, with some of its settings fixed.
 
-    method: a key of METHODS. searched: whether the other settings are, or are the defaults.
+    method: a key of METHODS. searched: whether the other settings are searched, or the defaults.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Variation:
 class Paper:
     """What a paper reports, to be reproduced: value ± tolerance of the task's first metric.
 
-    source: where in the paper the value stands. deviations: what is done otherwise here.
+    source: where in the paper the value stands. deviations: what is done differently here.
     """
 
     citation: str
@@ -87,10 +87,10 @@ class Paper:
 @dataclass(frozen=True)
 class Experiment:
     """hypothesis: a sentence that the result can contradict. baseline: the variation that the
-    others are compared with. trials: settings that each method may try on validation, 0 for its
-    defaults. lambda_map: tag of a run of measure.py lambda-map, for the report. paper: what
-    the baseline's result on the first task is held against. caveats: sentences on what a hostile
-    reader should know, for the report."""
+    others are compared with. trials: settings that each method may try on the validation rows, 0
+    for its defaults. lambda_map: tag of a run of measure.py lambda-map, for the report. paper:
+    compared with the baseline's result on the first task. caveats: sentences for the report on
+    what a sceptical reader should know."""
 
     name: str
     hypothesis: str
@@ -151,7 +151,7 @@ def experiment_from(name: str, entries: Mapping[str, Any]) -> Experiment:
         name=name,
         hypothesis=entries["hypothesis"],
         baseline=entries["baseline"],
-        tasks=tuple(_build(name, Task, key, given) for key, given in entries["tasks"].items()),
+        tasks=tuple(_task(name, key, given) for key, given in entries["tasks"].items()),
         variations=tuple(variations),
         seeds=seeds,
         trials=entries.get("trials", 0),
@@ -200,7 +200,7 @@ def _check_task(name: str, task: Task) -> None:
     is_list = isinstance(task.widths, tuple) and task.widths
     if not is_list or any(not isinstance(width, int) or width < 1 for width in task.widths):
         raise UserError(
-            f"{where}: widths: give the units of at least one hidden layer, as [64, 64]"
+            f'{where}: widths: give the units of each hidden layer, as [512, 256] or "8 × 64"'
         )
     limit = task.train_limit
     if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -235,8 +235,17 @@ def _method(name: str, key: str) -> Method:
     return METHODS[key]
 
 
+def _task(name: str, key: str, given: Mapping[str, Any]) -> Task:
+    """Return a task; widths may be written "layers × units"."""
+    alike = re.fullmatch(r"(\d+) *[x×] *(\d+)", str(given.get("widths")))
+    if alike:
+        layers, units = map(int, alike.groups())
+        given = {**given, "widths": [units] * layers}
+    return _build(name, Task, key, given)
+
+
 def _build(name: str, kind: type, key: str, given: Mapping[str, Any]) -> Any:
-    """Return a part of an experiment, which goes by `key` if it has a name."""
+    """Return a part of an experiment, named `key` if it has a name."""
     entries = {field.name for field in fields(kind)}
     check_names(f"{name}: {key}", given, entries - {"name"})
     values = {entry: tuple(v) if isinstance(v, list) else v for entry, v in given.items()}

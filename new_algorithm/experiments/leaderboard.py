@@ -1,4 +1,4 @@
-"""Who is better at what on a task, by how much, and whether that can be told from chance."""
+"""Which methods are better at what on a task, by how much, and whether it is significant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Standing:
     """A variation on a task. comparison: with the baseline, None for the baseline itself.
 
     unscored: runs without a score: they failed, or diverged before there were weights. among_best:
-    it is the best, or cannot be told from the best.
+    it is the best, or does not differ from it significantly.
     """
 
     variation: str
@@ -140,7 +140,7 @@ def _among_best(
 ) -> set[str]:
     """The first of `ranked` and those that the paired t test cannot tell from it.
 
-    Equal on every seed is a tie too. With one seed nothing can be told, and none is returned.
+    Equal on every seed is a tie too. With one seed nothing can be tested, and none is returned.
     """
     if not ranked or len(record.experiment.seeds) < 2:
         return set()

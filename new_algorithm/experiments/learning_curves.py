@@ -21,7 +21,7 @@ LOG_FROM_RATIO = 5.0  # longest to shortest curve
 LOG_LOSS_FROM_RATIO = 3.0  # largest to smallest loss
 MARKERS_PER_CURVE = 6
 LEGEND_WIDTH, LEGEND_LINE = 150, 9  # of the figure, and of a line with its space, in letters
-FAR = 4.0  # times the middle distance from the best end: such a curve would squash the others
+FAR = 4.0  # times the middle distance from the best end: such a curve would flatten the others
 ROOM = 4.0  # of the largest distance that is not far, below the best end
 LEAST_REACH = 0.02  # of that axis, as a score
 MOST_LOSS = 30.0  # times the middle of the curves' largest losses
@@ -126,7 +126,7 @@ def _scale_y(axes: Axes, quantity: Quantity, means: Sequence[NDArray]) -> None:
 
 
 def score_range(means: Sequence[NDArray]) -> tuple[float, float]:
-    """Where the ends of the good curves lie, with room below: a bad one must not squash them.
+    """Return a range around the ends of the good curves, which a bad one must not flatten.
 
     means: each curve's, of a score of which more is better.
     """

@@ -22,7 +22,7 @@ from new_algorithm.measurements.lambda_map import draw_lambda_map
 from new_algorithm.plots.style import STYLE_CYCLE, draw
 from new_algorithm.record.figures import save_figure
 
-MOST_CURVES = 8  # besides the baseline: more cannot be told apart
+MOST_CURVES = 8  # besides the baseline: more cannot be distinguished
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _save(
     return Picture(name, caption, path)
 
 
-FAR = 6.0  # times the middle distance from zero: such a difference would squash the others
+FAR = 6.0  # times the middle distance from zero: such a difference would flatten the others
 INCHES_A_LINE, INCHES_AROUND = 0.27, 1.0
 ROOM = 0.08  # of the width, at either end
 

@@ -41,7 +41,7 @@ from new_algorithm.record.run import Run
 def run_experiment(
     experiment: Experiment, config: ExperimentFlags, script: Path, root: Path = REPOSITORY
 ) -> None:
-    """Carry it out or go on with it, gather its record and write its report."""
+    """Carry out or continue the experiment, collect its record and write its report."""
     experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
     tag = config.tag or experiment.name
     config = replace(config, tag=tag)
@@ -69,7 +69,7 @@ def run_experiment(
 
 @dataclass(frozen=True)
 class Means:
-    """Where and how: layout: of the experiment's runs. workers: processes that share the jobs."""
+    """layout: of the experiment's runs. workers: processes that share the jobs."""
 
     layout: Layout
     script: Path
@@ -157,7 +157,7 @@ def _configs(
 
 @contextmanager
 def _workers(means: Means) -> Iterator[ProcessPoolExecutor]:
-    """Processes, in each of which memory can be measured; gone at the end, whatever happens."""
+    """Processes of their own, so that memory can be measured; they end with the block."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(means.workers, context, _prepare, (means.threads,))
     try:
@@ -181,7 +181,7 @@ def _prepare(threads: int) -> None:
 
 
 def _found(record: dict[str, Any]) -> str:
-    """What a run came to; what it reached on the test rows is for the report."""
+    """Summarise a run; its scores on the test rows are for the report alone."""
     metrics = record["final_metrics"]
     held_out = [
         f"{name.removesuffix('_fraction')}={metrics[name]:.4f}"

@@ -20,15 +20,15 @@ from new_algorithm.methods.method import Choice, Range, Settings, Space
 from new_algorithm.record.files import Row, read_json, save_json
 
 COMPLETE, DIVERGED = "complete", "diverged"
-RANDOM_SHARE = 3  # of the trials one in so many is drawn at random, the first ones
+RANDOM_DIVISOR = 3  # the first of so many trials, rounded up, is drawn at random
 NEAR_AN_EDGE = 0.05  # of a range in its logarithm
-DIGITS = 4  # significant ones of a number that is tried: what a table shows is what was run
+DIGITS = 4  # significant digits of a number that is tried, so that tables show what was run
 
 
 @dataclass(frozen=True)
 class TrialResult:
     """value: on the validation rows, higher is better; None, nan or inf: the training diverged.
-    cpu_seconds: of training. epochs: that it took, 0 where nobody knows."""
+    cpu_seconds and epochs: of training, 0 where unknown."""
 
     value: float | None
     cpu_seconds: float = 0.0
@@ -48,11 +48,11 @@ def search(
 ) -> Iterator[Row]:
     """Yield trial, value, state, cpu_seconds, epochs, and settings as JSON, trial by trial.
 
-    path: where trials are kept. Those that are finished there come first and are not run again; one
-    that was cut short is. What a trial tries depends on the seed and on the trials before it alone,
-    so that a search which was cut short ends like any other. A training that diverges is a trial
-    like the others, of value −inf: never chosen, and avoided from then on. UserError if the file
-    holds a search of another space or seed, or cannot be read or written.
+    path: where trials are kept. Finished ones are yielded first and not run again; one that was cut
+    short is. The settings of a trial depend on the seed and the trials before it alone, so that an
+    interrupted search ends like any other. A training that diverges is a trial of value −inf: never
+    chosen, and avoided from then on. UserError if the file holds a search of another space or seed,
+    or cannot be read or written.
     """
     question = {"seed": seed, "space": {name: repr(values) for name, values in space.items()}}
     finished = _finished(path, question)
@@ -96,12 +96,12 @@ def _propose(
 ) -> dict[str, Any]:
     """Draw the trial after those that are finished, choices by their place.
 
-    Each trial has a sampler of its own, so that none has a past to restore. multivariate: one
-    density of all settings, because they interact, a rate with a batch size say.
+    Each trial has a sampler of its own, so that there is no sampler state to restore. multivariate:
+    one density of all settings, because they interact, as a rate and a batch size do.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(
-        n_startup_trials=-(-trials // RANDOM_SHARE),
+        n_startup_trials=-(-trials // RANDOM_DIVISOR),
         multivariate=True,
         seed=int(np.random.SeedSequence([seed, len(finished)]).generate_state(1)[0]),
     )

@@ -119,11 +119,11 @@ def is_scale(values: Sequence[Any]) -> bool:
 
 
 def importances(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dict[str, float]:
-    """Return each setting's share in what sets good trials apart, the largest first; they add to 1.
+    """Return how much each setting matters, as fractions that add to 1, the largest first.
 
     PED-ANOVA (Watanabe et al., IJCAI 2023): how far the density of a setting among the good trials
     is from that among all. settings: of each trial. values: higher is better, −inf where it
-    diverged; only their order counts. Empty where nothing can be told: too few trials or all alike.
+    diverged; only their order counts. Empty where the trials are too few or all alike.
     """
     tried = {name: [one[name] for one in settings] for name in (settings[0] if settings else ())}
     tried = {name: column for name, column in tried.items() if len(set(map(repr, column))) > 1}

@@ -30,7 +30,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class SingleRunConfig(RunFlags):
-    """What a run of an experiment is, beside its seed."""
+    """tag: of the run below that of its experiment."""
 
     tag: str
     task: Task

@@ -88,7 +88,7 @@ def test_divergence_is_a_row_like_any_other(collected):
     }
     assert float(rows["late"]["test_loss"]) > 0
     assert rows["early"]["test_loss"] == ""
-    assert "epoch 1: as it was told" in rows["early"]["error"]
+    assert "epoch 1: as planned" in rows["early"]["error"]
 
 
 def test_a_row_for_each_epoch_with_the_numbers_of_the_arrays(collected):

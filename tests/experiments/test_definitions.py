@@ -1,4 +1,4 @@
-"""Definitions are read as they are written, and a wrong one is told in one line."""
+"""Definitions are read as they are written; what is wrong in one is named in one line."""
 
 import pytest
 
@@ -79,6 +79,9 @@ def test_methods_go_by_their_names_and_variations_by_their_own():
         ({"tasks": {"t": {"dataset": "mnist", "widths": [4]}}}, "either cpu_seconds or epochs"),
         ({"tasks": {"t": TASK | {"widths": []}}}, "widths: give the units"),
         ({"tasks": {"t": TASK | {"widths": 64}}}, "widths: give the units"),
+        ({"tasks": {"t": TASK | {"widths": "0 × 64"}}}, "widths: give the units"),
+        ({"tasks": {"t": TASK | {"widths": "3 × 0"}}}, "widths: give the units"),
+        ({"tasks": {"t": TASK | {"widths": "deep"}}}, "widths: give the units"),
         ({"tasks": {"t": TASK | {"train_limit": "x"}}}, "train_limit 'x': give a number"),
         ({"tasks": {"t": TASK | {"epochs": "2"}}}, "either cpu_seconds or epochs"),
         ({"trials": "2"}, "trials '2': give 0 or more"),
@@ -94,6 +97,12 @@ def test_methods_go_by_their_names_and_variations_by_their_own():
 def test_a_wrong_entry_is_named_with_what_it_could_be(changes, message):
     with pytest.raises(UserError, match=message):
         experiment_from("e", entries(**changes))
+
+
+@pytest.mark.parametrize("written", ["3 × 64", "3x64", [64, 64, 64]])
+def test_equal_layers_are_written_in_short(written):
+    (task,) = experiment_from("e", entries(tasks={"t": TASK | {"widths": written}})).tasks
+    assert task.widths == (64, 64, 64)
 
 
 @pytest.mark.parametrize("missing", ["hypothesis", "baseline", "tasks", "seeds"])

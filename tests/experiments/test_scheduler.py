@@ -1,4 +1,4 @@
-"""An experiment from definition to report: cut short, gone on with, refused, begun anew."""
+"""An experiment from definition to report: interrupted, continued, refused, begun anew."""
 
 import os
 import re

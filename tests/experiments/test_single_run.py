@@ -200,7 +200,7 @@ def test_divergence_is_recorded_and_scored_by_the_last_good_weights(
     one = pretend(monkeypatch, breaks=lambda settings, epoch: epoch > epochs_made)
     record, series = run(tmp_path, "pretender", epochs=5)
     assert record["status"] == "diverged"
-    assert f"epoch {epochs_made + 1}: as it was told" in record["error"]
+    assert f"epoch {epochs_made + 1}: as planned" in record["error"]
     assert len(series.get("epoch", ())) == epochs_made
     if epochs_made == 0:
         assert not any(name.startswith("test_") for name in record["final_metrics"])

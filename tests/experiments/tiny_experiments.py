@@ -46,7 +46,7 @@ class Pretender:
         _, weights = problem.start()
         for epoch in range(1, problem.epochs + 1):
             if self.breaks(settings, epoch):
-                raise DivergedError(f"epoch {epoch}: as it was told")
+                raise DivergedError(f"epoch {epoch}: as planned")
             weights = [0.5 * weight for weight in weights]
             scores = Scores(loss=1 / epoch, accuracy=settings["size"] / 100, auc=None)
             clock = TrainingClock(epoch * self.seconds, epoch * self.seconds)
