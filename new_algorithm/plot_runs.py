@@ -24,8 +24,7 @@ import tyro
 
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import parse
-from new_algorithm.cli.tags import validate_tag
+from new_algorithm.cli.flags import parse, validate_tag
 from new_algorithm.plots.series import Series
 from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.history import read_series

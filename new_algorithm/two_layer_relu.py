@@ -47,11 +47,11 @@ from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import (
+    Fraction,
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
     RunFlags,
-    Share,
     parse,
     per_layer,
 )
@@ -86,7 +86,7 @@ class Config(PenaltyFlags, RunFlags):
     """Relative residual at which conjugate gradients stop."""
     step_size: PositiveFloat = 1.0
     """η of W ← W + η V, V ← μ V + δW."""
-    momentum: Share = 0.9
+    momentum: Fraction = 0.9
     """The μ above."""
     observe: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="SWEEP ...")] = (1, 10, 100)
     """Sweeps of which every solve is compared with the exact solution."""

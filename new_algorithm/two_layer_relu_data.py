@@ -52,8 +52,8 @@ class Config(flags.PenaltyFlags, flags.CommonFlags):
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0 (far worse)."""
     step_size: flags.PositiveFloat = 3.0
     """Peak η of W ← W + η V, V ← μ V + δW, μ the momentum."""
-    momentum: flags.Share = 0.9
-    warm_up: flags.Share = 0.3
+    momentum: flags.Fraction = 0.9
+    warm_up: flags.Fraction = 0.3
     """Part of the iterations in which η rises from 0, before it falls to 0 again."""
 
 

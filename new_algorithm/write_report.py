@@ -18,8 +18,7 @@ if __name__ == "__main__":  # search the repository root, not this folder
 import tyro
 
 from new_algorithm.cli.console import run_main
-from new_algorithm.cli.flags import parse
-from new_algorithm.cli.tags import validate_tag
+from new_algorithm.cli.flags import parse, validate_tag
 from new_algorithm.experiments.report import write_report
 from new_algorithm.record.layout import Layout
 

@@ -2,7 +2,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.tags import validate_tag
+from new_algorithm.cli.flags import validate_tag
 from new_algorithm.plot_runs import _joined, draw
 from new_algorithm.record.files import save_record
 from new_algorithm.record.history import History

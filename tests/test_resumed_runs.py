@@ -158,7 +158,7 @@ def test_run_that_is_cut_short_twice_and_loses_a_checkpoint(
     assert_same_bits(folder, uninterrupted(**FORGETFUL))
 
 
-def test_basis_that_is_found_anew_with_other_signs_is_no_matter(
+def test_basis_found_anew_with_other_signs_changes_nothing(
     run_it, run_until, uninterrupted, monkeypatch
 ):
     """On a machine of another kind the eigenvectors may be −q, and their coordinates with them."""

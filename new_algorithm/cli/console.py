@@ -47,7 +47,7 @@ class Forgiving:
 
 
 class Tee:
-    """Stands for sys.stdout and writes to the log as well.
+    """Replaces sys.stdout and writes to the log as well.
 
     written: all text so far, for a log that is opened later.
     """
@@ -159,7 +159,7 @@ def _open_log(path: Path | None) -> TextIO | None:
 
 
 def _drain(stream: TextIO) -> None:
-    """Let what a broken stream still buffers vanish, or the interpreter ends with status 120."""
+    """Discard what a broken stream still buffers, or the interpreter exits with status 120."""
     with suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import tyro
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.tags import validate_tag
 
 ConfigT = TypeVar("ConfigT")
+LONGEST_TAG = 100
+INDICES = {"readme.md", "local_runs.md"}  # lie beside the folders that tags name
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ BatchSize = Annotated[
 ]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
-Share = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
+Fraction = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
 Threads = Annotated[
     int,
     Rule(
@@ -193,6 +195,22 @@ def check_batch_size(batch_size: BatchSize, rows: int) -> None:
             f"--batch-size {batch_size} is more than the {rows} training samples: "
             f"give at most {rows}"
         )
+
+
+def validate_tag(tag: str, flag: str = "--tag") -> None:
+    """UserError unless `tag` is a safe folder name of 1 to 100 characters."""
+    shown = repr(tag if len(tag) <= LONGEST_TAG else tag[:20] + "...")
+    if not 1 <= len(tag) <= LONGEST_TAG:
+        raise UserError(
+            f"{flag} {shown} has {len(tag)} characters: give a name of 1 to {LONGEST_TAG}"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", tag):
+        raise UserError(
+            f"{flag} {shown} is not allowed: use letters, digits, '.', '_' and '-', "
+            "and start with a letter, a digit or '_'"
+        )
+    if tag.lower() in INDICES:
+        raise UserError(f"{flag} {shown} is the name of an index of runs: choose another")
 
 
 def per_layer(values: tuple[float, ...], num_layers: int, flag: str) -> tuple[float, ...]:

@@ -142,7 +142,7 @@ def shard(rows: int, rank: int, size: int) -> slice:
 
 
 def rank_of_this_process() -> int:
-    """Return the rank that torchrun has given, 0 without it. UserError as `_started_by_torchrun`"""
+    """Return the rank that torchrun has given, 0 without it. UserError: see below."""
     return int(os.environ["RANK"]) if _started_by_torchrun() else 0
 
 

@@ -26,10 +26,10 @@ from new_algorithm.back_projection.step_control import (
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
     BatchSize,
+    Fraction,
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
-    Share,
     per_layer,
 )
 
@@ -60,7 +60,7 @@ class Settings(PenaltyFlags):
 
     input_rank: PositiveInt | None = None
     """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
-    gram_average: Share = 0.9
+    gram_average: Fraction = 0.9
     """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
     solver: Literal["exact", "cg", "gradient"] = "exact"
     """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
@@ -77,7 +77,7 @@ class Settings(PenaltyFlags):
     """A fixed step; unless given, steps are controlled by predicted against actual decrease."""
     step_bounds: tuple[PositiveFloat, PositiveFloat] = (1e-3, 2e-2)
     """Squared length of a controlled step, at first and at least, and at most."""
-    momentum: Share = 0.9
+    momentum: Fraction = 0.9
     schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
     """Of the steps over the run: up from 0 over its first 30% and down to 0, or none."""
 

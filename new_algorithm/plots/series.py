@@ -1,4 +1,4 @@
-"""The numbers of a run as figures and notes see them. No matplotlib here: it is slow to import."""
+"""The numbers of a run as figures and notes use them; matplotlib, slow to import, is elsewhere."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The look of every figure: colours in a fixed order, told apart by line and marker as well."""
+"""The look of every figure: colours in a fixed order, distinguished by line and marker as well."""
 
 import io
 import re

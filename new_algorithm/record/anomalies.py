@@ -6,19 +6,19 @@ import numpy as np
 
 from new_algorithm.plots.series import Series, held_out_name
 
-RISE_SHARE = 0.10  # train loss above its best so far
-OVERFITTING_SHARE = 0.05  # held-out loss above its best while train loss still falls
+LARGEST_RISE = 0.10  # train loss above its best so far
+LARGEST_HELD_OUT_RISE = 0.05  # held-out loss above its best while train loss still falls
 CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
 GROWTH_FACTOR = 10.0  # a layer's norm against that of the first epoch recorded
 
 
 @dataclass(frozen=True)
 class Change:
-    """A rise of a loss from `start` to `end` (epochs), as a share of its value at `start`."""
+    """A rise of a loss from `start` to `end` (epochs), relative to its value at `start`."""
 
     start: int
     end: int
-    share: float
+    relative: float
 
 
 def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> list[str]:
@@ -28,10 +28,10 @@ def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> l
     found, held = _non_finite(series), held_out_name(series)
     if (rise := largest_rise(series)) is not None:
         epochs = f"(epoch {rise.start} to epoch {rise.end})"
-        found.append(f"Train loss rose {rise.share:.0%} above its best so far {epochs}.")
+        found.append(f"Train loss rose {rise.relative:.0%} above its best so far {epochs}.")
     if (rise := overfitting(series)) is not None:
         found.append(
-            f"Overfitting: {held} loss rose {rise.share:.0%} from epoch {rise.start} to epoch "
+            f"Overfitting: {held} loss rose {rise.relative:.0%} from epoch {rise.start} to epoch "
             f"{rise.end} while train loss fell."
         )
     accuracy = series.get(f"{held}_accuracy", np.array([np.inf]))[-1]  # none for a regression
@@ -45,16 +45,16 @@ def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> l
 
 @np.errstate(over="ignore")
 def largest_rise(series: Series) -> Change | None:
-    """The largest rise of the train loss above its best so far, if above RISE_SHARE."""
+    """The largest rise of the train loss above its best so far, if above LARGEST_RISE."""
     loss = _finite(series["train_loss"])
     best = np.fmin.accumulate(loss)
-    share = np.divide(loss - best, best, out=np.zeros_like(loss), where=best > 0)
-    share = np.nan_to_num(share, nan=0.0)
-    end = int(share.argmax())
-    if share[end] <= RISE_SHARE:
+    relative = np.divide(loss - best, best, out=np.zeros_like(loss), where=best > 0)
+    relative = np.nan_to_num(relative, nan=0.0)
+    end = int(relative.argmax())
+    if relative[end] <= LARGEST_RISE:
         return None
     start = int(np.nanargmin(loss[: end + 1]))
-    return Change(int(series["epoch"][start]), int(series["epoch"][end]), float(share[end]))
+    return Change(int(series["epoch"][start]), int(series["epoch"][end]), float(relative[end]))
 
 
 @np.errstate(over="ignore")
@@ -64,10 +64,10 @@ def overfitting(series: Series) -> Change | None:
     if not np.isfinite(held).any() or not np.isfinite(held[-1]):
         return None
     best = int(np.nanargmin(held))
-    share = held[-1] / held[best] - 1 if held[best] > 0 else 0.0
-    if share <= OVERFITTING_SHARE or not train[-1] < train[best]:
+    relative = held[-1] / held[best] - 1 if held[best] > 0 else 0.0
+    if relative <= LARGEST_HELD_OUT_RISE or not train[-1] < train[best]:
         return None
-    return Change(int(series["epoch"][best]), int(series["epoch"][-1]), float(share))
+    return Change(int(series["epoch"][best]), int(series["epoch"][-1]), float(relative))
 
 
 def first_non_finite(series: Series) -> int | None:

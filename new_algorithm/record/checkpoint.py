@@ -1,7 +1,7 @@
 """Where a run that was cut short goes on: its arrays and facts at the end of an epoch.
 
-Two are kept, so that one that was damaged leaves the one before. Each is an .npz, whose checksums
-tell; facts are JSON, and nothing is unpickled.
+Two are kept, so that the earlier one is left if the latest is damaged, which the checksums of an
+.npz reveal. Facts are JSON, and nothing is unpickled.
 """
 
 import json
@@ -63,7 +63,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Delete what a run that has come to its end needs no more."""
+    """Delete what a completed run no longer needs."""
     for name in (LATEST, PREVIOUS, f"{LATEST}.new"):
         (folder / name).unlink(missing_ok=True)
 

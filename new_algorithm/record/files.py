@@ -1,6 +1,6 @@
-"""Files that are either wholly there or as they were before, and what is in them: JSON and CSV.
+"""Files written whole or not at all: arrays, text, JSON and CSV.
 
-A file is written under another name, forced to the disk, and renamed.
+Each is written under another name, forced to the disk, and renamed.
 """
 
 import csv

@@ -1,17 +1,19 @@
-"""One living process to a tag: the record's folder is created, or set aside, under a lock."""
+"""Each tag belongs to one running process: its folder is made, or replaced, under a lock."""
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.tags import dated_tags, validate_tag
+from new_algorithm.cli.flags import validate_tag
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import Layout
 
@@ -62,8 +64,8 @@ def check_tag(
     for folder in _folders(tag, layout):
         if folder.is_symlink():
             raise UserError(
-                f"--tag {tag}: {layout.relative(folder.parent)}/{tag} is a symbolic link, and what "
-                "it points to is not ours to replace: remove the link or choose another tag"
+                f"--tag {tag}: {layout.relative(folder.parent)}/{tag} is a symbolic link, "
+                "and what it points to is never replaced: remove the link or choose another tag"
             )
     if is_held(layout.record(tag)):
         raise _in_use(tag)
@@ -106,6 +108,14 @@ def reserve(
             _set_aside(reservation, overwrite, kind, layout)
         stack.callback(reservation.put_back)
         yield reservation
+
+
+def dated_tags(script_stem: str, now: datetime) -> Iterator[str]:
+    """`script_2026-11-20_134501`, then the same with _2, _3, ... for as long as asked."""
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", script_stem)[:60]
+    first = f"{stem}_{now:%Y-%m-%d_%H%M%S}"
+    yield first
+    yield from (f"{first}_{number}" for number in count(2))
 
 
 def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: Layout) -> None:

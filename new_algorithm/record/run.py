@@ -56,11 +56,10 @@ class Run:
     written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
     `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
     resume: continue the record of that tag, from its `checkpoint`, if flags and data are the
-    same. keep: leave what the folder of that tag holds, for a script that knows itself what of it
-    is done. kind: of record, which one of another kind never replaces. tables: how the tables that
-    the script leaves are drawn, by file name. group: of runs that belong together; they lie in a
-    folder of that name, and have a note but neither figures of their own, which plot_runs.py draws,
-    nor a line in the index.
+    same. keep: leave the content of that tag's folder, for a script that continues by itself. kind:
+    a record of one kind never replaces one of another. tables: what draws the tables that the
+    script leaves, by file name. group: of runs that belong together; they lie in a folder of that
+    name and have a note, but no line in the index, and their figures are left to plot_runs.py.
 
     UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving the
     block writes status, figures, note and index, and lets exceptions pass. An earlier record that

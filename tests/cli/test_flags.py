@@ -9,10 +9,10 @@ from new_algorithm.cli.flags import (
     BatchSize,
     CommonFlags,
     ExperimentFlags,
+    Fraction,
     NetworkFlags,
     PenaltyFlags,
     PositiveFloat,
-    Share,
     check_batch_size,
     parse,
     per_layer,
@@ -26,7 +26,7 @@ class Config(PenaltyFlags, CommonFlags):
     lambda_h_layers: tuple[float, ...] = (math.inf,)
     lr: PositiveFloat = 0.1
     """Step size."""
-    momentum: Share = 0.9
+    momentum: Fraction = 0.9
     """Share of the last step that is kept."""
 
 

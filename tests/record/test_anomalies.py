@@ -32,9 +32,11 @@ def test_a_value_that_is_not_finite_names_epoch_and_layer():
 def test_a_rise_of_the_train_loss_above_its_best_is_found_even_if_it_recovers():
     rise = largest_rise(series(train_loss=[1.0, 0.5, 0.6, 0.4]))
     assert (rise.start, rise.end) == (2, 3)
-    assert rise.share == pytest.approx(0.2)
+    assert rise.relative == pytest.approx(0.2)
     assert largest_rise(series(train_loss=[1.0, 0.5, 0.54, 0.4])) is None
-    assert largest_rise(series(train_loss=[np.nan, 0.5, np.inf, 0.6])).share == pytest.approx(0.2)
+    assert largest_rise(series(train_loss=[np.nan, 0.5, np.inf, 0.6])).relative == pytest.approx(
+        0.2
+    )
     assert largest_rise(series(train_loss=[0.0, 0.0, 1.0])) is None
 
 
@@ -42,7 +44,7 @@ def test_overfitting_needs_a_rising_held_out_loss_and_a_falling_train_loss():
     rising = [0.5, 0.4, 0.5]
     found = overfitting(series(train_loss=[0.5, 0.3, 0.1], test_loss=rising))
     assert (found.start, found.end) == (2, 3)
-    assert found.share == pytest.approx(0.25)
+    assert found.relative == pytest.approx(0.25)
     assert overfitting(series(train_loss=[0.5, 0.3, 0.6], test_loss=rising)) is None
     assert overfitting(series(train_loss=[0.5, 0.3, 0.1], test_loss=[0.5, 0.4, 0.41])) is None
     assert overfitting(series(test_loss=[np.nan] * 3)) is None

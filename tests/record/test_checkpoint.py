@@ -134,7 +134,7 @@ def test_no_checkpoint_is_said_to_be_none(folder):
         load_checkpoint(folder)
 
 
-def test_any_flipped_bit_is_noticed_or_of_no_matter(folder):
+def test_any_flipped_bit_is_noticed_or_harmless(folder):
     for epoch in (1, 2):
         save(folder, epoch)
     content = (folder / LATEST).read_bytes()

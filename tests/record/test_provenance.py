@@ -124,7 +124,7 @@ def test_child_does_not_inherit_the_peak_of_its_parent():
 
 
 @counts_memory
-def test_where_it_cannot_be_reset_the_caller_is_told(monkeypatch):
+def test_where_it_cannot_be_reset_an_error_says_so(monkeypatch):
     def refused(*_):
         raise PermissionError
 

@@ -1,11 +1,13 @@
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 
 import pytest
 
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import validate_tag
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.reservation import check_tag, is_held, reserve
+from new_algorithm.record.reservation import check_tag, dated_tags, is_held, reserve
 
 NOW = datetime(2026, 11, 20, 13, 45, 1)
 
@@ -139,6 +141,15 @@ def test_a_record_that_appears_while_waiting_for_the_lock_is_safe(layout, monkey
     with pytest.raises(UserError, match="exists already"), hold(layout):
         pass
     assert (layout.record("t") / "old.txt").exists()
+
+
+def test_dated_tags_differ_and_are_valid():
+    tags = list(islice(dated_tags("two layer_relu", NOW), 4))
+    assert tags[0] == "two_layer_relu_2026-11-20_134501"
+    assert tags[1] == tags[0] + "_2"
+    assert len(set(tags)) == 4
+    for tag in (*tags, next(dated_tags("x" * 300, NOW))):
+        validate_tag(tag)
 
 
 def test_dated_tags_never_collide(layout):
