@@ -18,35 +18,25 @@ def run_figures(series: Series, title: str, loss_unit: str | None) -> Iterator[t
     """Yield the figures of a run as .png files, each with its name; none of an empty series."""
     if not series:
         return
-    for name, fill in _drawings(series).items():
-        yield name, draw(partial(_draw_one, fill, title, series, loss_unit))
-    if has_layer_maps(series):
-        yield "layer_maps", draw(partial(draw_layer_maps, series=series), (13.0, 6.0))
-
-
-def _draw_one(
-    fill: Callable[[Axes, Series, str | None], None],
-    title: str,
-    series: Series,
-    loss_unit: str | None,
-    figure: Figure,
-) -> None:
-    axes = figure.add_subplot(title=title)
-    fill(axes, series, loss_unit)
-    label_epochs(axes)
-    legend_beside(axes)
-
-
-def _drawings(series: Series) -> dict[str, Callable[[Axes, Series, str | None], None]]:
-    drawings: dict[str, Callable[[Axes, Series, str | None], None]] = {
-        "loss": _draw_loss,
-        "layer_norms": _draw_layer_norms,
+    drawings: dict[str, Callable[..., None]] = {
+        "loss": partial(_draw_loss, loss_unit=loss_unit),
+        "layer_norms": _draw_norms,
     }
     if any(name.endswith("_accuracy") for name in series):
         drawings["accuracy"] = _draw_accuracy
     if "cg_iterations" in series and series["cg_iterations"].any():
         drawings["cg_iterations"] = _draw_cg_iterations
-    return drawings
+    for name, fill in drawings.items():
+        yield name, draw(partial(_draw_one, fill, title, series))
+    if has_layer_maps(series):
+        yield "layer_maps", draw(partial(draw_layer_maps, series=series), (13.0, 6.0))
+
+
+def _draw_one(fill: Callable[..., None], title: str, series: Series, figure: Figure) -> None:
+    axes = figure.add_subplot(title=title)
+    fill(axes, series)
+    label_epochs(axes)
+    legend_beside(axes)
 
 
 def _draw_loss(axes: Axes, series: Series, loss_unit: str | None) -> None:
@@ -55,18 +45,18 @@ def _draw_loss(axes: Axes, series: Series, loss_unit: str | None) -> None:
     log_where_wide(axes)
 
 
-def _draw_accuracy(axes: Axes, series: Series, loss_unit: str | None) -> None:
+def _draw_accuracy(axes: Axes, series: Series) -> None:
     _draw_train_and_held_out(axes, series, "accuracy")
     axes.set_ylabel("accuracy (fraction)")
 
 
-def _draw_layer_norms(axes: Axes, series: Series, loss_unit: str | None) -> None:
+def _draw_norms(axes: Axes, series: Series) -> None:
     _draw_layers(axes, series["epoch"], series["layer_norms"])
     axes.set_ylabel("Frobenius norm of the weights")
     log_where_wide(axes)
 
 
-def _draw_cg_iterations(axes: Axes, series: Series, loss_unit: str | None) -> None:
+def _draw_cg_iterations(axes: Axes, series: Series) -> None:
     _draw_layers(axes, series["epoch"], series["cg_iterations"])
     axes.set_ylabel("conjugate-gradient iterations")
     axes.margins(y=0.1)

@@ -1,6 +1,6 @@
 """The numbers of a run, one row an epoch, as arrays and as comma-separated columns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,19 +76,15 @@ class History:
 
     def _csv_files(self, rows: list[Row]) -> dict[str, str]:
         """The lines of each .csv file for `rows`, with the header if they begin with the first."""
-        return {
-            METRICS_FILE: self._csv(
-                [_without(row, TIMES) for row in rows], rows[0] is self.rows[0]
-            ),
-            TIMING_FILE: self._csv(
-                [{name: row[name] for name in ("epoch", *TIMES)} for row in rows],
-                rows[0] is self.rows[0],
-            ),
-        }
+        metrics = [{name: row[name] for name in row if name not in TIMES} for row in rows]
+        times = [{name: row[name] for name in ("epoch", *TIMES)} for row in rows]
+        header = rows[0] is self.rows[0]
+        return {METRICS_FILE: self._csv(metrics, header), TIMING_FILE: self._csv(times, header)}
 
     def _csv(self, rows: list[Row], header: bool) -> str:
-        lines: list[Iterable[str]] = [columns(rows[0], self.loss_unit)] if header else []
-        lines += [map(repr, columns(row, self.loss_unit).values()) for row in rows]
+        named = [columns(row, self.loss_unit) for row in rows]
+        lines: list[Iterable[str]] = [named[0]] if header else []
+        lines += [map(repr, row.values()) for row in named]
         return "".join(f"{','.join(line)}\n" for line in lines)
 
 
@@ -142,10 +138,6 @@ def _plain(number: Number) -> Number:
     return number if isinstance(number, int) else float(number)
 
 
-def _without(row: Row, names: Sequence[str]) -> Row:
-    return {name: value for name, value in row.items() if name not in names}
-
-
 def _shape(row: Row) -> dict[str, int]:
     return {name: len(value) if isinstance(value, tuple) else 1 for name, value in row.items()}
 
@@ -154,11 +146,11 @@ def epoch_line(row: Row, held: str) -> str:
     """Return the line that is printed after an epoch."""
     short = "val" if held == "validation" else held
     accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
-    fields = [
-        f"loss={row['train_loss']:.4g}",
-        *([f"{short}_acc={accuracy:.4f}"] if accuracy is not None else []),
-        *([f"{short}_auc={auc:.4f}"] if auc is not None else []),
-        f"{short}_loss={row[f'{held}_loss']:.4g}",
-        f"train_cpu={row['train_cpu_seconds']:.2f} s",
-    ]
+    fields = [f"loss={row['train_loss']:.4g}"]
+    if accuracy is not None:
+        fields.append(f"{short}_acc={accuracy:.4f}")
+    if auc is not None:
+        fields.append(f"{short}_auc={auc:.4f}")
+    fields.append(f"{short}_loss={row[f'{held}_loss']:.4g}")
+    fields.append(f"train_cpu={row['train_cpu_seconds']:.2f} s")
     return f"Epoch {row['epoch']}: {', '.join(fields)}"

@@ -15,6 +15,7 @@ from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.threads import thread_pools
 from new_algorithm.record.layout import Layout
 
+AFFINITY = hasattr(os, "sched_getaffinity")
 OUTPUTS = ("ploting_data", "figures", "_logs")
 PACKAGES = (
     *("numpy", "scipy", "matplotlib", "torch", "torchvision", "pytorch_optimizer", "optuna"),
@@ -59,17 +60,11 @@ def host_facts() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "cores_usable": _usable_cores(),
+        "cores_usable": len(os.sched_getaffinity(0)) if AFFINITY else os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "os": platform.platform(),
         "python": platform.python_version(),
     }
-
-
-def _usable_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _cpu_model() -> str:
