@@ -1,5 +1,7 @@
 """What a sweep needs of its rows, added up over chunks and processes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,7 +65,7 @@ EDGES = st.lists(st.integers(0, ROWS), max_size=5).map(lambda cuts: [0, *sorted(
 
 
 def pieces_of(edges: list[int]) -> list[slice]:
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
