@@ -17,23 +17,23 @@ def region(**settings: float) -> TrustRegion:
     return TrustRegion(**{"bound": 3e-3, "floor": 1e-6, "ceiling": 1.0} | settings)
 
 
-def judged(control: TrustRegion, curvature: float, share: float = 1.0) -> bool:
-    """Step by `share` along f(t) = f_0 − t + c t²/2, a full step being t = 0.1."""
-    t = 0.1 * share
-    return control.judge(t, LOSS, LOSS - t + curvature * t**2 / 2, share)
+def judged(control: TrustRegion, curvature: float, scale: float = 1.0) -> bool:
+    """Step by `scale` along f(t) = f_0 − t + c t²/2, a full step being t = 0.1."""
+    t = 0.1 * scale
+    return control.judge(t, LOSS, LOSS - t + curvature * t**2 / 2, scale)
 
 
-def growth(actual_share: float, **settings: float) -> float:
-    """Of the bound's logarithm, by a full step that makes `actual_share` of its promise."""
+def growth(ratio: float, **settings: float) -> float:
+    """Of the bound's logarithm, by a full step of that ratio of actual to predicted decrease."""
     control = region(**settings)
     before = control.bound
-    assert control.judge(0.1, LOSS, LOSS - 0.1 * actual_share, 1.0)
+    assert control.judge(0.1, LOSS, LOSS - 0.1 * ratio, 1.0)
     return math.log(control.bound / before)
 
 
 @given(slope=st.floats(1e-12, 1e12), bound=st.floats(1e-9, 1.0))
-def test_length_meets_the_bound_or_is_one(slope, bound):
-    eta = TrustRegion(bound=bound).length(slope)
+def test_step_size_meets_the_bound_or_is_one(slope, bound):
+    eta = TrustRegion(bound=bound).step_size(slope)
     assert 0 < eta <= 1
     assert eta**2 * slope <= bound * (1 + 1e-12)
     assert eta == 1 or eta**2 * slope == pytest.approx(bound)
@@ -41,15 +41,15 @@ def test_length_meets_the_bound_or_is_one(slope, bound):
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.nan])
 def test_nothing_promised_is_no_step(slope):
-    assert TrustRegion().length(slope) == 0.0
+    assert TrustRegion().step_size(slope) == 0.0
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0, 3.0, 10.0, 14.0, 20.0])
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-def test_a_share_of_a_step_teaches_what_the_whole_would(share, curvature):
+@pytest.mark.parametrize("scale", [0.02, 0.1, 0.5])
+def test_scaled_step_teaches_what_the_full_one_would(scale, curvature):
     whole, part = region(), region()
     assert judged(whole, curvature)
-    assert judged(part, curvature, share)
+    assert judged(part, curvature, scale)
     assert part.bound == pytest.approx(whole.bound)
 
 
@@ -68,7 +68,7 @@ def test_wanted_shortfall_keeps_the_bound():
 
 
 def test_more_decrease_never_lowers_the_bound_and_the_gain_limits_it():
-    found = [growth(share) for share in np.linspace(-3, 3, 50)]
+    found = [growth(ratio) for ratio in np.linspace(-3, 3, 50)]
     assert (np.diff(found) >= 0).all()
     gain = TrustRegion().gain
     assert found[0] == pytest.approx(-gain)
@@ -89,9 +89,9 @@ def test_bound_rises_to_the_ceiling_on_a_straight_decrease_and_falls_on_overshoo
     assert control.floor <= control.bound < 1.5 * control.floor
 
 
-def test_below_the_floor_only_going_back_leads():
+def test_only_rollbacks_lead_below_the_floor():
     control = TrustRegion()
-    control.retreat()
+    control.shrink()
     below = control.bound
     assert below < control.floor
     assert judged(control, 25.0)
@@ -115,7 +115,7 @@ def test_step_that_makes_the_loss_much_worse_is_not_kept(after):
     control = TrustRegion(damping=3.0)
     before = control.numbers()
     assert control.judge(0.1, LOSS, after, 1.0) is False
-    assert control.numbers() == before, "going back is what changes them"
+    assert control.numbers() == before, "a rollback is what changes them"
 
 
 @pytest.mark.parametrize("after", [0.0, LOSS, 1.5 * LOSS])
@@ -158,18 +158,18 @@ def test_loss_of_unknown_start_is_not_kept():
     assert TrustRegion().judge(0.1, math.nan, 1.0, 1.0) is False
 
 
-@pytest.mark.parametrize(("predicted", "share"), [(0.1, 0.0199), (0.0, 1.0), (-0.1, 1.0)])
-def test_steps_that_say_nothing_leave_the_bound(predicted, share):
+@pytest.mark.parametrize(("predicted", "scale"), [(0.1, 0.0199), (0.0, 1.0), (-0.1, 1.0)])
+def test_steps_that_say_nothing_leave_the_bound(predicted, scale):
     control = region()
-    assert control.judge(predicted, LOSS, LOSS - 0.5, share)
+    assert control.judge(predicted, LOSS, LOSS - 0.5, scale)
     assert control.bound == region().bound
 
 
-def test_retreat_divides_the_bound_and_damps_and_kept_steps_undo_the_damping():
+def test_shrinking_divides_the_bound_and_damps_and_kept_steps_undo_the_damping():
     control = TrustRegion()
     bound = control.bound
-    control.retreat()
-    control.retreat()
+    control.shrink()
+    control.shrink()
     assert control.numbers() == {"damping": 16.0, "step_bound": bound / 16}
     dampings = []
     for _ in range(40):
@@ -194,28 +194,28 @@ def test_whatever_happens_bound_and_damping_stay_positive_and_finite(actions, sl
     with np.errstate(all="ignore"):
         for action in actions:
             if action is None:
-                control.retreat()
+                control.shrink()
             else:
                 control.judge(*action)
             assert 0 < control.bound <= control.ceiling
             assert 1 <= control.damping < math.inf
-            assert 0 <= control.length(slope) <= 1
+            assert 0 <= control.step_size(slope) <= 1
 
 
 def test_fixed_step_is_fixed_and_watches_the_loss():
     control = FixedStep(0.3)
-    assert {control.length(slope) for slope in (0.0, 1e-9, 1e9)} == {0.3}
+    assert {control.step_size(slope) for slope in (0.0, 1e-9, 1e9)} == {0.3}
     assert control.judge(0.1, 1.0, 1.2, 1.0) is True
     assert control.judge(0.1, 1.0, 1e9, 1.0) is False
     assert control.judge(0.1, 1.0, math.nan, 1.0) is False
     assert control.judge(0.1, 1.0, math.inf, 1.0) is False
-    control.retreat()
+    control.shrink()
     assert control.numbers() == {"damping": 4.0}
-    assert control.length(1.0) == 0.3
+    assert control.step_size(1.0) == 0.3
 
 
 @pytest.mark.parametrize("first", [1e-4, 0.05, 0.3])
-def test_easy_first_batch_is_no_yardstick_for_the_others(first):
+def test_loss_of_an_easy_first_batch_does_not_set_the_limit_for_the_others(first):
     watch, rng = LossWatch(start=0.7), np.random.default_rng(0)
     assert watch.accepts(first, first)
     kept = [watch.accepts(loss, loss) for loss in rng.exponential(0.7, 200)]
