@@ -85,12 +85,16 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
 
 def _tables() -> "Tables":
     """How the tables of every script are drawn."""
+    from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
     from new_algorithm.measurements.tables import TABLES
     from new_algorithm.plots import cg_convergence as cg
 
-    solves = {cg.CONVERGENCE_FILE: (cg.draw_convergence, cg.CONVERGENCE_SIZE)}
-    return TABLES | solves | {SEARCH_FILE: (draw_search, None)}
+    return TABLES | {
+        cg.CONVERGENCE_FILE: (cg.draw_convergence, cg.CONVERGENCE_SIZE),
+        DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
+        SEARCH_FILE: (draw_search, None),
+    }
 
 
 def _read(tag: str, layout: Layout) -> tuple[Series, str | None]:

@@ -8,7 +8,7 @@ import pytest
 
 from new_algorithm import compare_methods
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definitions import load_experiment
+from new_algorithm.experiments.definition import load_experiment
 
 COMPARE = "new_algorithm/compare_methods.py"
 DEFINITION = """

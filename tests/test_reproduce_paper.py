@@ -2,7 +2,7 @@
 
 import json
 
-from new_algorithm.experiments.definitions import PAPERS, load_experiment
+from new_algorithm.experiments.definition import PAPERS, load_experiment
 from tests.test_compare_methods import assert_one_clear_line
 
 REPRODUCE = "new_algorithm/reproduce_paper.py"

@@ -6,11 +6,11 @@ import shlex
 import sys
 
 import pytest
-from new_algorithm.methods.search_space import Choice, Range
 
 from new_algorithm import search_settings
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.script_trials import arguments, own_words, parse_space
+from new_algorithm.methods.method import Choice, Range
 from new_algorithm.record.layout import Layout
 
 SEARCH = "new_algorithm/search_settings.py"

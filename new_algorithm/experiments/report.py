@@ -10,7 +10,12 @@ from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.leaderboard import Standing, leaderboard
 from new_algorithm.experiments.quantities import is_ablation
 from new_algorithm.experiments.record_tables import ExperimentRecord, read_experiment
-from new_algorithm.experiments.report_figures import Picture, draw_map, draw_task
+from new_algorithm.experiments.report_figures import (
+    Picture,
+    draw_against_depth,
+    draw_map,
+    draw_task,
+)
 from new_algorithm.experiments.report_tables import (
     environment_table,
     leaderboard_table,
@@ -41,14 +46,16 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
         for task in record.experiment.tasks
     ]
     lambda_map = draw_map(record, folder) if record.lambda_map else None
+    depth = draw_against_depth(record, folder)
     content = _content(record, sections, lambda_map) | _overview(record, leaderboards)
+    content["depth"] = depth
     templates = _templates()
     pages = []
     for template, name in PAGES.items():
         save_text(folder / name, templates.get_template(template).render(content))
         pages.append(folder / name)
     pictures = [picture for section in sections for picture in section["pictures"]]
-    pictures += [lambda_map] if lambda_map else []
+    pictures += [picture for picture in (lambda_map, depth) if picture]
     return pages + [picture.svg for picture in pictures]
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from new_algorithm.experiments.definition import Task, slug
+from new_algorithm.experiments.depth_figure import depth_rows, draw_depth
 from new_algorithm.experiments.leaderboard import Standing
 from new_algorithm.experiments.learning_curves import draw_learning_curves
 from new_algorithm.experiments.quantities import Effect, Quantity, effect, metric
@@ -87,6 +88,15 @@ def draw_task(
             caption += f" The first {MOST_CURVES} of the table, and {baseline}."
         pictures.append(_save(f"curves_{file_stem(task.name)}", caption, fill, (10.0, 6.0), folder))
     return pictures
+
+
+def draw_against_depth(record: ExperimentRecord, folder: Path) -> Picture | None:
+    """Draw accuracy and train loss against depth, where the tasks differ in nothing else."""
+    rows = depth_rows(record)
+    if not rows:
+        return None
+    caption = "Test accuracy and train loss against depth, mean and standard deviation over seeds."
+    return _save("depth", caption, partial(draw_depth, rows=rows), (10.0, 4.2), folder)
 
 
 def draw_map(record: ExperimentRecord, folder: Path) -> Picture:

@@ -91,13 +91,24 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
                     clock=epoch.clock,
                 )
                 last = replace(epoch, weights=[weight.copy() for weight in epoch.weights])
-        finally:
-            if resident is not None:
-                run.result(peak_memory_mb=(peak_memory() - resident) / MEGABYTE)
-            if last is not None:
-                scores = _on_test(problem, data, last)._asdict().items()
-                run.result(**{f"test_{name}": s for name, s in scores if s is not None})
+        except DivergedError:
+            run.result(**_in_the_end(problem, data, last, resident))
+            raise
+        run.result(**_in_the_end(problem, data, last, resident))
     return read_record(layout.record(config.tag)) or {}
+
+
+def _in_the_end(
+    problem: Problem, data: TaskData, last: Epoch | None, resident: int | None
+) -> dict[str, float]:
+    """Return the memory that training took, and the scores of its last epoch on the test rows."""
+    numbers = {}
+    if resident is not None:
+        numbers["peak_memory_mb"] = (peak_memory() - resident) / MEGABYTE
+    if last is not None:
+        scores = _on_test(problem, data, last)._asdict().items()
+        numbers |= {f"test_{name}": score for name, score in scores if score is not None}
+    return numbers
 
 
 def _on_test(problem: Problem, data: TaskData, last: Epoch) -> Scores:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,30 +28,29 @@ class Training(Protocol):
 
 
 def train_in_epochs(problem: Problem, start: Callable[[], Training]) -> Iterator[Epoch]:
-    """Train, and yield after each epoch."""
+    """Train, and yield after each epoch; what a method prepares is part of its cost."""
     clock = TrainingClock()
-    with clock:  # what a method prepares is part of its cost
+    with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
         training = start()
     for number in range(1, problem.epochs + 1):
-        with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+        with clock, np.errstate(over="ignore", invalid="ignore"):
             training.epoch()
         weights = training.weights  # which some fold anew each time
-        yield Epoch(number, copy(clock), weights, lambda w=weights: scores_of_weights(problem, w))
+        yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
 
 
-def scores_of_weights(problem: Problem, weights: Weights) -> tuple[Scores, Scores]:
-    """Return the scores on the training rows and the held-out ones; DivergedError."""
+def _scores(problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
     loss, data = problem.loss, problem.data
     with np.errstate(over="ignore", invalid="ignore"):
         train = evaluate(loss, weights, chunks_with_ones(data.x_train, data.y_train))
         held_out = evaluate(loss, weights, chunks_with_ones(data.x_test, data.y_test))
-    return finite(train), held_out
+    return finite(train, epoch), held_out
 
 
-def finite(train: Scores) -> Scores:
+def finite(train: Scores, epoch: int) -> Scores:
     """Return the scores; DivergedError if the loss is not finite."""
     if not np.isfinite(train.loss):
-        raise DivergedError(f"the train loss is {train.loss}")
+        raise DivergedError(f"epoch {epoch}: the loss is {train.loss}")
     return train
 
 

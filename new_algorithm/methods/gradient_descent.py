@@ -6,6 +6,7 @@ projection are.
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 from datasets.batches import minibatches
@@ -64,8 +65,8 @@ def train_with_optimizer(
     optimizer = build(model)
     schedule = learning_rate_schedule(optimizer, steps * problem.epochs, one_cycle)
 
-    def scores() -> tuple[Scores, Scores]:
-        train = finite(torch_scores(loss, model, x, data.y_train))
+    def scores(epoch: int) -> tuple[Scores, Scores]:
+        train = finite(torch_scores(loss, model, x, data.y_train), epoch)
         return train, torch_scores(loss, model, x_held_out, data.y_test)
 
     for number in range(1, problem.epochs + 1):
@@ -74,7 +75,7 @@ def train_with_optimizer(
                 rows = x.index_select(0, batch), y.index_select(0, batch)
                 gradient_step(model, objective, optimizer, *rows)
                 schedule.step()
-        yield Epoch(number, copy(clock), unfold(folded_weights(model)), scores)
+        yield Epoch(number, copy(clock), unfold(folded_weights(model)), partial(scores, number))
 
 
 def gradient_descent(

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from new_algorithm.experiments import single_run as member_run
+from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments.collect import collect
 from new_algorithm.experiments.record_tables import COLUMNS
 from new_algorithm.experiments.search import describe_space
-from new_algorithm.experiments.single_run import MemberConfig, member_tag, run_member
+from new_algorithm.experiments.single_run import SingleRunConfig, run_tag, single_run
 from new_algorithm.experiments.tuning import Chosen
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import REPOSITORY, Layout
@@ -28,7 +28,7 @@ def collected(tmp_path_factory):
     root = tmp_path_factory.mktemp("collected")
     layout = Layout(root, "tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(member_run, "warm_up", lambda method: None)
+        patch.setattr(single_run_module, "warm_up", lambda *_: None)
         for name, last in (("late", 1), ("early", 0)):
             pretender = Pretender(breaks=lambda settings, epoch, last=last: epoch > last)
             patch.setitem(METHODS, name, pretender.method(name))
@@ -39,8 +39,8 @@ def collected(tmp_path_factory):
             row = TRIAL | {"settings": '{"batch_size": 32}'}
             chosen[TASK.name, variation.name] = Chosen(settings, 2, [row])
             for seed in experiment.seeds:
-                config = MemberConfig(
-                    tag=member_tag(TASK.name, variation.name, seed),
+                config = SingleRunConfig(
+                    tag=run_tag(TASK.name, variation.name, seed),
                     seed=seed,
                     task=TASK,
                     variation=variation.name,
@@ -48,7 +48,7 @@ def collected(tmp_path_factory):
                     settings=settings,
                     epochs=2,
                 )
-                run_member(config, layout, REPOSITORY / "new_algorithm" / "compare_methods.py")
+                single_run(config, layout, REPOSITORY / "new_algorithm" / "compare_methods.py")
         folder = root / "tables"
         folder.mkdir()
         collect(experiment, chosen, layout, folder, COMMAND)
@@ -103,7 +103,7 @@ def test_a_row_for_each_epoch_with_the_numbers_of_the_arrays(collected):
             ]
             assert [row["epoch"] for row in own] == ["1", "2"][:epochs]
             assert [int(row["samples"]) for row in own] == [300, 600][:epochs]
-            folder = collected.layout.record(member_tag(TASK.name, variation.name, seed))
+            folder = collected.layout.record(run_tag(TASK.name, variation.name, seed))
             arrays = ("train_loss", "train_cpu_seconds", "validation_loss", "validation_accuracy")
             for name in arrays if own else ():
                 column = [float(row[name]) for row in own]
@@ -130,7 +130,7 @@ def test_commands_commits_and_libraries_are_those_of_all_calls_and_runs(collecte
     shutil.copytree(collected.layout.root, root)
     folder.mkdir()
     layout = Layout(root, "tiny")
-    first = layout.record(member_tag(TASK.name, METHODS["foof"].name, 0)) / "run.json"
+    first = layout.record(run_tag(TASK.name, METHODS["foof"].name, 0)) / "run.json"
     record = json_of(first)
     record["git"] = {"commit": "another", "dirty": False}
     record["thread_pools"] = [{"internal_api": "mkl", "num_threads": 1}]
@@ -140,7 +140,7 @@ def test_commands_commits_and_libraries_are_those_of_all_calls_and_runs(collecte
         collect(experiment, {}, layout, folder, command)
     facts = json_of(folder / "experiment.json")
     assert facts["commands"] == ["one", "two"]
-    second = json_of(first.parents[1] / member_tag(TASK.name, METHODS["foof"].name, 1) / "run.json")
+    second = json_of(first.parents[1] / run_tag(TASK.name, METHODS["foof"].name, 1) / "run.json")
     own = (second["git"] or {"commit": "unknown"})["commit"]
     assert facts["environment"]["git"]["commit"] == f"another, {own}"
     pools = facts["environment"]["thread_pools"]

@@ -3,9 +3,8 @@
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definitions import (
+from new_algorithm.experiments.definition import (
     FOLDER,
-    PAPERS,
     experiment_from,
     load_experiment,
 )
@@ -24,17 +23,27 @@ def entries(**changes):
     } | changes
 
 
-@pytest.mark.parametrize("folder", [FOLDER, PAPERS])
-def test_every_definition_that_is_shipped_is_sound(folder):
-    names = [path.stem for path in folder.glob("*.toml")]
-    assert names
-    for name in names:
-        assert load_experiment(name, folder).name == name
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
+def test_every_definition_that_is_shipped_is_sound(path):
+    assert load_experiment(path.stem).name == path.stem
+
+
+def test_an_ablation_has_a_variation_for_each_component():
+    given = {name: value for name, value in entries().items() if name not in ("baseline", "methods")}
+    experiment = experiment_from("e", given | {"components_of": "foof"})
+    method = METHODS["foof"]
+    assert experiment.baseline == method.name
+    assert [one.name for one in experiment.variations] == [method.name, *method.components]
+    assert not any(one.searched for one in experiment.variations)
+    assert {one.name: one.settings for one in experiment.variations[1:]} == method.components
+    with pytest.raises(UserError, match=r"'lbfgs' names no components: choose among .*foof"):
+        experiment_from("e", given | {"components_of": "lbfgs"})
 
 
 def test_leaderboard_gives_every_method_the_same_budget():
     experiment = load_experiment("leaderboard")
-    assert {variation.method for variation in experiment.variations} == set(METHODS)
+    references = {"logistic_regression", "gradient_boosting"}  # for two classes alone
+    assert {one.method for one in experiment.variations} == METHODS.keys() - references
     assert all(v.searched and not v.settings for v in experiment.variations)
     assert len(experiment.seeds) >= 10
     assert all(task.cpu_seconds for task in experiment.tasks)
@@ -76,7 +85,7 @@ def test_methods_go_by_their_names_and_variations_by_their_own():
         ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "e: t: 'dataset' is missing"),
         (
             {"variations": {"v": {"method": "adam", "settings": {"rate": 1}}}},
-            "e: v: unknown entry 'rate': known are batch_size, lr",
+            "e: v: unknown entry 'rate': known are batch_size, inputs, lr",
         ),
         ({"paper": {"citation": "c"}}, "e: paper: .*'source'.* missing"),
     ],

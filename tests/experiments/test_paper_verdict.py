@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from new_algorithm.experiments.experiment import Paper
 
 from new_algorithm.experiments import report
-from new_algorithm.experiments.leaderboard import paper_verdict
+from new_algorithm.experiments.definition import Paper
 from new_algorithm.experiments.record_tables import read_experiment
+from new_algorithm.experiments.report_text import paper_verdict
 from new_algorithm.record.layout import Layout
 from tests.experiments.invented_record import EXPERIMENT, MNIST, TAG, write_record
 

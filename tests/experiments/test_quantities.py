@@ -2,7 +2,7 @@
 
 import pytest
 
-from new_algorithm.experiments.experiment import METRICS
+from new_algorithm.experiments.definition import METRICS
 from new_algorithm.experiments.quantities import CPU_SECONDS, TRAIN_LOSS, metric
 
 

@@ -178,7 +178,7 @@ def test_sections_come_in_order(written):
 def test_the_markdown_links_the_figures_and_its_tables_are_whole(written):
     _, paths, _, markdown = written
     files = {path.name for path in paths}
-    assert {path.suffix for path in paths} == {".html", ".md", ".svg", ".pdf"}
+    assert {path.suffix for path in paths} == {".html", ".md", ".svg"}
     assert all(path.stat().st_size > 0 for path in paths)
     assert set(re.findall(r"\]\(([^)]*)\)", markdown)) == files - {"report.html", "README.md"}
     lines = markdown.splitlines()

@@ -4,12 +4,12 @@ import json
 import math
 
 import pytest
-from new_algorithm.methods.search_space import Choice, Range
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.search import TrialResult, best, describe_space, search
+from new_algorithm.methods.method import Choice, Range
 
 SPACE = {"lr": Range(1e-4, 10.0), "batch": Choice((32, 64, 128)), "noise": Range(1e-3, 1e3)}
 

@@ -1,9 +1,9 @@
 """What lies at an edge of a space is told."""
 
 import pytest
-from new_algorithm.methods.search_space import Choice, Range
 
-from new_algorithm.experiments.search_edges import at_an_edge
+from new_algorithm.experiments.search import at_an_edge
+from new_algorithm.methods.method import Choice, Range
 
 
 @pytest.mark.parametrize(

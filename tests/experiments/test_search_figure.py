@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
-from new_algorithm.plots.run_figures import draw_run
+from new_algorithm.record.figures import draw_run
 from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout
 
@@ -61,9 +61,9 @@ def test_the_record_gives_a_picture_and_the_same_vectors_each_time(tmp_path):
     layout = Layout(tmp_path)
     layout.record("t").mkdir(parents=True)
     write(layout.record("t"), 9)
-    picture, vectors = draw_run("t", layout)
-    assert (picture.suffix, vectors.suffix) == (".png", ".svg")
-    first = vectors.read_bytes()
-    assert first.startswith(b"<?xml")
-    draw_run("t", layout)
-    assert vectors.read_bytes() == first
+    tables = {SEARCH_FILE: (draw_search, None)}
+    (picture,) = draw_run("t", layout, tables)
+    assert picture == layout.figures("t") / "search_trials.png"
+    first = picture.read_bytes()
+    draw_run("t", layout, tables)
+    assert picture.read_bytes() == first

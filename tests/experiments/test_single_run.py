@@ -11,19 +11,11 @@ from datasets import synthetic
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments import single_run as member_run
-from new_algorithm.experiments import task_data
-from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.definitions import FOLDER, PAPERS, load_experiment
-from new_algorithm.experiments.single_run import (
-    MemberConfig,
-    is_done,
-    member_tag,
-    run_member,
-    slug,
-    warm_up,
-)
-from new_algorithm.experiments.tuning import SEARCH_SEED, choose
+from new_algorithm.experiments import single_run as single_run_module
+from new_algorithm.experiments import tuning
+from new_algorithm.experiments.definition import FOLDER, load_experiment, slug
+from new_algorithm.experiments.single_run import SingleRunConfig, is_done, run_tag, single_run
+from new_algorithm.experiments.tuning import SEARCH_SEED, choose, warm_up
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout
@@ -37,15 +29,15 @@ TEST = slice(6_000, None)
 
 @pytest.fixture(autouse=True)
 def _data_anew():
-    task_data._load.cache_clear()
+    tuning._load.cache_clear()
     yield
-    task_data._load.cache_clear()
+    tuning._load.cache_clear()
 
 
 def config_of(method, seed=0, **changed):
     given = {"task": TASK, "settings": METHODS[method].defaults, "epochs": TASK.epochs}
-    return MemberConfig(
-        tag=member_tag(TASK.name, method, seed),
+    return SingleRunConfig(
+        tag=run_tag(TASK.name, method, seed),
         overwrite=True,
         seed=seed,
         variation=method,
@@ -58,11 +50,11 @@ def run(folder, method, seed=0, **changed):
     """Return the record and the series of a run."""
     layout = Layout(folder, "tiny")
     config = config_of(method, seed, **changed)
-    return run_member(config, layout, SCRIPT), read_series(layout.record(config.tag))
+    return single_run(config, layout, SCRIPT), read_series(layout.record(config.tag))
 
 
 def pretend(monkeypatch, **how):
-    monkeypatch.setattr(member_run, "warm_up", lambda method: None)
+    monkeypatch.setattr(single_run_module, "warm_up", lambda *_: None)
     one = Pretender(**how)
     monkeypatch.setitem(METHODS, "pretender", one.method())
     return one
@@ -80,15 +72,15 @@ def poison(monkeypatch, rows, features):
 
     original = synthetic._clear_preferences
     monkeypatch.setattr(synthetic, "_clear_preferences", drawn)
-    task_data._load.cache_clear()
+    tuning._load.cache_clear()
 
 
 def results(folder, monkeypatch, method):
     """Return all that a search and a run with what it chose leave behind, and the weights."""
     with monkeypatch.context() as patch:
         heard = overhear(patch, method)
-        for module in (chosen_settings, member_run):
-            patch.setattr(module, "warm_up", lambda method: None)
+        for module in (tuning, single_run_module):
+            patch.setattr(module, "warm_up", lambda *_: None)
         experiment = tiny(method)
         found = choose(experiment, TASK, experiment.variations[0], Layout(folder, "tiny"), 1)
         record, series = run(folder, method, settings=found.settings)
@@ -147,9 +139,9 @@ def test_test_rows_are_looked_at_once_a_run_and_never_in_a_search(tmp_path, monk
         loaded.append(given["held_out"])
         return original_load(name, **given)
 
-    original, original_load = task_data.task_data, task_data.load_dataset
-    monkeypatch.setattr(task_data, "load_dataset", load)
-    for module in (chosen_settings, member_run):
+    original, original_load = tuning.task_data, tuning.load_dataset
+    monkeypatch.setattr(tuning, "load_dataset", load)
+    for module in (tuning, single_run_module):
         monkeypatch.setattr(module, "task_data", lambda task: Watched(original(task)))
     experiment = tiny("foof")
     layout = Layout(tmp_path, "tiny")
@@ -164,13 +156,13 @@ def test_test_rows_are_looked_at_once_a_run_and_never_in_a_search(tmp_path, monk
 
 def test_a_run_has_its_own_seed_and_a_search_none_of_an_experiments(tmp_path, monkeypatch):
     heard = overhear(monkeypatch, "foof")
-    monkeypatch.setattr(member_run, "warm_up", lambda method: None)
+    monkeypatch.setattr(single_run_module, "warm_up", lambda *_: None)
     for seed in (3, 8):
         record, _ = run(tmp_path, "foof", seed=seed)
         assert record["seeds"] == [seed]
     assert [problem.seed for problem, _ in heard] == [3, 8]
     assert all(layer.dtype == np.float32 for _, weights in heard for layer in weights)
-    names = [*FOLDER.glob("*.toml"), *PAPERS.glob("*.toml")]
+    names = [*FOLDER.rglob("*.toml")]
     assert len(names) > 4
     assert all(SEARCH_SEED not in load_experiment(str(name)).seeds for name in names)
 
@@ -193,7 +185,7 @@ def test_test_scores_are_those_of_the_last_weights_on_the_test_rows(tmp_path, mo
     raw, labels = synthetic._clear_preferences(np.random.default_rng(0), 8_000)
     mean, sd = raw[:5_000].mean(axis=0), raw[:5_000].std(axis=0)
     rows = append_ones(((raw[TEST] - mean) / sd).astype(np.float32))
-    scores = evaluate(problem.loss(), weights, [(rows, labels[TEST])])
+    scores = evaluate(problem.loss, weights, [(rows, labels[TEST])])
     metrics = record["final_metrics"]
     assert metrics["test_accuracy"] == pytest.approx(scores.accuracy, abs=1 / 2_000)
     assert metrics["test_loss"] == pytest.approx(scores.loss, rel=1e-4)
@@ -215,9 +207,9 @@ def test_divergence_is_recorded_and_scored_by_the_last_good_weights(
         return
     problem, _ = one.calls[0]
     weights = [0.5**epochs_made * layer for layer in problem.start()[1]]
-    unseen = task_data.task_data(TASK)
+    unseen = tuning.task_data(TASK)
     rows = [(append_ones(unseen.x_test), unseen.y_test)]
-    expected = evaluate(problem.loss(), weights, rows)
+    expected = evaluate(problem.loss, weights, rows)
     assert record["final_metrics"]["test_loss"] == pytest.approx(expected.loss, rel=1e-6)
     assert record["final_metrics"]["test_accuracy"] == expected.accuracy
     assert is_done(config_of("pretender", epochs=5), Layout(tmp_path, "tiny"))
@@ -238,7 +230,7 @@ def test_other_errors_pass_as_they_are_and_the_test_rows_stay_unseen(
     with pytest.raises(type(error)):
         run(tmp_path, "pretender")
     layout, config = Layout(tmp_path, "tiny"), config_of("pretender")
-    record = member_run.read_record(layout.record(config.tag))
+    record = single_run_module.read_record(layout.record(config.tag))
     assert record["status"] == status
     assert not any(name.startswith("test_") for name in record["final_metrics"])
     assert not is_done(config, layout)
@@ -280,7 +272,7 @@ def test_what_a_method_loads_at_first_use_is_not_measured(tmp_path):
     """In a process of its own: torch and its optimisers would be 270 MB of the first run."""
     code = (
         "from pathlib import Path\n"
-        "from tests.experiments.test_member_run import run\n"
+        "from tests.experiments.test_single_run import run\n"
         f"for seed in (0, 1): print(run(Path({str(tmp_path)!r}), 'momentum', seed)"
         "[0]['final_metrics'].get('peak_memory_mb', 0))"
     )
@@ -294,9 +286,9 @@ def test_what_a_method_loads_at_first_use_is_not_measured(tmp_path):
 def test_warming_up_survives_a_method_that_diverges(monkeypatch):
     one = Pretender(breaks=lambda settings, epoch: True)
     monkeypatch.setitem(METHODS, "diverges at once", one.method())
-    warm_up("diverges at once")
-    warm_up("diverges at once")
-    assert len(one.calls) == 1
+    for two_classes in (False, False, True):
+        warm_up("diverges at once", two_classes)
+    assert [problem.data.num_classes for problem, _ in one.calls] == [4, 2]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +296,7 @@ def test_warming_up_survives_a_method_that_diverges(monkeypatch):
     [
         ("MNIST, 8 × 64", "MNIST_8_x_64"),
         ("no solve: the gradient over λ_w", "no_solve_the_gradient_over_w"),
-        ("a" * 60, "a" * 40),
+        ("28-256-256-1", "28-256-256-1"),
     ],
 )
 def test_names_of_files(name, expected):

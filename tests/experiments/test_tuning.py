@@ -4,17 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
-from new_algorithm.methods.search_space import Choice
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments import tuning
+from new_algorithm.experiments.definition import Variation
 from new_algorithm.experiments.tuning import (
     PROBED_EPOCHS,
     SEARCH_SEED,
     choose,
     trials_of,
 )
+from new_algorithm.methods.method import Choice
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, json_of, overhear, tiny
@@ -24,7 +24,7 @@ TIMED = replace(TASK, epochs=None, cpu_seconds=0.203)  # 20 epochs of 0.01 s
 
 @pytest.fixture(autouse=True)
 def _warm(monkeypatch):
-    monkeypatch.setattr(chosen_settings, "warm_up", lambda method: None)
+    monkeypatch.setattr(tuning, "warm_up", lambda *_: None)
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
-from new_algorithm.methods.search_space import Range
-
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.experiments.experiment import Experiment, Task, Variation
-from new_algorithm.methods.method import Method
+from new_algorithm.experiments.definition import Experiment, Task, Variation
+from new_algorithm.methods.method import Epoch, Method, Range
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.record.clock import TrainingClock
 
 TASK = Task("tiny: 20-6-4", "synthetic", (6,), epochs=2, train_limit=300)
 NOT_ALIKE = ("cpu_seconds", "wall_seconds", "memory")  # between two runs of one seed
@@ -40,7 +39,7 @@ class Pretender:
     memory: int = 0
     calls: list = field(default_factory=list)
 
-    def train(self, problem, settings, run):
+    def train(self, problem, settings):
         self.calls.append((problem, settings))
         bytes_for_a_moment = bytearray(b"1") * self.memory
         del bytes_for_a_moment
@@ -48,14 +47,10 @@ class Pretender:
         for epoch in range(1, problem.epochs + 1):
             if self.breaks(settings, epoch):
                 raise DivergedError(f"epoch {epoch}: as it was told")
-            weights = [0.5 * layer for layer in weights]
-            run.save_weights(weights)
+            weights = [0.5 * weight for weight in weights]
             scores = Scores(loss=1 / epoch, accuracy=settings["size"] / 100, auc=None)
-            clock = SimpleNamespace(
-                cpu_seconds=epoch * self.seconds, wall_seconds=epoch * self.seconds
-            )
-            run.record_epoch(epoch, train=scores, held_out=scores, layer_norms=[1, 1], clock=clock)
-        return weights
+            clock = TrainingClock(epoch * self.seconds, epoch * self.seconds)
+            yield Epoch(epoch, clock, weights, lambda scores=scores: (scores, scores))
 
     def method(self, name="pretender"):
         return Method(name, "nowhere", {"size": Range(1, 50)}, {"size": 5.0}, self.train)
@@ -65,10 +60,14 @@ def overhear(monkeypatch, key):
     """Let the method note each problem, and the weights that come of it, in the list returned."""
     heard = []
 
-    def train(problem, settings, run):
-        weights = original.train(problem, settings, run)
-        heard.append((problem, [layer.copy() for layer in weights]))
-        return weights
+    def train(problem, settings):
+        weights = []
+        try:
+            for epoch in original.train(problem, settings):
+                weights = [weight.copy() for weight in epoch.weights]
+                yield epoch
+        finally:
+            heard.append((problem, weights))
 
     original = METHODS[key]
     monkeypatch.setitem(METHODS, key, replace(original, train=train))

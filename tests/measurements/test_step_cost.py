@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from new_algorithm.back_projection.layer_stack import LayerStack
 from new_algorithm.back_projection.momentum import MovingWeights
 
 from new_algorithm.back_projection.losses import SOFTMAX
-from new_algorithm.back_projection.network import forward, initial_weights
+from new_algorithm.back_projection.network import LayerStack, forward, initial_weights
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.measurements import step_cost
 

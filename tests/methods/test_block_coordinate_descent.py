@@ -10,9 +10,9 @@ from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import block_coordinate_descent as bcd
-from new_algorithm.methods import layer_splitting
+from new_algorithm.methods import splitting as layer_splitting
 from new_algorithm.methods.method import Problem
-from new_algorithm.record.silent_run import SilentRun
+from tests.training import final_weights
 
 WIDTHS = (5, 8, 6, 3)
 PENALTY = st.floats(0.05, 20)
@@ -71,8 +71,8 @@ def test_pre_activations_are_best_among_a_fine_grid(gamma, rho, alpha, seed):
 
 def objective(training):
     total = 0.5 * squares(training.output - training.targets)
-    last = len(training.layers) - 1
-    for i, (layer, u) in enumerate(zip(training.layers, training.pre, strict=True)):
+    last = len(training.weights) - 1
+    for i, (layer, u) in enumerate(zip(training.weights, training.pre, strict=True)):
         v = training.output if i == last else training.hidden[i + 1][:, :-1]
         activation = u if i == last else np.maximum(u, 0)
         total += training.gamma / 2 * squares(v - activation)
@@ -83,9 +83,9 @@ def objective(training):
 def blocks(training):
     return {
         **{("U", i): u for i, u in enumerate(training.pre)},
-        **{("W", i): w for i, w in enumerate(training.layers)},
+        **{("W", i): w for i, w in enumerate(training.weights)},
         **{("V", i): v[:, :-1] for i, v in enumerate(training.hidden[1:])},
-        ("V", len(training.layers) - 1): training.output,
+        ("V", len(training.weights) - 1): training.output,
     }
 
 
@@ -109,7 +109,7 @@ def test_every_block_lowers_the_objective_enough(monkeypatch, rows_at_once, gamm
         before, value = {k: b.copy() for k, b in blocks(training).items()}, objective(training)
         for kind, index in training.updates():
             order.append((kind, index))
-            last = index == len(training.layers) - 1
+            last = index == len(training.weights) - 1
             now = objective(training)
             moved = squares(blocks(training)[kind, index] - before[kind, index])
             # a sub-problem's minimiser costs at most what the block before it costs there, where
@@ -146,13 +146,13 @@ def test_in_single_precision_it_goes_the_same_way():
     single = bcd.BlockCoordinateDescent(
         double.hidden[0].astype(np.float32),
         double.targets.astype(np.float32),
-        [layer.astype(np.float32) for layer in double.layers],
+        [layer.astype(np.float32) for layer in double.weights],
         gamma=1.0, rho=1.0, alpha=5.0,
     )  # fmt: skip
     for _ in range(5):
         double.epoch()
         single.epoch()
-    for a, b in zip(single.layers, double.layers, strict=True):
+    for a, b in zip(single.weights, double.weights, strict=True):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b, atol=1e-4)
 
@@ -176,7 +176,7 @@ def problem():
 
 
 def trained(problem, **settings):
-    return bcd.METHOD.train(problem, {**bcd.METHOD.defaults, **settings}, SilentRun())
+    return final_weights(bcd.METHOD, problem, **settings)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, settings, at_l
 
 
 def test_the_authors_start_is_small_and_the_other_is_everybodys(problem):
-    small, he = (bcd.initial_layers(problem, scale) for scale in (0.01, "he"))
+    small, he = (bcd.initial_weights(problem, scale) for scale in (0.01, "he"))
     np.testing.assert_allclose(small[0][:-1].std(), 0.01, rtol=0.1)
     np.testing.assert_array_equal(small[0][-1], np.float32(0.1))
     for layer, expected in zip(he, problem.start()[1], strict=True):

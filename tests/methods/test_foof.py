@@ -1,5 +1,7 @@
 """FOOF and ISAAC: dense least squares, the two ways to compute it, its limits, its schedule."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from new_algorithm.back_projection.network import append_ones, forward, initial_
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import foof
 from new_algorithm.methods.method import Problem
-from new_algorithm.record.silent_run import SilentRun
+from tests.training import final_weights
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 6))  # n, d, m
 DAMPING = st.floats(1e-3, 1e3)
@@ -123,8 +125,9 @@ def test_first_batch_of_an_average_is_isaac():
 
 def test_inversions_come_at_equal_intervals_after_the_first(monkeypatch):
     made = []
-    inverse = foof.DenseInverse
-    monkeypatch.setattr(foof, "DenseInverse", lambda *a: made.append(inverse(*a)) or made[-1])
+    inverse = foof.DenseInverse.of
+    counted = SimpleNamespace(of=lambda *a: made.append(inverse(*a)) or made[-1])
+    monkeypatch.setattr(foof, "DenseInverse", counted)
     conditioner = foof.MovingConditioner(0.2, 0.95, 20)
     inputs, residual = layer((16, 6, 3))
     inverted = []
@@ -133,6 +136,17 @@ def test_inversions_come_at_equal_intervals_after_the_first(monkeypatch):
         conditioner(inputs, residual, np.empty((7, 3)))
         inverted += [iteration] * (len(made) - before)
     assert inverted == [0, 1, 2, 4, 8, 16, 20, 40, 60]
+
+
+def test_ten_batches_enter_the_average_between_two_inversions():
+    conditioner = foof.MovingConditioner(0.2, 0.95, 20)
+    entered = []
+    conditioner._gram.update = lambda total, rows: entered.append(iteration)
+    conditioner._inverse, conditioner._is_due = foof.DenseInverse.of(np.eye(7), 0.2), lambda: False
+    inputs, residual = layer((16, 6, 3))
+    for iteration in range(20):  # noqa: B007 the number is recorded by the update
+        conditioner(inputs, residual, np.empty((7, 3)))
+    assert entered == [*range(0, 20, 2)]
 
 
 @pytest.mark.parametrize(("which", "expected"), [("all", 3), ("hidden", 2), (1, 1)])
@@ -149,7 +163,7 @@ def test_layers_that_are_not_conditioned_take_the_gradient(which, expected):
 
 
 def trained(problem, **settings):
-    return foof.METHOD.train(problem, {**foof.METHOD.defaults, **settings}, SilentRun())
+    return final_weights(foof.METHOD, problem, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +193,7 @@ def accuracy(layers, data):
 
 def test_a_rate_far_too_large_is_told(problem):
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"lr|loss"):
-        foof.METHOD.train(problem, {**foof.METHOD.defaults, "lr": 1e30}, SilentRun())
+        final_weights(foof.METHOD, problem, lr=1e30)
 
 
 def test_every_setting_has_a_default():

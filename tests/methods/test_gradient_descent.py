@@ -6,16 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-import bench_mnist
 from datasets import load_dataset
 from datasets.batches import minibatches
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods import adam, back_projection, lbfgs, momentum, muon, sgd, soap
+from new_algorithm.methods import (
+    adam,
+    back_projection,
+    gradient_descent,
+    lbfgs,
+    momentum,
+    muon,
+    sgd,
+    soap,
+)
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.muon import _build as build_muon
-from tests.recorder import Recorder
+from new_algorithm.methods.torch_network import relu_network
+from tests.training import final_weights, trained
 
 METHODS = [module.METHOD for module in (sgd, momentum, adam, soap, muon, lbfgs, back_projection)]
 
@@ -28,46 +37,44 @@ def problem():
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_method_learns_and_returns_the_weights_of_its_last_epoch(method, problem):
-    run = Recorder()
-    settings = method.defaults | ({"lr": 0.02} if method.name in ("Adam", "SOAP") else {})
-    weights = method.train(problem, settings, run)
-    assert len(run.epochs) == problem.epochs
-    assert [layer.shape for layer in weights] == [(21, 12), (13, 8), (9, 4)]
+    settings = {"lr": 0.02} if method.name in ("Adam", "SOAP") else {}
+    epochs = trained(method, problem, **settings)
+    assert [epoch.number for epoch in epochs] == [*range(1, problem.epochs + 1)]
+    weights, (train, held_out) = epochs[-1].weights, epochs[-1].scores()
+    assert [weight.shape for weight in weights] == [(21, 12), (13, 8), (9, 4)]
     rows = [(append_ones(problem.data.x_test), problem.data.y_test)]
-    scores = evaluate(problem.loss(), weights, rows)
-    assert scores.loss == pytest.approx(run.epochs[-1]["held_out"].loss, rel=1e-4)
-    assert run.loss < 0.97 * np.log(4)  # below that of guessing
+    assert evaluate(problem.loss, weights, rows).loss == pytest.approx(held_out.loss, rel=1e-4)
+    assert train.loss < 0.97 * np.log(4)  # below that of guessing
+    seconds = [epoch.clock.cpu_seconds for epoch in epochs]
+    assert seconds == sorted(seconds)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_same_seed_same_bits(method, problem):
-    runs = [method.train(problem, method.defaults, Recorder()) for _ in range(2)]
+    runs = [final_weights(method, problem) for _ in range(2)]
     for once, again in zip(*runs, strict=True):
         np.testing.assert_array_equal(once, again)
-    other = method.train(dataclasses.replace(problem, seed=5), method.defaults, Recorder())
+    other = final_weights(method, dataclasses.replace(problem, seed=5))
     assert any((a != b).any() for a, b in zip(runs[0], other, strict=True))
 
 
-class FirstWeights(Recorder):
-    first = None
-
-    def save_weights(self, weights):
-        self.first = self.first or weights
-
-
 def test_torch_starts_and_shuffles_as_every_other_method(problem, monkeypatch):
-    seen = []
+    seen, first = [], []
 
     def watched(rng, rows, size):
         for batch in minibatches(rng, rows, size):
             seen.append(batch.copy())
             yield batch
 
-    monkeypatch.setattr(bench_mnist, "minibatches", watched)
-    run = FirstWeights()
-    sgd.METHOD.train(problem, sgd.METHOD.defaults, run)
+    def network(weights):
+        first.extend(weight.copy() for weight in weights)
+        return relu_network(weights)
+
+    monkeypatch.setattr(gradient_descent, "minibatches", watched)
+    monkeypatch.setattr(gradient_descent, "relu_network", network)
+    final_weights(sgd.METHOD, problem)
     rng, weights = problem.start()
-    for ours, theirs in zip(weights, run.first, strict=True):
+    for ours, theirs in zip(weights, first, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     rows = len(problem.data.x_train)
     expected = [b.copy() for _ in range(problem.epochs) for b in minibatches(rng, rows, 128)]
@@ -77,7 +84,7 @@ def test_torch_starts_and_shuffles_as_every_other_method(problem, monkeypatch):
 def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     torch.manual_seed(0)
     weights = Problem(load_dataset("synthetic", train_limit=50), (16, 16), 1, 0).start()[1]
-    model = bench_mnist.relu_network(weights)
+    model = relu_network(weights)
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = build_muon(model, {"lr": 1.0, "adam_lr": 1e-3})
     model(torch.randn(64, 20)).square().sum().backward()
@@ -100,12 +107,25 @@ def test_lbfgs_solves_a_convex_problem_to_the_end():
         y_test=(data.x_test[:, :1] - 0.3).astype(np.float32),
         num_classes=None,
     )
-    run = Recorder()  # no hidden layer: linear least squares with an exact solution
-    settings = {"batches": 1, "iterations": 1}
-    lbfgs.METHOD.train(Problem(data, (), 30, 0), settings, run)
-    assert run.loss < 1e-6
+    # no hidden layer: linear least squares with an exact solution
+    epochs = trained(lbfgs.METHOD, Problem(data, (), 30, 0), batches=1, iterations=1)
+    assert epochs[-1].scores()[0].loss < 1e-6
 
 
 def test_a_rate_that_is_far_too_large_diverges_by_name(problem):
-    with pytest.raises(DivergedError, match="the loss is"):
-        sgd.METHOD.train(problem, sgd.METHOD.defaults | {"lr": 1e12}, Recorder())
+    with pytest.raises(DivergedError, match="the loss of a batch is"):
+        final_weights(sgd.METHOD, problem, lr=1e12)
+
+
+def test_eigenvectors_change_the_coordinates_and_not_the_network():
+    data = load_dataset("synthetic", held_out="validation", train_limit=300)
+    problem = Problem(data, (12,), epochs=1, seed=0)
+    still = final_weights(sgd.METHOD, problem, inputs="eigenvectors", lr=1e-30)
+    for found, initial in zip(still, problem.start()[1], strict=True):
+        np.testing.assert_allclose(found, initial, atol=1e-6)  # all 21 eigenvectors are kept
+    epochs = trained(sgd.METHOD, problem, inputs="eigenvectors", lr=0.3)
+    rows = [(append_ones(data.x_test), data.y_test)]
+    _, held_out = epochs[-1].scores()
+    assert evaluate(problem.loss, epochs[-1].weights, rows).loss == pytest.approx(
+        held_out.loss, rel=1e-4
+    )

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from new_algorithm.back_projection.momentum import MovingWeights
-from new_algorithm.back_projection.workspace import Workspace
 
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.network import append_ones, initial_weights
+from new_algorithm.back_projection.network import Workspace, append_ones, initial_weights
 from new_algorithm.cli.errors import DivergedError
+from new_algorithm.methods.foof import HeavyBall
 from new_algorithm.methods.layer_residuals import LayerwiseTraining, layer_residuals
 from new_algorithm.methods.method import Problem
 
@@ -69,7 +68,7 @@ def test_moments_are_minus_the_gradients(name, hidden):
 def start(change, epochs=1, batch_size=64, train_limit=500):
     problem = Problem(load_dataset("synthetic", train_limit=train_limit), (16,), epochs, seed=3)
     return LayerwiseTraining(
-        problem, batch_size, 0.1, lambda layers: MovingWeights(layers, 0.0), change
+        problem, batch_size, 0.1, lambda weights: HeavyBall(weights, 0.0), change
     )
 
 
@@ -98,11 +97,11 @@ def test_fewer_rows_than_a_batch_are_one_batch():
 
 def test_steps_add_up_to_lr_times_the_sum_of_the_schedule():
     training = start(lambda index, inputs, wanted, out: out.fill(1.0), epochs=4)
-    before = [layer.copy() for layer in training.layers]
+    before = [layer.copy() for layer in training.weights]
     for _ in range(4):
         training.epoch()
     steps = 4 * (500 // 64)
-    for now, then in zip(training.layers, before, strict=True):
+    for now, then in zip(training.weights, before, strict=True):
         # the triangle's area is half its base, but for the warm-up's end within a step
         np.testing.assert_allclose(now - then, 0.1 * steps / 2, rtol=1e-2)
 

@@ -5,14 +5,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from new_algorithm.back_projection.layer_stack import LayerStack
 
 from datasets import load_dataset
-from new_algorithm.back_projection.network import append_ones, forward
+from new_algorithm.back_projection.network import FlatParameters, append_ones, forward
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import prox_prop
 from new_algorithm.methods.method import Problem
-from new_algorithm.record.silent_run import SilentRun
+from tests.training import final_weights
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 6))  # n, d, m
 TAU = st.floats(1e-3, 10)
@@ -119,12 +118,12 @@ def test_outer_optimisers_are_those_of_torch(outer, length, reference):
     parameters = [torch.tensor(layer, requires_grad=True) for layer in layers]
     mine, theirs = prox_prop.OUTER[outer](layers), reference(parameters)
     for _ in range(5):
-        changes = LayerStack.of([rng.standard_normal(layer.shape) for layer in layers])
+        changes = FlatParameters.of([rng.standard_normal(layer.shape) for layer in layers])
         mine.step(changes, 2 * length, 0.5)
-        for parameter, change in zip(parameters, changes.layers, strict=True):
+        for parameter, change in zip(parameters, changes.matrices, strict=True):
             parameter.grad = torch.tensor(-change)
         theirs.step()
-    for layer, parameter in zip(mine.layers, parameters, strict=True):
+    for layer, parameter in zip(mine.weights, parameters, strict=True):
         np.testing.assert_allclose(layer, parameter.detach().numpy(), rtol=1e-10)
 
 
@@ -138,7 +137,7 @@ def problem():
 def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, solver, outer):
     settings = {**prox_prop.METHOD.defaults, "solver": solver, "outer": outer}
     settings["lr"] = {"momentum": 1.0, "adam": 10.0}[outer]
-    first, second = (prox_prop.METHOD.train(problem, settings, SilentRun()) for _ in range(2))
+    first, second = (final_weights(prox_prop.METHOD, problem, **settings) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     output = forward(first, append_ones(problem.data.x_test))[1]
@@ -147,8 +146,17 @@ def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, solver, outer)
 
 def test_a_rate_far_too_large_is_told(problem):
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"lr|loss"):
-        prox_prop.METHOD.train(problem, {**prox_prop.METHOD.defaults, "lr": 1e30}, SilentRun())
+        final_weights(prox_prop.METHOD, problem, lr=1e30)
 
 
 def test_every_setting_has_a_default():
     assert set(prox_prop.METHOD.space) <= set(prox_prop.METHOD.defaults)
+
+
+def test_conjugate_gradients_end_where_the_authors_tolerance_is_met():
+    inputs, _, delta = layer((40, 25, 3))
+    tau = 100.0  # so little damping that many iterations are needed
+    _, result = by_cg(inputs, delta, tau, 1_000)
+    assert result.status == "converged"
+    relative = result.residual_norms / result.residual_norms[0]
+    assert relative[-1] <= 1e-2 < relative[-2]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from new_algorithm.methods.relu_prox import relu_prox
 from scipy.optimize import minimize_scalar
+
+from new_algorithm.methods.splitting import relu_prox
 
 VALUE = st.floats(-5, 5).map(lambda value: round(value, 6))
 

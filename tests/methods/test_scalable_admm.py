@@ -11,10 +11,11 @@ from scipy.optimize import minimize_scalar
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods import layer_splitting, scalable_admm
+from new_algorithm.methods import scalable_admm
+from new_algorithm.methods import splitting as layer_splitting
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.scalable_admm import gram_pseudo_inverse, hinge_step, squared_step
-from new_algorithm.record.silent_run import SilentRun
+from tests.training import final_weights
 
 VALUE = st.floats(-3, 3).map(lambda value: round(value, 6))
 BETA = st.floats(0.05, 20)
@@ -103,7 +104,7 @@ def start(step=hinge_step, gamma=10.0, beta=1.0, warm_start=3, rows=60, dtype=np
 def lagrangian(admm, loss):
     output = admm.pre[-1]
     total = loss(output, admm.targets).sum() + np.vdot(output, admm.multiplier)
-    for hidden, layer, pre in zip(admm.hidden, admm.layers, admm.pre, strict=True):
+    for hidden, layer, pre in zip(admm.hidden, admm.weights, admm.pre, strict=True):
         total += admm.beta * np.square(pre - hidden @ layer).sum()
     for hidden, pre in zip(admm.hidden[1:], admm.pre, strict=False):
         total += admm.gamma * np.square(hidden[:, :-1] - np.maximum(pre, 0)).sum()
@@ -135,7 +136,7 @@ def test_each_block_is_where_no_move_of_it_helps():
     rng = np.random.default_rng(1)
     for name, index in admm.updates():
         now = lagrangian(admm, hinge)
-        block = {"W": admm.layers, "z": admm.pre}.get(name)
+        block = {"W": admm.weights, "z": admm.pre}.get(name)
         block = admm.hidden[index + 1][:, :-1] if block is None else block[index]
         for size in (1e-3, 0.1, 3.0):
             move = size * rng.standard_normal(block.shape)
@@ -152,7 +153,7 @@ def test_multiplier_waits_and_then_adds_up_what_the_output_lacks():
     expected = 0.0
     for _ in range(2):
         admm.epoch()
-        expected += 0.5 * (admm.pre[-1] - admm.hidden[-1] @ admm.layers[-1])
+        expected += 0.5 * (admm.pre[-1] - admm.hidden[-1] @ admm.weights[-1])
         np.testing.assert_allclose(admm.multiplier, expected, atol=1e-12)
         assert np.abs(admm.multiplier).max() > 0.01
 
@@ -169,17 +170,17 @@ def test_dead_units_do_not_blow_up():
     for pre, hidden in zip(admm.pre[:-1], admm.hidden[1:], strict=True):
         pre[:, :4] = -5
         hidden[:, :4] = 0
-    admm.layers[1][:4] = admm.layers[2][:4] = 0
+    admm.weights[1][:4] = admm.weights[2][:4] = 0
     for _ in range(5):
         admm.epoch()
-        assert max(np.abs(layer).max() for layer in admm.layers) < 100
+        assert max(np.abs(layer).max() for layer in admm.weights) < 100
 
 
 def test_the_layer_that_cannot_be_solved_is_named():
     admm = start()
     admm.hidden[1][0, 0] = admm.hidden[2][0, 0] = np.inf
     with pytest.raises(DivergedError, match=r"layer 2: .*not finite.*gamma"):
-        admm._fitted_layer(1)
+        admm._fitted_weight(1)
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +197,12 @@ def two_classes(four_classes):
 
 def trained(problem, **settings):
     defaults = scalable_admm.METHOD.defaults
-    return scalable_admm.METHOD.train(problem, {**defaults, **settings}, SilentRun())
+    return final_weights(scalable_admm.METHOD, problem, **{**defaults, **settings})
 
 
 def accuracy(layers, problem):
     output = forward(layers, append_ones(problem.data.x_test))[1]
-    return problem.loss().accuracy(output, problem.data.y_test)
+    return problem.loss.accuracy(output, problem.data.y_test)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_it_fits_numbers(four_classes):
     numbers = replace(data, y_train=targets[0], y_test=targets[1], num_classes=None)
     problem = replace(four_classes, data=numbers)
     output = forward(trained(problem), append_ones(data.x_test))[1]
-    assert problem.loss().value(output, targets[1]) < 0.5 * targets[1].var(axis=0).sum()
+    assert problem.loss.value(output, targets[1]) < 0.5 * targets[1].var(axis=0).sum()
 
 
 def test_every_setting_has_a_default():

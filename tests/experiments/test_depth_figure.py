@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.measurements.depth_figure import draw_depth
+from new_algorithm.experiments.depth_figure import draw_depth_file
 from new_algorithm.record.files import save_csv
 
 METHODS = {"back projection, defaults": 0.0, "adam": -0.1}  # a comma in a name
@@ -24,7 +24,7 @@ def row(method, depth, **numbers):
 def drawn(folder, rows):
     save_csv(folder / "depth.csv", rows)
     figure = Figure()
-    draw_depth(figure, folder / "depth.csv")
+    draw_depth_file(figure, folder / "depth.csv")
     return figure
 
 

@@ -7,12 +7,10 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import ExperimentFlags
-from new_algorithm.experiments import recorded_experiment
-from new_algorithm.experiments import scheduler as conduct
-from new_algorithm.experiments import single_run as member_run
-from new_algorithm.experiments import tuning as chosen_settings
-from new_algorithm.experiments.experiment import Variation
-from new_algorithm.experiments.recorded_experiment import run_experiment
+from new_algorithm.experiments import scheduler, tuning
+from new_algorithm.experiments import single_run as single_run_module
+from new_algorithm.experiments.definition import Variation
+from new_algorithm.experiments.scheduler import run_experiment
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import REPOSITORY
 from tests.experiments.tiny_experiments import (
@@ -33,9 +31,9 @@ KEYS = ("foof", "prox_prop")
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
-    monkeypatch.setattr(conduct, "_workers", here)
-    for module in (chosen_settings, member_run):
-        monkeypatch.setattr(module, "warm_up", lambda method: None)
+    monkeypatch.setattr(scheduler, "_workers", here)
+    for module in (tuning, single_run_module):
+        monkeypatch.setattr(module, "warm_up", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def whole(tmp_path_factory):
     """The root of an experiment that was never cut short."""
     root = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conduct, "_workers", here)
+        patch.setattr(scheduler, "_workers", here)
         carry_out(root, report=True)
     return root
 
@@ -52,7 +50,7 @@ def carry_out(root, experiment=None, script=SCRIPT, report=False, **flags):
     """Carry out and return the folder of the record; figures take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
         if not report:
-            patch.setattr(recorded_experiment, "write_report", lambda tag, layout: [])
+            patch.setattr(scheduler, "write_report", lambda tag, layout: [])
         run_experiment(experiment or tiny(*KEYS), ExperimentFlags(**flags), script, root)
     return root / "ploting_data" / "tiny"
 
@@ -94,7 +92,7 @@ def test_every_method_trains_as_often(tmp_path, monkeypatch):
     assert trainings(heard) == {"foof": 4, "prox_prop": 4}  # two trials and two seeds
     for calls in heard.values():
         seeds = [problem.seed for problem, _ in calls]
-        assert seeds == [chosen_settings.SEARCH_SEED] * 2 + [0, 1]
+        assert seeds == [tuning.SEARCH_SEED] * 2 + [0, 1]
 
 
 def test_same_definition_same_tables(whole, tmp_path):
@@ -109,11 +107,11 @@ def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypa
         made.append(config.tag)
         if len(made) == 3:
             raise KeyboardInterrupt
-        return run_member(config, layout, script)
+        return single_run(config, layout, script)
 
-    run_member = conduct.run_member
+    single_run = scheduler.single_run
     with monkeypatch.context() as patch:
-        patch.setattr(conduct, "run_member", cut)
+        patch.setattr(scheduler, "single_run", cut)
         with pytest.raises(KeyboardInterrupt):
             carry_out(tmp_path)
     folder = tmp_path / "ploting_data" / "tiny"
@@ -127,7 +125,7 @@ def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypa
 
 def test_search_cut_short_goes_on(whole, tmp_path, monkeypatch):
     heard = listened(monkeypatch)
-    trial, tried = chosen_settings._Trainings.trial, []
+    trial, tried = tuning._Trainings.trial, []
 
     def cut(self, settings, space):
         tried.append(settings)
@@ -136,7 +134,7 @@ def test_search_cut_short_goes_on(whole, tmp_path, monkeypatch):
         return trial(self, settings, space)
 
     with monkeypatch.context() as patch:
-        patch.setattr(chosen_settings._Trainings, "trial", cut)
+        patch.setattr(tuning._Trainings, "trial", cut)
         with pytest.raises(KeyboardInterrupt):
             carry_out(tmp_path)
     assert trainings(heard) == {"foof": 2, "prox_prop": 1}
@@ -192,12 +190,15 @@ def test_overwrite_begins_anew(whole, tmp_path, monkeypatch):
     assert tables(tmp_path) == tables(whole)
 
 
-def test_the_tag_of_another_scripts_run_is_refused(whole, tmp_path):
-    folder = carry_out(tmp_path, tiny(*KEYS, trials=0), runs=1)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_tag_of_a_plain_run_is_refused(tmp_path, overwrite):
+    folder = tmp_path / "ploting_data" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"kind": "run"}')
     before = files(folder)
-    with pytest.raises(UserError, match=r"--tag tiny.*compare_methods\.py.*--overwrite"):
-        carry_out(tmp_path, script=REPOSITORY / "new_algorithm" / "ablate_method.py")
-    assert files(folder) == before
+    with pytest.raises(UserError, match=r"--tag tiny.*a run.*choose another"):
+        carry_out(tmp_path, overwrite=overwrite)
+    assert {path: text for path, text in files(folder).items() if path in before} == before
 
 
 def test_divergence_does_not_stop_the_others(tmp_path, monkeypatch):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from new_algorithm.methods.layer_splitting import fit_activations, sum_of_products
 
 from new_algorithm.back_projection.layer_problem import hidden_change
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.methods import layer_splitting
+from new_algorithm.methods import splitting as layer_splitting
+from new_algorithm.methods.splitting import fit_activations, sum_of_products
 
 SIZE = st.integers(1, 12)
 
