@@ -335,15 +335,25 @@ def test_sweep_that_fails_is_taken_back_and_named():
     assert ours.step(made.chunks()).trouble is None
 
 
-@pytest.mark.parametrize("layer", [1, 2, 3])
-def test_harm_is_laid_to_the_layer_that_moved_furthest_beside_its_weights(layer):
+class Filled(GradientSolver):
+    """δW̃ has the same number everywhere, that given as λ_w."""
+
+    def begin(self, weight, damping):
+        return "nothing"
+
+    def solve(self, inputs, weight, moment, out) -> None:
+        out[...] = self._penalties.lambda_w
+
+
+@pytest.mark.parametrize(
+    ("changes", "furthest"), [((50, 1, 0), 2), ((50, 0.1, 0), 1), ((50, 1, 0.1), 3)]
+)
+def test_harm_is_laid_to_the_layer_that_moved_furthest_beside_its_weights(changes, furthest):
     made = problem()
-    made.weights[2] *= 1e-3  # small weights move far by a small step
-    lambda_w = [1e4 if index < 2 else 1e10 for index in range(3)]
-    lambda_w[layer - 1] *= 1e-6
-    ours = optimizer(made, Verdicts(False, eta=1.0), lambda_w=tuple(lambda_w))
-    result = ours.step(made.chunks())
-    assert result.trouble.layer == layer
+    for weight, value in zip(made.weights, (100, 1, 0), strict=True):
+        weight[:] = value
+    result = optimizer(made, Verdicts(False, eta=1.0), Filled, changes).step(made.chunks())
+    assert result.trouble.layer == furthest
     assert "moved furthest where the loss of the batch went from" in str(result.trouble)
 
 
@@ -354,12 +364,13 @@ def test_weights_handed_in_are_not_moved():
         np.testing.assert_array_equal(*pair)
 
 
-def test_turning_the_input_keeps_the_function_and_its_course():
+@pytest.mark.parametrize("kept", [(True, False, True), (False, True, True)])
+def test_turning_the_input_keeps_the_function_and_its_course(kept):
     """In a basis that was found anew the data are P' = P Rᵀ, and A' = R A."""
     made = problem()
     rotation, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((6, 6)))
     turned = replace(made, inputs=made.inputs @ rotation.T)
-    ours, theirs = (optimizer(made, Verdicts(True, True, True, False, True)) for _ in range(2))
+    ours, theirs = (optimizer(made, Verdicts(True, True, *kept)) for _ in range(2))
     for _ in range(2):
         ours.step(made.chunks())
         theirs.step(made.chunks())

@@ -46,8 +46,10 @@ CONTROLS = {
 class Training:
     """A network in the eigenbasis of its data, and batches, of which the sixth is broken."""
 
-    def __init__(self, solver: str, rows: str, control="controlled", widths=(5, 7, 6, 3)) -> None:
-        self._solver, self._rows, self._control = solver, rows, control
+    def __init__(
+        self, solver: str, rows: str, control="controlled", widths=(5, 7, 6, 3), **options
+    ) -> None:
+        self._solver, self._rows, self._control, self._options = solver, rows, control, options
         self._basis, self._made = problem(widths, dtype=np.float32).in_eigenbasis()
 
     def optimizer(self) -> BackProjection:
@@ -61,6 +63,7 @@ class Training:
             chunk_rows=made.rows,
             in_chunks=self._rows == "chunks",
             judge_every=2,
+            **self._options,
         )
 
     def batches(self) -> list[Batch]:
@@ -105,18 +108,20 @@ def assert_equal_states(found: State, expected: State) -> None:
 def assert_goes_on_to_the_bit(training: Training) -> BackProjection:
     """After any number of steps; return the object that went through without a break."""
     batches, whole = training.batches(), training.optimizer()
-    states, steps = [whole.state_dict()], []
+    states, steps, rollbacks = [whole.state_dict()], [], []
     for iteration, batch in enumerate(batches):
         steps.append(whole.step(batch, (iteration + 1) / STEPS))
         states.append(whole.state_dict())
-    for saved_after in (0, 1, 3, 7):
+        rollbacks.append((whole.rollbacks, whole.rollbacks_in_a_row))
+    for saved_after in (0, 1, 3, 4, 5, 7):
         resumed, state = training.optimizer(), through_a_file(states[saved_after])
-        for batch in batches[:2]:  # whatever it was before
+        for batch in batches[5:7]:  # whatever it was before
             resumed.step(batch)
         resumed.load_state_dict(state)
         for iteration in range(saved_after, STEPS):
             step = resumed.step(batches[iteration], (iteration + 1) / STEPS)
             assert facts(step) == facts(steps[iteration]), (saved_after, iteration)
+            assert (resumed.rollbacks, resumed.rollbacks_in_a_row) == rollbacks[iteration]
             assert_equal_states(resumed.state_dict(), states[iteration + 1])
         assert_equal_states(state, states[saved_after])  # what was loaded is not written to
     return whole
@@ -139,6 +144,10 @@ def test_training_goes_on_to_the_bit(solver, rows):
 @pytest.mark.parametrize("rows", ["minibatch", "chunks"])
 def test_training_with_a_fixed_step_goes_on_to_the_bit(rows):
     assert assert_goes_on_to_the_bit(Training("exact", rows, "fixed")).rollbacks > 1
+
+
+def test_training_in_sequential_order_goes_on_to_the_bit():
+    assert_goes_on_to_the_bit(Training("cg", "minibatch", order="sequential"))
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg, helped, average"])
