@@ -39,13 +39,13 @@ from typing import Literal
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from datasets import find_higgs, load_dataset
+from datasets import Dataset, find_higgs, load_dataset
 from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.progress import progress
-from new_algorithm.cli.ranks import join_ranks
+from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
@@ -86,12 +86,19 @@ def main() -> None:
         if ranks.rank == 0:  # which alone keeps the record
             facts = {"config": config, "data": data.provenance(), "resume": config.resume}
             run = stack.enter_context(Run(script=Path(__file__), **facts))
-        widths, epochs, seed = config.hidden_widths, config.epochs, config.seed
-        training = Training(config, data, widths, epochs, seed, chunk_rows, ranks)
-        begin(training, run)
-        for steps in train(training, epochs):
-            record_epoch(training, steps, run, config.verbose)
-            training.check_progress(steps)
+        train_and_record(config, data, chunk_rows, run, ranks)
+
+
+def train_and_record(
+    config: Config, data: Dataset, chunk_rows: int | None, run: Run | None, ranks: Ranks
+) -> None:
+    """Train to the end, from where the run was cut short; only one rank has a run to record in."""
+    widths, epochs, seed = config.hidden_widths, config.epochs, config.seed
+    training = Training(config, data, widths, epochs, seed, chunk_rows, ranks)
+    begin(training, run)
+    for steps in train(training, epochs):
+        record_epoch(training, steps, run, config.verbose)
+        training.check_progress(steps)
 
 
 def train(training: Training, epochs: int) -> Iterator[EpochSummary]:

@@ -5,13 +5,13 @@ least-squares problem a layer by a few conjugate gradients: how much shall the w
 how much the layer's input? What is asked of the output layer's input is what the input layer is
 asked for; the data cannot change. n_layer_relu_data.py does it at any depth and ten times as fast.
 
-    python new_algorithm/two_layer_relu_data.py                               # MNIST
-    python new_algorithm/two_layer_relu_data.py --dataset FILE.npz --lambda-w-layers 10 1
+    python new_algorithm/two_layer_relu_data.py --dataset mnist --lambda-w-layers 10 30
 
 Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,11 +33,12 @@ from new_algorithm.cli.threads import fix_threads
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.run import Run
 
+LARGEST_LOSS = 1e6  # in nats, or in squared standard deviations
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(flags.PenaltyFlags, flags.CommonFlags):
     num_layers: Literal[2] = 2
-    """Weight layers, the output layer included; this script is about two."""
     epochs: flags.PositiveInt = 3
     lambda_w_layers: tuple[float, ...] = (10.0, 30.0)
     lambda_h_layers: tuple[float, ...] = (10.0,)
@@ -50,9 +51,8 @@ class Config(flags.PenaltyFlags, flags.CommonFlags):
     target: Literal["mask", "project"] = "mask"
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0 (far worse)."""
     step_size: flags.PositiveFloat = 3.0
-    """Peak η of W ← W + η V, V ← μ V + δW."""
+    """Peak η of W ← W + η V, V ← μ V + δW, μ the momentum."""
     momentum: flags.Share = 0.9
-    """The μ above."""
     warm_up: flags.Share = 0.3
     """Part of the iterations in which η rises from 0, before it falls to 0 again."""
 
@@ -60,17 +60,17 @@ class Config(flags.PenaltyFlags, flags.CommonFlags):
 def main() -> None:
     config = flags.parse(Config, __doc__)
     lambda_w = flags.per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
-    lambda_h = flags.per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    _, lambda_h = flags.per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
     with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
-        train(config, data, lambda_w, lambda_h[1], run)
+        train(config, data, lambda_w, lambda_h, run)
 
 
 def train(
     config: Config, data: Dataset, lambda_w: tuple[float, ...], lambda_h: float, run: Run
 ) -> None:
-    """Train and record; DivergedError leaves the weights of the last good epoch saved."""
+    """Train and record; DivergedError leaves the weights of the last epoch saved."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
     loss, outputs = losses.loss_for(data.num_classes, data.y_train)
     x, x_held_out = map(network.append_ones, (data.x_train, data.x_test))  # X̃
@@ -86,14 +86,12 @@ def train(
             for batch in progress(batches, f"epoch {epoch}", steps):
                 inputs, targets = x[batch], data.y_train[batch]
                 (_, hidden), output = network.forward(weights, inputs)
-
                 # output layer: (2) for its weights; (1) for what is asked of H, through the ReLU
                 delta = loss.residual(output, targets)
                 h = layer_problem.absolute_lambda_h(weights[1], lambda_h)
                 second, cg_second = solve(config, hidden, weights[1], delta, lambda_w[1], h)
                 delta_h = layer_problem.passed_down(delta - hidden @ second, weights[1], h)
                 delta = to_relu_input(delta_h, hidden[:, :-1], config.target)
-
                 # input layer: (2) with λ_h = ∞, ridge regression of Δ on the data
                 first, cg_first = solve(config, inputs, weights[0], delta, lambda_w[0], np.inf)
 
@@ -104,13 +102,12 @@ def train(
                     weight += warm * config.step_size * v
                 cg_iterations.append((cg_first, cg_second))
                 iteration += 1
-
+                if not np.isfinite([first.sum(), second.sum()]).all():
+                    layer = 1 if np.isfinite(second).all() else 2
+                    raise diverged(f"epoch {epoch}, iteration {iteration}: layer {layer}'s change")
         scores = metrics.evaluate(loss, weights, in_chunks(x, data.y_train))
-        if not np.isfinite(scores.loss):
-            raise DivergedError(
-                f"epoch {epoch}: the loss is {scores.loss}; weights.npz holds those before this "
-                "epoch: lower --step-size or change the penalties"
-            )
+        if not scores.loss < LARGEST_LOSS:
+            raise diverged(f"epoch {epoch}: layer 2's output")
         run.save_weights(weights)
         run.record_epoch(
             epoch,
@@ -122,16 +119,23 @@ def train(
         )
 
 
+def diverged(what: str) -> DivergedError:
+    return DivergedError(f"{what} is too large: lower --step-size or change the penalties")
+
+
 def solve(
     config: Config, inputs: NDArray, weight: NDArray, delta: NDArray, w: float, lambda_h: float
 ) -> tuple[NDArray, int]:
     """Return δW̃ by (2) and the iterations it took; w: λ_w in mean eigenvalues of G."""
     lambda_w = layer_problem.absolute_lambda_w(layer_problem.mean_eigenvalue_of_gram(inputs), w)
     if config.solver == "exact":
-        return layer_problem.weight_change_exact(inputs, weight, delta, lambda_w, lambda_h), 0
+        with suppress(np.linalg.LinAlgError):  # there are no eigenvectors of what is not finite
+            return layer_problem.weight_change_exact(inputs, weight, delta, lambda_w, lambda_h), 0
+        return weight * np.nan, 0
     cg = {"rtol": config.cg_tolerance, "max_iterations": config.cg_iterations}
     result = layer_problem.weight_change_by_cg(inputs, weight, delta, lambda_w, lambda_h, **cg)
-    return result.solution, result.iterations
+    sound = result.status in ("converged", "max_iterations")
+    return result.solution if sound else weight * np.nan, result.iterations
 
 
 def to_relu_input(delta: NDArray, hidden: NDArray, target: str) -> NDArray:

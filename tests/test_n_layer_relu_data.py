@@ -5,23 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from new_algorithm.back_projection.momentum import MovingWeights
 
 from datasets import Dataset, load_dataset
-from new_algorithm import n_layer_relu_data
+from new_algorithm.back_projection import optimizer
 from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.step_control import LossWatch
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import CommonFlags
+from new_algorithm.cli.ranks import Alone
+from new_algorithm.methods.back_projection_settings import PRESETS
+from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import (
-    PRESETS,
     Config,
-    check_step_bounds,
-    penalties_of_layers,
-    train,
+    train_and_record,
     with_data_set,
-    with_depth,
+    with_penalties,
 )
 from tests.recorder import Recorder
 
@@ -30,8 +29,12 @@ def trained(data=None, held_out="test", **flags):
     config = Config(**{"num_layers": 3, "hidden_dim": 16, "epochs": 2, "batch_size": 64} | flags)
     if data is None:
         data = load_dataset("synthetic", train_limit=600, held_out=held_out)
-    run = Recorder()
-    train(config, data, run)
+    return recorded(config, data)
+
+
+def recorded(config, data, run=None):
+    config, run = with_penalties(config), run or Recorder()
+    train_and_record(config, data, chunk_rows_in_force(config, data, Alone()), run, Alone())
     return run
 
 
@@ -144,11 +147,10 @@ def test_defaults_stay_finite_at_any_depth(depth):
 
 
 def test_faithful_preset_trains():
-    preset = PRESETS["faithful"]
     data = load_dataset("synthetic", train_limit=600)
-    config = replace(preset, num_layers=3, hidden_dim=16, epochs=10)
-    run = Recorder()
-    train(config, data, run)
+    run = recorded(
+        Config(**PRESETS["faithful"] | {"num_layers": 3, "hidden_dim": 16, "epochs": 10}), data
+    )
     assert sound(run).loss < run.epochs[0]["train"].loss
 
 
@@ -157,15 +159,15 @@ def damaged(monkeypatch):
     """damaged(iteration, factor): the weights are multiplied after that momentum step."""
 
     def damage(iteration, factor):
-        steps, undamaged = [], MovingWeights.step
+        steps, undamaged = [], optimizer.momentum_step
 
-        def step(weights, *others):
-            undamaged(weights, *others)
-            steps.append(others)
+        def step(weights, *others, **numbers):
+            undamaged(weights, *others, **numbers)
+            steps.append(numbers)
             if len(steps) == iteration + 1:
-                weights.stack.scale(factor)
+                weights.scale(factor)
 
-        monkeypatch.setattr(MovingWeights, "step", step)
+        monkeypatch.setattr(optimizer, "momentum_step", step)
 
     return damage
 
@@ -232,9 +234,9 @@ WILD = [
 def ended_in_order(data, **flags):
     """The run, and what its DivergedError said, if anything; both name what went wrong."""
     settings = {"num_layers": 12, "hidden_dim": 16, "epochs": 5, "batch_size": 64} | flags
-    config, run, diverged = Config(**settings), Recorder(), []
+    run, diverged = Recorder(), []
     try:
-        train(config, data, run)
+        recorded(Config(**settings), data, run)
     except DivergedError as error:
         diverged.append(str(error))
     assert all(np.isfinite(layer).all() for layer in run.weights)
@@ -378,30 +380,31 @@ def test_lists_of_the_wrong_length_are_refused_with_both_counts(flag):
     config = Config(num_layers=4, **{flag: (1.0, 2.0, 3.0)})
     words = f"--{flag.replace('_', '-')} has 3 values for 4 layers: give 1 or 4"
     with pytest.raises(UserError, match=words):
-        penalties_of_layers(config)
+        with_penalties(config)
     with pytest.raises(UserError, match="has 3 values for 6 layers"):
-        penalties_of_layers(replace(config, widths=(5, 5, 5, 5, 5)))
+        with_penalties(replace(config, widths=(5, 5, 5, 5, 5)))
 
 
 def test_penalties_of_each_layer():
-    lambda_w, lambda_h = penalties_of_layers(Config(num_layers=4))
-    assert len(lambda_w) == len(lambda_h) == 4
-    assert len(set(lambda_w[1:])) == 1
-    assert lambda_w[0] != lambda_w[1]
-    one = Config(num_layers=3, lambda_w_layers=(2.0,), lambda_h_layers=(1.0, 2.0, 3.0))
-    assert penalties_of_layers(one) == ((2.0,) * 3, (1.0, 2.0, 3.0))
-    assert penalties_of_layers(Config(widths=(7,)))[1] == (np.inf, np.inf)
+    config = with_penalties(Config(num_layers=4))
+    assert config.lambda_w_layers == (3.0, 0.1, 0.1, 0.1)
+    assert config.lambda_h_layers == (np.inf,) * 4
+    one = with_penalties(
+        Config(num_layers=3, lambda_w_layers=(2.0,), lambda_h_layers=(1.0, 2.0, 3.0))
+    )
+    assert (one.lambda_w_layers, one.lambda_h_layers) == ((2.0,) * 3, (1.0, 2.0, 3.0))
+    assert with_penalties(Config(widths=(7,))).lambda_h_layers == (np.inf, np.inf)
 
 
 def test_step_bounds_out_of_order_are_refused():
-    check_step_bounds(Config(step_bounds=(0.1, 0.1)))
+    with_penalties(Config(step_bounds=(0.1, 0.1)))
     with pytest.raises(UserError, match=r"--step-bounds 0.2 0.1: .* smaller one first"):
-        check_step_bounds(Config(step_bounds=(0.2, 0.1)))
+        with_penalties(Config(step_bounds=(0.2, 0.1)))
 
 
 def test_depth_follows_the_widths():
-    assert with_depth(Config(num_layers=7)).num_layers == 7
-    assert with_depth(Config(num_layers=7, widths=(3, 4))).num_layers == 3
+    assert with_penalties(Config(num_layers=7)).num_layers == 7
+    assert with_penalties(Config(num_layers=7, widths=(3, 4))).num_layers == 3
 
 
 def test_step_bounds_are_inert_beside_a_fixed_step():
@@ -434,10 +437,15 @@ def test_data_set_that_is_named_is_kept_in_silence(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_name_themselves_and_have_penalties(name):
-    assert PRESETS[name].preset == name
-    lambda_w, lambda_h = penalties_of_layers(PRESETS[name])
-    assert len(lambda_w) == len(lambda_h) == PRESETS[name].num_layers
+def test_presets_are_settings_with_penalties_for_their_layers(name):
+    config = with_penalties(Config(preset=name, **PRESETS[name]))
+    assert len(config.lambda_w_layers) == len(config.lambda_h_layers) == config.num_layers
+
+
+def test_steps_that_are_always_taken_back_end_the_training(monkeypatch):
+    monkeypatch.setattr(LossWatch, "accepts", lambda *_: False)
+    with pytest.raises(DivergedError, match=r"epoch 4: 36 steps in a row .* iteration 35, layer"):
+        trained(batch_size=64, epochs=9)  # 9 steps an epoch, each judged; the cap is 30
 
 
 def test_every_layer_learns_again_after_an_explosion_is_undone(damaged):
@@ -451,5 +459,5 @@ def test_every_layer_learns_again_after_an_explosion_is_undone(damaged):
 def test_recording_does_not_change_what_is_recorded(monkeypatch):
     flags = {"solver": "cg", "warm_start": True, "cg_iterations": 2}
     with_diagnostics = trained(**flags).loss
-    monkeypatch.setattr(n_layer_relu_data, "diagnose", lambda *_, **__: {})
+    monkeypatch.setattr(Training, "diagnose", lambda *_: {})
     assert trained(**flags).loss == with_diagnostics

@@ -18,7 +18,8 @@ import pytest
 
 from datasets import Dataset, load_dataset
 from new_algorithm.cli.ranks import Alone
-from new_algorithm.n_layer_relu_data import Config, train
+from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
 from tests.recorder import Recorder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -65,8 +66,9 @@ def data_of(rows: int | None, classes: int) -> Dataset:
 
 def trained(ranks=None, rows=None, classes=4, **flags) -> Recorder:
     settings = {"batch_size": "full", "epochs": 5, "num_layers": 3, "hidden_dim": 16} | flags
-    run = Recorder()
-    train(Config(**settings), data_of(rows, classes), run, ranks)
+    config, data = with_penalties(Config(**settings)), data_of(rows, classes)
+    run, ranks = Recorder(), ranks or Alone()
+    train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run
 
 
@@ -185,7 +187,8 @@ class Second(Alone):
 
 
 def test_no_rank_but_the_first_prints(capsys):
-    trained(Second(), rows=101, verbose=True)
+    config, data = with_penalties(Config(verbose=True, epochs=1, batch_size=64)), data_of(101, 4)
+    train_and_record(config, data, chunk_rows_in_force(config, data, Second()), None, Second())
     assert capsys.readouterr().out == ""
 
 

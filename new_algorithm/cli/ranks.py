@@ -53,7 +53,7 @@ class Alone:
     """One process, which has nothing to add up."""
 
     rank, size, sent_bytes = 0, 1, 0
-    all_sum = None
+    all_sum: Callable[[NDArray], None] | None = None
 
     def same_everywhere(self, array: NDArray) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -18,9 +18,9 @@ from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Alone
 from new_algorithm.methods.adam import adam
-from new_algorithm.methods.back_projection import train_with
+from new_algorithm.methods.back_projection import epochs_of
 from new_algorithm.methods.back_projection_settings import Settings
-from new_algorithm.methods.back_projection_training import CHUNK_ROWS
+from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
 from new_algorithm.methods.gradient_descent import train_with_optimizer
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.files import Row, read_csv
@@ -44,6 +44,9 @@ SAME_LOSS_COLUMNS = (
     *("method", "setting", "reached", "iterations", "cpu_s_an_iteration", "bytes_an_iteration"),
     *("megabytes", "train_loss"),
 )
+
+# the epochs of a training, and a function that says what the steps of the last one have sent
+Counted = tuple[Iterator[Epoch], Callable[[], int]]
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class CountingRanks(Alone):
 
     def __init__(self) -> None:
         self.sent_bytes = 0
+        self.all_sum = self._count
 
-    def all_sum(self, array: NDArray) -> None:
+    def _count(self, array: NDArray) -> None:
         self.sent_bytes += array.nbytes
 
 
@@ -89,18 +93,21 @@ class Reached(NamedTuple):
 
 
 def until_loss(
-    loss: float, iterations_an_epoch: int, epochs: Iterator[Epoch], ranks: CountingRanks
+    loss: float,
+    iterations_an_epoch: int,
+    epochs: Iterator[Epoch],
+    sent_bytes: Callable[[], int],
 ) -> Reached | None:
     """Train until the loss; None if it is not reached.
 
-    The loss is known after each epoch; between the last two it is taken to fall in a straight line.
+    sent_bytes: says, after an epoch, what its steps have sent. The loss is known after each epoch;
+    between the last two it is taken to fall in a straight line.
     """
-    losses, sent_bytes = [], 0
+    losses, sent = [], 0
     try:
         for epoch in epochs:
-            sent_bytes += ranks.sent_bytes  # of the steps: the evaluation is yet to come
+            sent += sent_bytes()  # before the evaluation, which sends too
             losses.append(epoch.scores()[0].loss)
-            ranks.sent_bytes = 0
             if losses[-1] <= loss:
                 break
         else:
@@ -112,7 +119,7 @@ def until_loss(
     return Reached(
         iterations=(epoch.number - 1 + part) * iterations_an_epoch,
         cpu_s=epoch.clock.cpu_seconds / made,
-        sent_bytes=sent_bytes / made,
+        sent_bytes=sent / made,
         last_loss=losses[-1],
     )
 
@@ -127,8 +134,8 @@ def to_the_same_loss(
     for name, batch in progress(jobs, "to the same loss", len(jobs)):
         problem = Problem(data, widths, MOST_EPOCHS[batch], seed=0, threads=threads)
         ended = [
-            (setting, until_loss(loss, len(data.x_train) // batch, epochs, ranks))
-            for setting, epochs, ranks in large_batch_trainings(name, problem, batch)
+            (setting, until_loss(loss, len(data.x_train) // batch, *training))
+            for setting, training in large_batch_trainings(name, problem, batch)
         ]
         found = [(reached, setting) for setting, reached in ended if reached is not None]
         row: Row = dict.fromkeys(SAME_LOSS_COLUMNS, "")
@@ -147,26 +154,36 @@ def to_the_same_loss(
     return table, trainings
 
 
-def large_batch_trainings(
-    name: str, problem: Problem, batch: int
-) -> Iterator[tuple[str, Iterator[Epoch], CountingRanks]]:
-    """Yield trainings in large batches without a schedule, one a setting, and what they send."""
+def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[tuple[str, Counted]]:
+    """Yield trainings in large batches without a schedule, by the name of their setting."""
     if name == "adam":
         for lr in ADAM_RATES:
             epochs = train_with_optimizer(problem, adam(lr), batch, one_cycle=False)
-            yield f"lr {lr:g}", epochs, CountingRanks()
+            yield f"lr {lr:g}", (epochs, lambda: 0)
         return
     for hidden_lambda_w, (least, most) in BACK_PROJECTION_SETTINGS:
         settings = Settings(
             batch_size=batch,
             schedule="constant",
-            chunk_rows=CHUNK_ROWS,
             lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
             step_bounds=(least, most),
         )
-        ranks = CountingRanks()
         setting = f"hidden_lambda_w {hidden_lambda_w:g} step_bounds {least:g}/{most:g}"
-        yield setting, train_with(settings, problem, ranks), ranks
+        yield setting, counted_training(settings, problem)
+
+
+def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHUNK_ROWS) -> Counted:
+    """Return the epochs of back projection, and what the steps of the last one have sent."""
+    training = Training(
+        settings,
+        problem.data,
+        problem.widths,
+        problem.epochs,
+        problem.seed,
+        chunk_rows,
+        CountingRanks(),
+    )
+    return epochs_of(training, problem.epochs), lambda: training.sent_bytes
 
 
 def parameters(widths: Sequence[int]) -> int:

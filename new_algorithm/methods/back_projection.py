@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from copy import copy
 
 from new_algorithm.back_projection.diagnostics import EpochSummary
-from new_algorithm.cli.ranks import Alone, Ranks
+from new_algorithm.cli.ranks import Alone
 from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import (
     HIDDEN_LAMBDA_W,
@@ -19,19 +19,16 @@ from new_algorithm.methods.method import TO_256, Epoch, Method, Problem, Range
 SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Settings
 
 
-def train_with(settings: Settings, problem: Problem, ranks: Ranks | None = None) -> Iterator[Epoch]:
-    """Train the problem's network; yield after each epoch."""
-    data, ranks = problem.data, ranks or Alone()
-    training = Training(
-        settings,
-        data,
-        problem.widths,
-        problem.epochs,
-        problem.seed,
-        chunk_rows_in_force(settings, data, ranks),
-        ranks,
-    )
-    for epoch in range(1, problem.epochs + 1):
+def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
+    """Train the problem's network in this process; yield after each epoch."""
+    data, chunk_rows = problem.data, chunk_rows_in_force(settings, problem.data, Alone())
+    training = Training(settings, data, problem.widths, problem.epochs, problem.seed, chunk_rows)
+    yield from epochs_of(training, problem.epochs)
+
+
+def epochs_of(training: Training, count: int) -> Iterator[Epoch]:
+    """Train for so many epochs; yield after each."""
+    for epoch in range(1, count + 1):
         steps = EpochSummary()
         with training.clock:
             for batch in training.batches():

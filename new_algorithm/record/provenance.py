@@ -33,24 +33,20 @@ PACKAGES = (
 )
 
 
-def describe_command(script: Path, layout: Layout) -> dict[str, Any]:
-    """The script, its arguments, and the command that repeats the run from the root."""
+def describe(script: Path, config: RunFlags, tag: str, layout: Layout) -> dict[str, Any]:
+    """Return the command that repeats the run from the root, every flag with the value in force,
+    the seeds, commit, packages, thread pools and machine."""
     argv = [layout.relative(script), *sys.argv[1:]]
-    return {"script": argv[0], "argv": argv, "command": shlex.join(["python", *argv])}
-
-
-def describe_config(config: RunFlags, tag: str, layout: Layout) -> dict[str, Any]:
-    """Every flag with the value in force, and the seeds."""
     values = dataclasses.asdict(config) | {"tag": tag}
     for name, value in values.items():
         if isinstance(value, Path):
             values[name] = layout.relative(value)
-    return {"config": values, "seeds": list(getattr(config, "seeds", (config.seed,)))}
-
-
-def describe_environment(layout: Layout) -> dict[str, Any]:
-    """Commit, packages, thread pools and machine."""
     return {
+        "script": argv[0],
+        "argv": argv,
+        "command": shlex.join(["python", *argv]),
+        "config": values,
+        "seeds": list(getattr(config, "seeds", (config.seed,))),
         "git": git_state(layout.root),
         "packages": package_versions(),
         "thread_pools": thread_pools(),

@@ -14,6 +14,7 @@ from new_algorithm.cli.console import notice, tee_stdout
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.signals import sigterm_exits, uninterrupted
+from new_algorithm.cli.threads import thread_pools
 from new_algorithm.record.anomalies import find_anomalies
 from new_algorithm.record.checkpoint import (
     Checkpoint,
@@ -29,12 +30,7 @@ from new_algorithm.record.history import History, Number, epoch_line, plain_row,
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.note import write_note
-from new_algorithm.record.provenance import (
-    describe_command,
-    describe_config,
-    describe_environment,
-    thread_pools,
-)
+from new_algorithm.record.provenance import describe
 from new_algorithm.record.reservation import Kind, is_filled, reserve
 
 if TYPE_CHECKING:
@@ -117,13 +113,11 @@ class Run:
                 "error": None,
                 "start": now.isoformat(timespec="seconds"),
                 "end": None,
-                **describe_command(self._script, layout),
-                **describe_config(config, self.tag, layout),
                 "data": self._data,
                 "final_metrics": {},
                 "anomalies": [],
                 "loss_unit": self._loss_unit,
-                **describe_environment(layout),
+                **describe(self._script, config, self.tag, layout),
                 "log": layout.relative(log_path) if log_path.exists() else None,
             }
             if self._resume:

@@ -1,11 +1,18 @@
-"""The arithmetic that is counted, and the process that it is measured in."""
+"""The arithmetic that is counted, the process that it is measured in, and the figure."""
 
 import os
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from new_algorithm.measurements.row_scaling import alone, flops_of_a_row, matrix_rate
+from new_algorithm.measurements.row_scaling import (
+    alone,
+    draw_row_scaling,
+    flops_of_a_row,
+    matrix_rate,
+)
+from new_algorithm.record.files import save_csv
 from new_algorithm.record.provenance import peak_memory
 
 
@@ -38,3 +45,27 @@ def test_a_process_of_its_own():
     assert alone(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="invalid literal"):
         alone(int, "no number")
+
+
+def test_figure_shows_what_its_file_says(tmp_path):
+    rows = [
+        {
+            "train_rows": n,
+            "sweep_s": 2.0 * n,
+            "sweep_cpu_s": 1.5 * n,
+            "peak_mb": 100 + n,
+            "gflops_per_cpu_s": 70.0,
+            "matrix_gflops_per_s": 100.0,
+        }
+        for n in (10, 100, 1000)
+    ]
+    save_csv(tmp_path / "rows.csv", rows)
+    figure = Figure()
+    draw_row_scaling(figure, tmp_path / "rows.csv")
+    time, memory, share = figure.axes
+    np.testing.assert_array_equal(time.lines[0].get_ydata(), [20, 200, 2000])
+    np.testing.assert_array_equal(time.lines[2].get_ydata(), time.lines[0].get_ydata())
+    np.testing.assert_array_equal(memory.lines[0].get_ydata(), [110, 200, 1100])
+    np.testing.assert_allclose(memory.lines[1].get_ydata(), 143)
+    assert share.lines[0].get_ydata()[0] < share.lines[1].get_ydata()[0]
+    assert all(axes.get_xscale() == "log" for axes in figure.axes)

@@ -9,7 +9,7 @@ import pytest
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.flags import CommonFlags
-from new_algorithm.plots import run_figures as figures
+from new_algorithm.record import figures
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.run import Run
 from tests.processes import starting
@@ -36,7 +36,7 @@ class Config(CommonFlags):
 def main():
     config = parse(Config, "A toy.")
     if not config.draw:  # importing matplotlib and drawing takes most of the time
-        sys.modules["new_algorithm.plots.run_figures"] = SimpleNamespace(draw_run=lambda *_: [])
+        sys.modules["new_algorithm.record.figures"] = SimpleNamespace(draw_run=lambda *_: [])
     root = Path(__file__).parent
     with Run(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
         for epoch in range(1, config.epochs + 1):

@@ -8,14 +8,15 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
-from new_algorithm.back_projection.momentum import MovingWeights
 
 from datasets import load_dataset
-from new_algorithm import n_layer_relu_data
+from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.ranks import Alone
-from new_algorithm.n_layer_relu_data import Config, train
-from new_algorithm.plots import run_figures as figures
+from new_algorithm.methods import back_projection_training
+from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from new_algorithm.record import figures
 from new_algorithm.record.checkpoint import (
     LATEST,
     PREVIOUS,
@@ -243,11 +244,12 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags):
     """Train for three epochs of 9 iterations, and return the folder of the record."""
     settings = {"num_layers": 3, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | flags
-    config = Config(dataset=dataset, tag=tag, train_limit=600, **settings)
+    config = with_penalties(Config(dataset=dataset, tag=tag, train_limit=600, **settings))
     data = load_dataset(dataset, train_limit=600)
     script = root / "new_algorithm" / "toy.py"
     with Run(script=script, config=config, data=data.provenance(), root=root, resume=resume) as run:
-        train(config, data, run, ranks)
+        ranks = ranks or Alone()
+        train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run.folder
 
 
@@ -263,7 +265,7 @@ def run_until(tmp_path, monkeypatch):
 
     def run(where, epoch, **flags):
         owner, name, calls = {
-            "within an epoch": (MovingWeights, "step", 9 * epoch - 4),
+            "within an epoch": (BackProjection, "step", 9 * epoch - 4),
             "before its checkpoint": (Run, "save_checkpoint", epoch),
             "after its checkpoint": (Run, "save_checkpoint", epoch),
         }[where]
@@ -273,9 +275,10 @@ def run_until(tmp_path, monkeypatch):
             count.append(1)
             if len(count) == calls and where != "after its checkpoint":
                 raise KeyboardInterrupt
-            original(*arguments)
+            result = original(*arguments)
             if len(count) == calls:
                 raise KeyboardInterrupt
+            return result
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, counted)
@@ -294,7 +297,7 @@ def uninterrupted(tmp_path_factory):
     def run(**flags):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(figures, "draw_run", lambda *_: [])
-            return run_in(root, "_".join(["t", *map(str, flags.values())]), **flags)
+            return run_in(root, f"t{len(list(root.glob('ploting_data/*')))}", **flags)
 
     return run
 
@@ -333,31 +336,25 @@ def assert_same_bits(folder, other):
 @pytest.mark.parametrize(
     ("where", "flags"),
     [
-        *((where, {}) for where in STOPS),
+        *((where, FORGETFUL) for where in STOPS),
+        ("within an epoch", {}),
+        ("within an epoch", {"lambda_h_layers": (3.0,)}),
+        ("within an epoch", {"solver": "cg", "warm_start": True, "precondition": True}),
+        ("within an epoch", {"solver": "cg", "gram_average": 0.0, "order": "sequential"}),
+        ("within an epoch", {"pass_down": "left", "step_size": 0.1}),
         ("within an epoch", {"chunk_rows": 20}),
-        ("within an epoch", {"chunk_rows": 100, "batch_size": "full", "dtype": "float64"}),
+        ("before its checkpoint", {"chunk_rows": 100, "batch_size": "full", "dtype": "float64"}),
+        ("before its checkpoint", {"batch_size": "full", "epochs": 3}),
     ],
 )
-def test_solvers_without_a_memory_go_on_bit_for_bit(run_it, run_until, uninterrupted, where, flags):
-    if flags.get("batch_size") == "full":
-        where = "before its checkpoint"  # there is one iteration in an epoch
-    run_until(where, 2, **FORGETFUL, **flags)
-    folder = run_it(resume=True, **FORGETFUL, **flags)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    run_it, run_until, uninterrupted, where, flags
+):
+    run_until(where, 2, **flags)
+    folder = run_it(resume=True, **flags)
     assert_whole(folder)
-    assert_same_bits(folder, uninterrupted(**FORGETFUL, **flags))
+    assert_same_bits(folder, uninterrupted(**flags))
     assert read(folder)["resumed_after_epoch"] == STOPS[where]
-
-
-@pytest.mark.parametrize("solver", ["exact", "cg"])
-def test_moving_averages_begin_again_and_end_close_by(run_it, run_until, uninterrupted, solver):
-    run_until("within an epoch", 3, solver=solver)
-    folder, whole = run_it(resume=True, solver=solver), uninterrupted(solver=solver)
-    assert_whole(folder)
-    ours, theirs = (np.load(f / "train_loss.npy") for f in (folder, whole))
-    np.testing.assert_array_equal(ours[:2], theirs[:2])
-    assert ours[2] == pytest.approx(theirs[2], rel=0.03)
-    for a, b in zip(weights_of(folder), weights_of(whole), strict=True):
-        assert np.linalg.norm(a - b) < 0.3 * np.linalg.norm(b)
 
 
 def test_run_that_is_cut_short_twice_and_loses_a_checkpoint(
@@ -380,14 +377,14 @@ def test_basis_that_is_found_anew_with_other_signs_is_no_matter(
 ):
     """On a machine of another kind the eigenvectors may be −q, and their coordinates with them."""
     run_until("within an epoch", 2, **FORGETFUL)
-    found = n_layer_relu_data.leading_eigenbasis
+    found = back_projection_training.leading_eigenbasis
 
     def mirrored(*arguments):
         basis, inputs = found(*arguments)
         signs = np.where(np.arange(len(basis.values)) % 2, -1, 1).astype(np.float32)
         return replace(basis, vectors=basis.vectors * signs), inputs * signs
 
-    monkeypatch.setattr(n_layer_relu_data, "leading_eigenbasis", mirrored)
+    monkeypatch.setattr(back_projection_training, "leading_eigenbasis", mirrored)
     folder, whole = run_it(resume=True, **FORGETFUL), uninterrupted(**FORGETFUL)
     for a, b in zip(weights_of(folder), weights_of(whole), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
@@ -437,10 +434,15 @@ class WithTwin(Alone):
     def all_sum(self, array):
         array *= 2
 
+    def gather(self, value):
+        return [value, value]
 
-def test_run_goes_on_with_another_number_of_ranks(run_it, run_until):
+
+def test_another_number_of_processes_is_refused(run_it, run_until, tmp_path):
     run_until("after its checkpoint", 2, ranks=WithTwin(), **FORGETFUL)
-    assert_whole(run_it(resume=True, **FORGETFUL))
+    with pytest.raises(UserError, match=r"had 2 processes, now there are 1: start as many"):
+        run_it(resume=True, **FORGETFUL)
+    assert_whole(run_it(resume=True, ranks=WithTwin(), **FORGETFUL))
 
 
 # What happened before the run was cut short.

@@ -15,7 +15,7 @@ def test_outputs_lie_below_the_root():
     assert layout.record("t") == ROOT / "ploting_data/t"
     assert layout.figures("t") == ROOT / "figures/t"
     assert layout.log("t", START) == ROOT / "_logs/2026-11-20_134501_t.log"
-    assert layout.index == ROOT / "figures/README.md"
+    assert layout.index == ROOT / "figures/local_runs.md"
 
 
 def test_group_is_a_folder_in_each_of_them_and_the_index_is_one():

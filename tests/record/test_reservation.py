@@ -1,3 +1,4 @@
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -14,8 +15,14 @@ def layout(tmp_path):
     return Layout(tmp_path)
 
 
-def hold(layout, tag="t", overwrite=False):
-    return reserve(tag, "toy", overwrite, layout, NOW)
+def hold(layout, tag="t", overwrite=False, **options):
+    return reserve(tag, "toy", overwrite, layout, NOW, **options)
+
+
+def content(layout, tag="t"):
+    folders = (layout.record(tag), layout.figures(tag))
+    paths = [path for folder in folders for path in folder.rglob("*") if path.name != ".lock"]
+    return {path.relative_to(layout.root).as_posix() for path in paths}
 
 
 def fill(layout, tag="t"):
@@ -44,9 +51,73 @@ def test_overwrite_clears_record_and_figures_of_that_tag_only(layout):
     fill(layout, "t")
     fill(layout, "other")
     with hold(layout, overwrite=True):
-        assert [path.name for path in layout.record("t").iterdir()] == [".lock"]
-        assert not list(layout.figures("t").iterdir())
+        assert content(layout) == set()
     assert (layout.record("other") / "old.txt").exists()
+
+
+def test_what_is_overwritten_is_back_unless_it_was_superseded(layout):
+    fill(layout)
+    before = content(layout)
+    for error in (None, RuntimeError):  # neither end brings results
+        with suppress(RuntimeError), hold(layout, overwrite=True):
+            (layout.record("t") / "new.txt").touch()
+            if error:
+                raise error
+        assert content(layout) == before
+    with hold(layout, overwrite=True) as held:
+        (layout.record("t") / "new.txt").touch()
+        held.supersede()
+    assert content(layout) == {"ploting_data/t/new.txt"}
+    assert not any((layout.records / ".replaced").iterdir())
+
+
+def test_what_a_killed_process_had_set_aside_is_put_back_first(layout):
+    fill(layout)
+    before = content(layout)
+    killed = hold(layout, overwrite=True)
+    killed.__enter__()  # and never left
+    (layout.record("t") / "new.txt").touch()
+    assert content(layout) == {"ploting_data/t/new.txt"}
+    (layout.record("t") / ".lock").unlink()  # the system releases the lock of a dead process
+    with hold(layout, overwrite=True):
+        assert content(layout) == set()
+    assert content(layout) == before
+
+
+@pytest.mark.parametrize("folder", ["ploting_data", "figures"])
+def test_a_link_for_a_tag_is_refused_and_what_it_points_to_stays(layout, tmp_path, folder):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "t").symlink_to(outside)
+    with pytest.raises(UserError, match=rf"{folder}/t is a symbolic link"):
+        check_tag("t", True, layout)
+    with pytest.raises(UserError, match="symbolic link"), hold(layout, overwrite=True):
+        pass
+    assert (outside / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ('{"kind": "search"}', "search"),
+        ('{"kind": "experiment"}', "experiment"),
+        ("{}", "experiment"),
+    ],
+)
+def test_a_run_never_replaces_a_search_or_an_experiment(layout, record, kind):
+    fill(layout)
+    (layout.record("t") / "run.json").write_text(record)
+    if record == "{}":  # as experiments left it before records named their kind
+        (layout.record("t") / "experiment.json").touch()
+    before = content(layout)
+    with pytest.raises(UserError, match=f"holds a whole {kind}"), hold(layout, overwrite=True):
+        pass
+    assert content(layout) == before
+    with hold(layout, overwrite=True, kind=kind) as held:
+        held.supersede()
+    assert content(layout) == set()
 
 
 def test_overwrite_follows_no_link_out_of_the_folder(layout, tmp_path):
@@ -55,8 +126,9 @@ def test_overwrite_follows_no_link_out_of_the_folder(layout, tmp_path):
     (outside / "precious").touch()
     layout.record("t").mkdir(parents=True)
     (layout.record("t") / "link").symlink_to(outside)
-    with hold(layout, overwrite=True):
-        pass
+    with hold(layout, overwrite=True) as held:
+        held.supersede()
+    assert not list(layout.record("t").glob("link"))
     assert (outside / "precious").exists()
 
 
@@ -83,8 +155,8 @@ def test_a_record_that_appears_while_waiting_for_the_lock_is_safe(layout, monkey
 
 def test_dated_tags_never_collide(layout):
     with hold(layout, tag=None) as first, hold(layout, tag=None) as second:
-        assert first == "toy_2026-11-20_134501"
-        assert second == "toy_2026-11-20_134501_2"
+        assert first.tag == "toy_2026-11-20_134501"
+        assert second.tag == "toy_2026-11-20_134501_2"
 
 
 def test_no_tag_is_free_to_be_dated(layout):

@@ -10,7 +10,7 @@ import pytest
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.plots import run_figures as figures
+from new_algorithm.record import figures
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.history import History
 from new_algorithm.record.reservation import LOCK_NAME, hold_lock
@@ -50,7 +50,7 @@ def test_a_completed_run_leaves_every_file(tmp_path, open_run, record_epochs, ca
         "layer_norms.png",
         "cg_iterations.png",
     }
-    assert "[t](t/README.md)" in (tmp_path / "figures" / "README.md").read_text()
+    assert "[t](t/README.md)" in (tmp_path / "figures" / "local_runs.md").read_text()
     weights = np.load(run.folder / "weights.npz")
     assert weights["layer_2"].tolist() == [1, 1, 1]
     record = read(tmp_path)
@@ -222,7 +222,7 @@ def test_a_failure_in_drawing_loses_nothing_else(
         "notice: no figures of run t (no ink); its record is complete\n"
     )
     assert (tmp_path / "figures" / "t" / "README.md").exists()
-    assert "[t](t/README.md)" in (tmp_path / "figures" / "README.md").read_text()
+    assert "[t](t/README.md)" in (tmp_path / "figures" / "local_runs.md").read_text()
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -394,7 +394,7 @@ def test_run_of_a_group_lies_below_it_and_has_a_note_alone(tmp_path, open_run, r
 
 @pytest.mark.usefixtures("without_figures")
 def test_runs_of_groups_leave_the_index_alone_and_tags_to_others(tmp_path, open_run):
-    index = tmp_path / "figures" / "README.md"
+    index = tmp_path / "figures" / "local_runs.md"
     with open_run():
         pass
     before = index.read_bytes()

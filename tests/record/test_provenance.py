@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from new_algorithm.record.provenance import (
-    THREAD_VARIABLES,
-    fix_threads,
-    git_state,
-    host_facts,
-    package_versions,
-    thread_pools,
-)
+from new_algorithm.cli.threads import THREAD_VARIABLES, fix_threads, thread_pools
+from new_algorithm.record.provenance import git_state, host_facts, package_versions
 
 
 @pytest.fixture
