@@ -11,13 +11,11 @@ from new_algorithm.back_projection.layer_problem import (
     absolute_lambda_w,
     cross_moment,
     divide_above_rounding,
-    exact_solution,
     gram,
     gram_operator,
     hidden_change,
     mean_eigenvalue_of_gram,
     objective,
-    pass_down_matrix,
     passed_down,
     spectrum,
     weight_change_by_cg,
@@ -28,9 +26,9 @@ from new_algorithm.back_projection.network import append_ones
 
 SHAPES = {  # rows, d_in, d_out
     "wide": (8, 20, 5),
-    "tall": (60, 7, 4),
+    "tall": (30, 7, 4),
     "square": (10, 9, 9),
-    "widening": (30, 4, 12),
+    "widening": (15, 4, 12),
     "one row": (1, 6, 3),
 }
 
@@ -110,13 +108,6 @@ def test_operator_is_its_own_adjoint_and_positive(lambda_h):
     u, v = rng.standard_normal((2, *weight.shape))
     assert np.vdot(u, apply(v)) == pytest.approx(np.vdot(apply(u), v), rel=1e-12)
     assert np.vdot(v, apply(v)) > 0
-
-
-def test_inputs_and_cross_moment_are_adjoint():
-    # <H̃ V, Δ>/n = <V, H̃ᵀΔ/n>
-    inputs, weight, delta = problem("wide")
-    inner = np.vdot(inputs @ weight, delta) / len(inputs)
-    assert inner == pytest.approx(np.vdot(weight, cross_moment(inputs, delta)), rel=1e-12)
 
 
 def test_matrix_free_and_formed_gram_are_one_operator():
@@ -306,35 +297,12 @@ def test_relative_units_are_mean_eigenvalues():
     assert absolute(inputs, weight, 0.0, np.inf) == (0.0, np.inf)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("lambda_w", "lambda_h"), [(0.03, 0.2), (1.0, np.inf)])
-def test_spectra_and_moment_are_enough_for_the_exact_form(shape, lambda_w, lambda_h):
-    """Oracle: (2) in its Kronecker form."""
-    inputs, weight, delta = problem(shape)
-    g, k, moment = gram(inputs), weight[:-1].T @ weight[:-1], cross_moment(inputs, delta)
-    identity = np.eye(len(k))
-    penalty = lambda_w * (identity + k / lambda_h)
-    dense = np.kron(g, identity) + np.kron(np.eye(len(g)), penalty)
-    oracle = np.linalg.solve(dense, moment.ravel()).reshape(moment.shape)
-    found = exact_solution(moment, spectrum(g), spectrum(k), lambda_w, lambda_h)
-    np.testing.assert_allclose(found, oracle, atol=1e-9)
-
-
 def test_spectrum_of_a_singular_matrix_has_no_negative_values():
     h = np.random.default_rng(0).standard_normal((3, 8))
     values, vectors = spectrum(h.T @ h)
     assert (values >= 0).all()
     assert (np.diff(values) >= 0).all()
     np.testing.assert_allclose(vectors * values @ vectors.T, h.T @ h, atol=1e-12)
-
-
-@pytest.mark.parametrize("lambda_h", [1e-3, 0.3, 7.0])
-def test_pass_down_matrix_is_the_scaled_inverse(lambda_h):
-    w = problem("tall")[1][:-1]
-    k = w.T @ w
-    scale = np.trace(k) / len(k) + lambda_h
-    oracle = scale * np.linalg.inv(k + lambda_h * np.eye(len(k)))
-    np.testing.assert_allclose(pass_down_matrix(spectrum(k), lambda_h), oracle, rtol=1e-9)
 
 
 def test_division_leaves_out_what_is_rounding():

@@ -149,7 +149,7 @@ def test_area_of_more_rows_than_are_kept_is_off_by_less_than_1e_6(dtype, order, 
     assert abs(found - area_by_ranks(outputs, labels)) < 1e-6
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ["as drawn", "by class", "by output"])
 @pytest.mark.parametrize(("dtype", "spread"), [(np.float32, 0.05), (np.float64, 0.005)])
 @pytest.mark.parametrize("kept", [1 << 20, 20_000])
 def test_area_over_processes_is_off_by_less_than_1e_6(kept, dtype, spread, order, monkeypatch):
@@ -179,7 +179,7 @@ def test_few_distinct_outputs_stay_exact_after_any_number_of_rows(monkeypatch):
 
 
 @given(cuts=st.lists(st.integers(0, 40), min_size=2, max_size=2))
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_few_rows_on_processes_of_any_size(cuts):
     rng = np.random.default_rng(0)
     outputs, labels = np.round(rng.standard_normal(40), 1), rng.integers(0, 2, 40)

@@ -362,8 +362,12 @@ def scripted(layer: int, count: int = 4, **script) -> list[LayerSolver]:
     return [Scripted(**script if index == layer - 1 else {}) for index in range(count)]
 
 
-ONE_CHUNK, CHUNKS = {"after_layer": lambda index: None}, {"in_chunks": True}
-EITHER_WAY = pytest.mark.parametrize("options", [{}, ONE_CHUNK, CHUNKS], ids=str)
+WAYS = {
+    "after": {},
+    "on the way": {"after_layer": lambda index: None},
+    "chunks": {"in_chunks": True},
+}
+EITHER_WAY = pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 LAYERS = pytest.mark.parametrize("layer", [1, 2, 3, 4])
 
 

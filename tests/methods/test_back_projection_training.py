@@ -27,5 +27,5 @@ def test_training_gives_up_once_more_than_thirty_steps_in_a_row_were_taken_back(
     settings = Settings(batch_size=20, step_size=1e30)  # ten steps an epoch, all taken back
     training = train_with(settings, Problem(data, (6,), epochs=6, seed=0))
     assert [next(training).number for _ in range(4)] == [1, 2, 3, 4]
-    with pytest.raises(DivergedError, match="40 steps in a row had to be taken back.*--step-size"):
+    with pytest.raises(DivergedError, match=r"40 steps in a row had to be taken back.*--step-size"):
         next(training)
