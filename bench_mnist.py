@@ -1,7 +1,7 @@
 """Gradient-descent baseline: a plain ReLU network trained by back-propagation in PyTorch.
 
-Back projection is measured against it, so it wastes nothing: the data are tensors in memory,
-batches are gathered by index, optimisers are fused, evaluation is outside the clock, threads are
+Back projection is measured against it, so it wastes no time: the data are tensors in memory,
+batches are gathered by index, optimizers are fused, evaluation is outside the clock, threads are
 fixed. Data, loss, initial weights and record are those of the back-projection scripts.
 
     python bench_mnist.py --epochs 5 --lr 1e-2 --tag smoke_test
@@ -72,7 +72,7 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
     loss, (rng, weights) = problem.loss, problem.start()
     model, objective = relu_network(weights), torch_objective(loss)
-    x, y, x_held_out = tensors(data.x_train, data.y_train, data.x_test)
+    x, y = tensors(data.x_train, data.y_train)
     steps = len(x) // config.batch_size
     optimizer = build_optimizer(config, model)
     schedule = learning_rate_schedule(optimizer, steps * config.epochs, config.one_cycle)
@@ -86,7 +86,7 @@ def train(config: Config, data: Dataset, run: Run) -> None:
                     inputs, targets = x.index_select(0, batch), y.index_select(0, batch)
                     gradient_step(model, objective, optimizer, inputs, targets)
                     schedule.step()
-            scores = torch_scores(loss, model, x, data.y_train)
+            scores = torch_scores(loss, model, data.x_train, data.y_train)
             if not math.isfinite(scores.loss):
                 raise DivergedError(f"the train loss is {scores.loss}: lower --lr")
         except DivergedError as error:
@@ -98,14 +98,14 @@ def train(config: Config, data: Dataset, run: Run) -> None:
         run.record_epoch(
             epoch,
             train=scores,
-            held_out=torch_scores(loss, model, x_held_out, data.y_test),
+            held_out=torch_scores(loss, model, data.x_test, data.y_test),
             layer_norms=weight_norms(weights),
             clock=clock,
         )
 
 
 def build_optimizer(config: Config, model: "torch.nn.Module") -> "torch.optim.Optimizer":
-    """Return the fused optimiser that the flags name."""
+    """Return the fused optimizer that the flags name."""
     import torch
 
     if config.optimizer == "adam":

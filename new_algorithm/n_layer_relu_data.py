@@ -49,6 +49,7 @@ from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.method import Problem
 from new_algorithm.record.files import format_table
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -93,10 +94,10 @@ def train_and_record(
     config: Config, data: Dataset, chunk_rows: int | None, run: Run | None, ranks: Ranks
 ) -> None:
     """Train to the end, from where the run was cut short; only one rank has a run to record in."""
-    widths, epochs, seed = config.hidden_widths, config.epochs, config.seed
-    training = Training(config, data, widths, epochs, seed, chunk_rows, ranks)
+    problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
+    training = Training(config, problem, chunk_rows, ranks)
     begin(training, run)
-    for steps in train(training, epochs):
+    for steps in train(training, config.epochs):
         record_epoch(training, steps, run, config.verbose)
         training.check_progress(steps)
 

@@ -62,7 +62,7 @@ class RowSums:
         if self._totals is None:
             return
         if self._all_sum is not None:
-            self._reduce(self._all_sum)
+            self._reduce(self._totals, self._all_sum)
         np.divide(self._totals.flat, self.rows, out=self.moments.flat, casting="same_kind")
 
     def gram(self, index: int) -> GramSum | None:
@@ -70,13 +70,11 @@ class RowSums:
         need = self._needs[index]
         if need == "nothing":
             return None
-        order = len(self._grams[index])
-        if need == "trace":
-            return GramSum(None, self._traces[index], self.rows, order)
-        total = self._grams[index].astype(self.moments.flat.dtype, copy=False)
-        return GramSum(total, float(total.trace()), self.rows, order)
+        gram, trace = self._grams[index], self._traces[index]
+        total = gram.astype(self.moments.flat.dtype, copy=False) if need == "gram" else None
+        return GramSum(total, trace, self.rows, len(gram))
 
-    def _reduce(self, all_sum: AllSum) -> None:
+    def _reduce(self, totals: FlatParameters, all_sum: AllSum) -> None:
         traced = [index for index, need in enumerate(self._needs) if need == "trace"]
         counts = np.array([self.rows, self.losses, *(self._traces[index] for index in traced)])
         all_sum(counts)
@@ -86,16 +84,19 @@ class RowSums:
 
         grams = self._needed_grams()
         triangles = [np.triu_indices(len(gram)) for gram in grams]
-        parts = [self._totals.flat]
+        parts = [totals.flat]
         parts += [gram[upper] for gram, upper in zip(grams, triangles, strict=True)]
         with np.errstate(over="ignore"):  # what is beyond float32 is found and named afterwards
             payload = np.concatenate(parts).astype(self.moments.flat.dtype)
         all_sum(payload)
         received = np.split(payload, np.cumsum([part.size for part in parts])[:-1])
-        self._totals.flat[:] = received[0]
+        totals.flat[:] = received[0]
         for gram, upper, values in zip(grams, triangles, received[1:], strict=True):
             gram[upper] = values
             gram.T[upper] = values
+        for index, need in enumerate(self._needs):
+            if need == "gram":
+                self._traces[index] = float(self._grams[index].trace())
 
     def _needed_grams(self) -> list[NDArray]:
         pairs = zip(self._grams, self._needs, strict=True)

@@ -53,7 +53,7 @@ class EpochSummary:
         """Take in one step."""
         if step.trouble is not None:
             self.troubles.append((step.iteration, step.trouble))
-        if step.predicted_decrease is not None:
+        if step.predicted_decrease is not None and step.actual_decrease is not None:
             self._decreases.append((step.predicted_decrease, step.actual_decrease))
         self._cg_iterations.append([solve.iterations if solve else 0 for solve in step.solves])
         for layer, solve in enumerate(step.solves, start=1):

@@ -34,6 +34,12 @@ class GramSum:
     order: int
 
     @property
+    def matrix(self) -> NDArray:
+        """H̃ᵀH̃ for a solver that has asked for it."""
+        assert self.total is not None
+        return self.total
+
+    @property
     def mean_eigenvalue(self) -> float:
         """Of G = H̃ᵀH̃/n: trace(H̃ᵀH̃)/(n d)."""
         return self.trace / (self.rows * self.order)

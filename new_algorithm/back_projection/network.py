@@ -78,7 +78,7 @@ class FlatParameters:
         shapes = [matrix.shape for matrix in matrices]
         return cls(flat, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
 
-    def zeros_like(self, dtype: DTypeLike = None) -> "FlatParameters":
+    def zeros_like(self, dtype: DTypeLike | None = None) -> "FlatParameters":
         """Return the same shapes filled with zeros."""
         return FlatParameters.of([np.zeros_like(matrix, dtype) for matrix in self.matrices])
 

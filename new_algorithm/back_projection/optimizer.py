@@ -210,5 +210,5 @@ class BackProjection:
     def _layer_moved_furthest(self) -> int:
         """Return the layer, from 1, whose step is the largest beside its weights."""
         pairs = zip(self._velocity.matrices, self.weights, strict=True)
-        ratios = [np.linalg.norm(v) / max(np.linalg.norm(w), 1e-30) for v, w in pairs]
+        ratios = [np.linalg.norm(v) / max(float(np.linalg.norm(w)), 1e-30) for v, w in pairs]
         return int(np.argmax(ratios)) + 1

@@ -139,7 +139,7 @@ class ReferenceBackProjection:
     def forget(self) -> None:
         self.gram_sums = [np.zeros((len(w), len(w))) for w in self.weights]  # Σ ρ^k H̃ᵀH̃
         self.rows = 0.0  # Σ ρ^k n
-        self.damping = None  # with which `grams` are solved
+        self.damping: float | None = None  # with which `grams` are solved
 
     def step(self, inputs: NDArray, targets: NDArray, lr_scale: float = 1.0) -> bool:
         """Make one iteration; return whether the step was kept."""
@@ -161,19 +161,20 @@ class ReferenceBackProjection:
             self.weights,
             inputs,
             self.loss.residual(zs[-1], targets),
-            [(self.damping * one, np.inf) for one in self.lambda_w],
+            [(control.damping * one, np.inf) for one in self.lambda_w],
             pass_residual=False,
             grams=self.grams,
         )
-        slope = sum(np.vdot(step.change, step.moment) for step in steps)
+        slope = float(sum(np.vdot(step.change, step.moment) for step in steps))
         eta = control.step_size(slope)
         for weight, velocity, step in zip(self.weights, self.velocity, steps, strict=True):
             velocity[:] = self.momentum * velocity + eta * step.change
             weight += lr_scale * velocity
 
         if iteration % self.judge_every == 0:
-            pairs = zip(self.velocity, steps, strict=True)
-            predicted = lr_scale * sum(np.vdot(v, step.moment) for v, step in pairs)
+            moments = [step.moment for step in steps]
+            slope = sum(map(np.vdot, self.velocity, moments))
+            predicted = lr_scale * float(slope)
             before = self.loss.value(zs[-1], targets)
             after = self.loss.value(forward(self.weights, inputs)[1][-1], targets)
             if not control.judge(predicted, before, after, lr_scale):

@@ -19,6 +19,7 @@ constant gain, as in stochastic approximation.
 """
 
 from dataclasses import dataclass, field, fields
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class _Remembered:
         restore(self, self._names(), state)
 
     def _names(self) -> tuple[str, ...]:
-        return tuple(one.name for one in fields(self))
+        return tuple(one.name for one in fields(cast(Any, self)))  # its subclasses are dataclasses
 
 
 @dataclass

@@ -152,4 +152,5 @@ def _drain(stream: TextIO) -> None:
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno in errno.errorcode else str(error)
+    known = error.errno is not None and error.errno in errno.errorcode
+    return os.strerror(error.errno or 0) if known else str(error)

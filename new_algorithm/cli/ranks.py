@@ -87,7 +87,7 @@ class Group:
 
     def same_everywhere(self, array: NDArray) -> bool:
         checksums = np.zeros(self.size)
-        checksums[self.rank] = zlib.crc32(np.ascontiguousarray(array))
+        checksums[self.rank] = zlib.crc32(np.ascontiguousarray(array).data)
         self.all_sum(checksums)
         return bool((checksums == checksums[0]).all())
 

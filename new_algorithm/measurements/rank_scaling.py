@@ -174,15 +174,7 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
 
 def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHUNK_ROWS) -> Counted:
     """Return the epochs of back projection, and what the steps of the last one have sent."""
-    training = Training(
-        settings,
-        problem.data,
-        problem.widths,
-        problem.epochs,
-        problem.seed,
-        chunk_rows,
-        CountingRanks(),
-    )
+    training = Training(settings, problem, chunk_rows, CountingRanks())
     return epochs_of(training, problem.epochs), lambda: training.sent_bytes
 
 

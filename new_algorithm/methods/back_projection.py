@@ -21,9 +21,8 @@ SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Se
 
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
     """Train the problem's network in this process; yield after each epoch."""
-    data, chunk_rows = problem.data, chunk_rows_in_force(settings, problem.data, Alone())
-    training = Training(settings, data, problem.widths, problem.epochs, problem.seed, chunk_rows)
-    yield from epochs_of(training, problem.epochs)
+    chunk_rows = chunk_rows_in_force(settings, problem.data, Alone())
+    yield from epochs_of(Training(settings, problem, chunk_rows), problem.epochs)
 
 
 def epochs_of(training: Training, count: int) -> Iterator[Epoch]:

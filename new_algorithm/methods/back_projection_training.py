@@ -17,9 +17,7 @@ from new_algorithm.back_projection.eigenbasis import (
     leading_eigenbasis,
     streamed_eigenbasis,
 )
-from new_algorithm.back_projection.losses import loss_for
 from new_algorithm.back_projection.metrics import Scores, evaluate
-from new_algorithm.back_projection.network import initial_weights
 from new_algorithm.back_projection.optimizer import JUDGE_EVERY, BackProjection
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.state import State, nested, part
@@ -27,6 +25,7 @@ from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.ranks import Alone, Ranks, shard
 from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
+from new_algorithm.methods.method import Problem
 from new_algorithm.record.clock import TrainingClock
 
 DIAGNOSED_ROWS = 512  # the first of the training set
@@ -48,26 +47,21 @@ class Training:
     def __init__(
         self,
         settings: Settings,
-        data: Dataset,
-        hidden_widths: tuple[int, ...],
-        epochs: int,
-        seed: int,
+        problem: Problem,
         chunk_rows: int | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         """chunk_rows: see `chunk_rows_in_force`."""
         self.ranks = ranks = ranks or Alone()
         self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
-        self.rng = np.random.default_rng([seed, 1])  # another stream than synthetic data
-        self.loss, outputs = loss_for(data.num_classes, data.y_train)
-        samples, features = data.x_train.shape
+        data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         batch_size = samples if settings.batch_size == "full" else settings.batch_size
         self.steps_an_epoch = samples // batch_size
-        self._steps, self._schedule = epochs * self.steps_an_epoch, SCHEDULES[settings.schedule]
+        self._steps = problem.epochs * self.steps_an_epoch
+        self._schedule = SCHEDULES[settings.schedule]
         with self.clock:
             self.basis, self.rows = training_rows(settings, data, chunk_rows, ranks)
-            widths = (features, *hidden_widths, outputs)
-            weights = initial_weights(self.rng, widths, settings.dtype)
+            self.rng, weights = problem.start(settings.dtype)
             weights[0] = self.basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
             self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
             self._sample = self.rows.first(DIAGNOSED_ROWS)
@@ -89,7 +83,7 @@ class Training:
             )
         self.held_out = held_out_rows(settings, data, self.basis, chunk_rows, ranks)
         if ranks.rank > 0:  # which shuffles its own shard
-            self.rng = np.random.default_rng([seed, 2, ranks.rank, 1])
+            self.rng = np.random.default_rng([problem.seed, 2, ranks.rank, 1])
 
     def batches(self) -> Iterator[Batch]:
         """Return the batches of one epoch, this rank's part of each."""

@@ -1,7 +1,7 @@
-"""Gradient descent by back-propagation, with any optimiser of PyTorch's kind.
+"""Gradient descent by back-propagation, with any optimizer in PyTorch's interface.
 
-The rate warms up over 30% of the steps and is annealed to nearly zero, as the steps of back
-projection are.
+The learning rate warms up over 30% of the steps and is annealed to nearly zero, as are the steps
+of back projection.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,9 +44,9 @@ def train_with_optimizer(
     one_cycle: bool = True,
     inputs: str = AS_THEY_ARE,
 ) -> Iterator[Epoch]:
-    """Train with the optimiser that `build` makes for the network; yield after each epoch.
+    """Train with the optimizer that `build` makes for the network; yield after each epoch.
 
-    inputs: the features, or their leading eigenvectors, as back projection's input layer has them.
+    inputs: AS_THEY_ARE, or EIGENVECTORS, as for the input layer of back projection.
     """
     import torch
 
@@ -60,14 +60,14 @@ def train_with_optimizer(
             basis, x_train, weights = in_eigenvectors(x_train, weights)
         x_test, unfold = basis.project(x_test), lambda weights: from_eigenvectors(weights, basis)
     model, objective = relu_network(weights), torch_objective(loss)
-    x, y, x_held_out = tensors(x_train, data.y_train, x_test)
-    steps = len(x) // batch_size
+    x, y = tensors(x_train, data.y_train)
     optimizer = build(model)
-    schedule = learning_rate_schedule(optimizer, steps * problem.epochs, one_cycle)
+    steps = problem.epochs * (len(x) // batch_size)
+    schedule = learning_rate_schedule(optimizer, steps, one_cycle)
 
     def scores(epoch: int) -> tuple[Scores, Scores]:
-        train = finite(torch_scores(loss, model, x, data.y_train), epoch)
-        return train, torch_scores(loss, model, x_held_out, data.y_test)
+        train = finite(torch_scores(loss, model, x_train, data.y_train), epoch)
+        return train, torch_scores(loss, model, x_test, data.y_test)
 
     for number in range(1, problem.epochs + 1):
         with clock:
@@ -86,7 +86,7 @@ def gradient_descent(
     build: "Callable[[torch.nn.Module, Settings], torch.optim.Optimizer]",
     batch_sizes: Choice = TO_512,
 ) -> Method:
-    """Return a method; `space` is that of the optimiser, to which the batch size is added."""
+    """Return the method of an optimizer, to whose settings the batch size and inputs are added."""
 
     def train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
         return train_with_optimizer(

@@ -1,11 +1,11 @@
-"""What a comparison asks of a training method, and what it gives it."""
+"""The interface of a training method: the problem it is given, and the epochs it yields."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from datasets import Dataset
 from new_algorithm.back_projection.losses import Loss, loss_for
@@ -19,7 +19,7 @@ Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the featu
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, evenly in their logarithm: rates and penalties."""
+    """Rates and penalties from `low` to `high`, on a logarithmic scale."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `values`: numbers, names or truth values."""
+    """One of `values`: numbers, names or booleans."""
 
     values: tuple[Any, ...]
 
@@ -35,17 +35,17 @@ class Choice:
 Space = dict[str, Range | Choice]  # what a search may try for each setting
 
 TO_256 = Choice((32, 64, 128, 256))  # batch sizes
-TO_512 = Choice((32, 64, 128, 256, 512))  # of SGD and Adam, which were at the edge with 256
-# where a step costs several times one of Adam's, small batches would not get through one epoch
+TO_512 = Choice((32, 64, 128, 256, 512))  # SGD's and Adam's best were at the edge, 256
+# for steps that cost several times Adam's: with small batches the budget ends within an epoch
 FROM_128 = Choice((128, 256, 512))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A network to train, alike for every method.
+    """A network to train, the same for every method.
 
-    data: x_test holds what is evaluated after each epoch, the validation rows. widths: units of
-    each hidden layer. epochs: passes over the training rows.
+    data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
+    epochs: passes over the training rows.
     """
 
     data: Dataset
@@ -58,26 +58,25 @@ class Problem:
     def loss(self) -> Loss:
         return loss_for(self.data.num_classes, self.data.y_train)[0]
 
-    def start(self) -> tuple[np.random.Generator, list[NDArray]]:
-        """Return the generator of this seed and the initial weights, drawn from it.
+    def start(self, dtype: DTypeLike = np.float32) -> tuple[np.random.Generator, list[NDArray]]:
+        """Return the seed's generator and the initial weights, drawn from it.
 
-        What is drawn next from the generator are the shuffles: so every method that goes through
-        minibatches of the same size sees the same ones. Data that are drawn at random come from
-        another stream.
+        Shuffles are drawn from the generator next, so that all methods with minibatches of the
+        same size see the same ones. Random data sets use another stream of the seed.
         """
         rng = np.random.default_rng([self.seed, 1])
         outputs = loss_for(self.data.num_classes, self.data.y_train)[1]
-        return rng, initial_weights(rng, (self.data.x_train.shape[1], *self.widths, outputs))
+        widths = self.data.x_train.shape[1], *self.widths, outputs
+        return rng, initial_weights(rng, widths, dtype)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a training has come to after so many passes over the rows.
+    """The state of a training after `number` passes over the training rows.
 
-    clock: of the training so far, evaluation excluded. weights: valid until the next epoch is asked
-    for. scores: evaluates, on the training rows and on the held-out ones; DivergedError if the
-    train loss is not finite. predict: features (n, d) → outputs (n, m), of a method that has no
-    weights.
+    clock: training time so far, without evaluation. weights: valid until the next epoch is
+    requested. scores: evaluates the training rows and the held-out rows; DivergedError if the
+    train loss is not finite. predict: features (n, d) → outputs (n, m), where there are no weights.
     """
 
     number: int
@@ -89,11 +88,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Method:
-    """name: in tables. source: the paper, and which of its equations.
+    """name: in tables. source: the paper and its equations. space: what a search may try.
 
-    space: what a search may try. defaults: a value for every setting. train(problem, settings)
-    trains with one value for each of them and yields after each epoch, or raises DivergedError.
-    components: what an ablation removes or swaps, by name, as changed settings.
+    defaults: a value for every setting. train(problem, settings), with a value for every setting,
+    yields after each epoch; DivergedError. components: changed settings of an ablation, by name.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""A plain ReLU network in PyTorch: from W̃ and back, its loss, one step, and its scores.
+"""A plain ReLU network in PyTorch: conversion from and to W̃, loss, one step, and scores.
 
-torch is imported where it is used: that takes seconds, and flags are to be checked before.
+torch is imported where it is used: the import takes seconds, and flags are checked first.
 """
 
 import math
@@ -35,13 +35,13 @@ def relu_network(weights: Sequence[NDArray]) -> "torch.nn.Sequential":
 
 
 def folded_weights(model: "torch.nn.Module") -> list[NDArray]:
-    """Return the layers of `relu_network` as W̃ again, in copies."""
+    """Return copies of the layers of `relu_network` as W̃."""
     parameters = [parameter.detach().numpy() for parameter in model.parameters()]
     return [np.vstack([w.T, b]) for w, b in zip(parameters[::2], parameters[1::2], strict=True)]
 
 
 def torch_objective(loss: Loss) -> "Objective":
-    """Return the torch loss (F, y) → scalar of the same value as `loss`."""
+    """Return `loss` as a torch function (F, y) → scalar."""
     from torch.nn import functional
 
     if loss is SOFTMAX:
@@ -60,7 +60,7 @@ def gradient_step(
     inputs: "torch.Tensor",
     targets: "torch.Tensor",
 ) -> None:
-    """Forward, back, and one step of the optimizer; DivergedError if the loss is not finite."""
+    """Make one step along the gradient of a batch; DivergedError if its loss is not finite."""
     loss = objective(model(inputs), targets)
     if not math.isfinite(loss.item()):
         raise DivergedError(f"the loss of a batch is {loss.item()}: lower the learning rate")
@@ -72,19 +72,19 @@ def gradient_step(
 def learning_rate_schedule(
     optimizer: "torch.optim.Optimizer", steps: int, one_cycle: bool
 ) -> "torch.optim.lr_scheduler.LRScheduler":
-    """Return the schedule, one step an iteration: constant, or up over 30% and down to nothing."""
+    """Return a schedule with one step an iteration: constant, or up over 30% and down to zero."""
     from torch.optim import lr_scheduler
 
-    if one_cycle:  # momentum itself is not cycled: one setting less to tune
+    if one_cycle:  # momentum is not cycled: one setting less to tune
         peaks = [group["lr"] for group in optimizer.param_groups]
         return lr_scheduler.OneCycleLR(optimizer, peaks, steps, cycle_momentum=False)
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 def tensors(*arrays: NDArray) -> "Iterator[torch.Tensor]":
-    """Yield tensors in the arrays' memory, or in a copy's where an array is a map of a file.
+    """Yield tensors that share the arrays' memory, or a copy's where it is read-only.
 
-    torch wants memory that it may write to.
+    torch needs memory that it may write to.
     """
     import torch
 
@@ -92,12 +92,13 @@ def tensors(*arrays: NDArray) -> "Iterator[torch.Tensor]":
         yield torch.from_numpy(np.require(array, requirements="W"))
 
 
-def torch_scores(loss: Loss, model: "torch.nn.Module", x: "torch.Tensor", y: NDArray) -> Scores:
-    """Return the scores of the model on all rows, a chunk of them in memory at a time."""
+def torch_scores(loss: Loss, model: "torch.nn.Module", x: NDArray, y: NDArray) -> Scores:
+    """Return the scores of the model on the rows x (n, d), evaluated in chunks."""
     import torch
 
     evaluation = Evaluation(loss)
     with torch.no_grad():
-        for inputs, targets in in_chunks(x, y):
+        for chunk, targets in in_chunks(x, y):
+            [inputs] = tensors(chunk)
             evaluation.add(model(inputs).numpy(), targets)
     return evaluation.scores()

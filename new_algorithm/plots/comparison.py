@@ -31,7 +31,8 @@ def _held_out_quantity(runs: Runs) -> str:
 
 
 def _draw_row(panels: list[Axes], runs: Runs, quantity: str) -> None:
-    parts, units = {}, {}  # as ordered sets
+    parts: dict[str, None] = {}  # as ordered sets
+    units: dict[str | None, None] = {}
     for tag, (series, loss_unit) in runs.items():
         name = quantity.replace("held_out", held_out_name(series))
         draw_curve(panels[0], series["epoch"], series[name], tag)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from new_algorithm.plots.series import Series
 from new_algorithm.plots.style import label_epochs
@@ -68,4 +69,4 @@ def _draw_map(axes: Axes, epochs: np.ndarray, values: np.ndarray, quantity: Quan
     axes.grid(visible=False)
     axes.set_title(quantity.title, fontsize="small")
     axes.figure.colorbar(mesh, ax=axes)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -38,7 +38,10 @@ def _draw_one(
 
 
 def _drawings(series: Series) -> dict[str, Callable[[Axes, Series, str | None], None]]:
-    drawings = {"loss": _draw_loss, "layer_norms": _draw_layer_norms}
+    drawings: dict[str, Callable[[Axes, Series, str | None], None]] = {
+        "loss": _draw_loss,
+        "layer_norms": _draw_layer_norms,
+    }
     if any(name.endswith("_accuracy") for name in series):
         drawings["accuracy"] = _draw_accuracy
     if "cg_iterations" in series and series["cg_iterations"].any():

@@ -74,7 +74,7 @@ def draw(
     The same drawing gives the same bytes.
     """
     drawn = io.BytesIO()
-    with rc_context(house_style() | VECTOR_STYLE):
+    with rc_context({**house_style(), **VECTOR_STYLE}):  # type: ignore[arg-type]  # names as text
         figure = Figure(figsize=size)
         fill(figure)
         figure.savefig(drawn, format=kind, metadata=UNDATED.get(kind))

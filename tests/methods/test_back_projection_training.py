@@ -17,7 +17,7 @@ def data() -> Dataset:
 
 @pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, list(range(10)))])
 def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(data, batch_size, judged):
-    training = Training(Settings(batch_size=batch_size), data, (6,), epochs=1, seed=0)
+    training = Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0))
     steps = [training.optimizer.step(batch, training.lr_scale) for batch in training.batches()]
     assert len(steps) == 200 // batch_size
     assert [step.iteration for step in steps if step.loss is not None] == judged

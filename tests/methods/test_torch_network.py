@@ -44,7 +44,7 @@ def test_outputs_and_weights_are_those_of_the_numpy_network(weights, x):
 
 def test_scores_are_those_of_the_numpy_network(weights, x):
     targets = np.arange(len(x)) % 3
-    found = torch_scores(SOFTMAX, relu_network(weights), torch.from_numpy(x), targets)
+    found = torch_scores(SOFTMAX, relu_network(weights), x, targets)
     expected = scores_of(SOFTMAX, forward(weights, append_ones(x))[1], targets)
     assert found.accuracy == expected.accuracy
     assert found.loss == pytest.approx(expected.loss, rel=1e-5)

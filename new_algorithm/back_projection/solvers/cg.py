@@ -1,9 +1,15 @@
 """A hidden layer by conjugate gradients."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
+from new_algorithm.back_projection.conjugate_gradients import (
+    CGResult,
+    Operator,
+    conjugate_gradients,
+)
 from new_algorithm.back_projection.gram import (
     GramNeed,
     GramSum,
@@ -66,11 +72,11 @@ class CGSolver:
     def observe(self, gram: GramSum) -> None:
         mean_of_g = gram.mean_eigenvalue
         if self._average is not None:
-            self._average.update(gram.total, gram.rows)
+            self._average.update(gram.matrix, gram.rows)
             mean_of_g = np.trace(self._average.value) / gram.order
         self.lambda_w = self._damping * self._penalties.absolute_w(mean_of_g)
         if self._due:
-            latest = gram.total / gram.rows if self._average is None else self._average.value
+            latest = gram.matrix / gram.rows if self._average is None else self._average.value
             self._inverse = ridge_inverse(latest, self.lambda_w)
 
     def solve(
@@ -78,15 +84,16 @@ class CGSolver:
     ) -> CGResult:
         # in exact arithmetic one iteration a distinct eigenvalue is enough
         expected = min(self.max_iterations or weight.size, weight.size)
-        if self._average is None:
-            apply_gram = gram_operator(inputs, weight.shape[1], expected)
+        if self._average is not None:
+            apply_gram: Operator = self._average.value.__matmul__
         else:
-            apply_gram = self._average.value.__matmul__
+            assert inputs is not None  # a batch in several chunks comes with an average
+            apply_gram = gram_operator(inputs, weight.shape[1], expected)
         result = conjugate_gradients(
             weight_operator(apply_gram, weight, self.lambda_w, self.lambda_h),
             moment,
             start=self._previous if self._warm_start else None,
-            preconditioner=self._applied_inverse if self._inverse is not None else None,
+            preconditioner=None if self._inverse is None else partial(_applied, self._inverse),
             rtol=self.rtol,
             max_iterations=self.max_iterations,
         )
@@ -94,11 +101,6 @@ class CGSolver:
             self._previous = result.solution
         out[...] = result.solution
         return result
-
-    def _applied_inverse(self, residual: NDArray) -> NDArray:
-        out = np.empty_like(residual)
-        self._inverse.apply(residual, out)
-        return out
 
     def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
         out[...] = passed_down(residual, weight, self.lambda_h)
@@ -124,3 +126,9 @@ class CGSolver:
         self._inverse = inverse_from(part("inverse", state))
         if self._average is not None:
             self._average.load_state_dict(part("average", state))
+
+
+def _applied(inverse: Inverse, residual: NDArray) -> NDArray:
+    out = np.empty_like(residual)
+    inverse.apply(residual, out)
+    return out

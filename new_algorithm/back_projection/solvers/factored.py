@@ -63,7 +63,7 @@ class FactoredSolver:
         return "gram" if gram_needed else "nothing"
 
     def observe(self, gram: GramSum) -> None:
-        self._average.update(gram.total, gram.rows)
+        self._average.update(gram.matrix, gram.rows)
         if self._due:
             self._factor()
             self._damping = self._next_damping
@@ -82,7 +82,7 @@ class FactoredSolver:
             raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
         if self._inverse is not None:
             self._inverse.apply(moment, out)
-        else:
+        elif self._of_g is not None and self._of_k is not None:
             out[...] = exact_solution(
                 moment, self._of_g, self._of_k, self._lambda_w, self._lambda_h
             )
