@@ -1,8 +1,8 @@
 """The rows that are trained on, batch by batch: from memory, or streamed from a mapped file.
 
-A batch is a list or a stream of chunks (inputs (c, d), targets), arrays that are written again by
-the next chunk. Rows that are left over by an epoch wait for another epoch's shuffle: a shorter
-batch would give its rows more weight.
+A batch is a list or a stream of chunks (inputs (c, d), targets), arrays that the next chunk
+overwrites. Rows that are left over at the end of an epoch are not used before the next epoch's
+shuffle: a shorter batch would give its rows more weight.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from datasets.mapped_pages import release_pages
+from datasets.mapped_files import release_pages
+from new_algorithm.back_projection.batch import Batch, Chunk
 
-Chunk = tuple[NDArray, NDArray]
-Project = Callable[[NDArray, NDArray], None]  # rows of the data set, and where their inputs go
+Project = Callable[[NDArray, NDArray], object]  # rows of the data set, and where their inputs go
 
 EVALUATED_ROWS = 10_000  # at a time
 BLOCK_ROWS = 1_024  # read in one piece: 112 KiB of HIGGS
@@ -24,7 +24,7 @@ POOL_ROWS = 1 << 18  # shuffled together
 def in_chunks(
     inputs: NDArray, targets: NDArray, rows_at_once: int = EVALUATED_ROWS
 ) -> Iterator[Chunk]:
-    """Yield all rows in their order, in views of at most so many."""
+    """Yield all rows in order, as views of at most `rows_at_once`."""
     for first in range(0, len(inputs), rows_at_once):
         rows = slice(first, first + rows_at_once)
         yield inputs[rows], targets[rows]
@@ -39,7 +39,7 @@ class RowsInMemory:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def batches(self, rng: np.random.Generator, size: int) -> Iterator[list[Chunk]]:
+    def batches(self, rng: np.random.Generator, size: int) -> Iterator[Batch]:
         """Yield one epoch: shuffled batches of `size` rows, or all rows as they are."""
         if size == len(self):
             yield [(self._inputs, self._targets)]
@@ -51,18 +51,18 @@ class RowsInMemory:
             yield [(gathered, self._targets[batch])]
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield all rows in their order."""
+        """Yield all rows in order."""
         return in_chunks(self._inputs, self._targets)
 
     def first(self, rows: int) -> Chunk:
-        """Return copies of the first rows, at most so many."""
+        """Return copies of the first `rows` rows, or of all if there are fewer."""
         return self._inputs[:rows].copy(), self._targets[:rows].copy()
 
 
 class StreamedRows:
     """Rows that stay in a mapped file (or an array) and pass through memory chunk by chunk.
 
-    x (n, features), targets as above; `project` makes inputs (c, width) of type `dtype` of them.
+    x (n, features), targets as above; `project` turns them into inputs (c, width) of type `dtype`.
     Batches of more than `chunk_rows` rows consist of whole blocks of the file, drawn at random, and
     come in chunks; smaller ones are drawn from a pool of such blocks, shuffled in memory. Nothing
     is read row by row. Memory: `chunk_rows` + POOL_ROWS rows, the latter for small batches only.
@@ -84,10 +84,10 @@ class StreamedRows:
     def __len__(self) -> int:
         return len(self._x)
 
-    def batches(self, rng: np.random.Generator, size: int) -> Iterator[Iterable[Chunk]]:
+    def batches(self, rng: np.random.Generator, size: int) -> Iterator[Batch]:
         """Yield one epoch: batches of `size` rows drawn at random, or all rows as they are.
 
-        Of size 0, as of a rank whose shard is too small for its part, there is no end.
+        Of size 0, for a rank whose shard is too small for its part, they never end.
         """
         if size == 0:
             yield from repeat([])
@@ -101,11 +101,11 @@ class StreamedRows:
             yield from self._pooled_batches(rng, size)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield all rows in their order."""
+        """Yield all rows in order."""
         return self.read([range(len(self))])
 
     def first(self, rows: int) -> Chunk:
-        """Return the first rows, at most so many."""
+        """Return the first `rows` rows, or all if there are fewer."""
         return self._read_together([range(min(rows, len(self)))])
 
     def read(self, ranges: Iterable[range]) -> Iterator[Chunk]:
@@ -115,7 +115,7 @@ class StreamedRows:
             rows = self._fill(group, inputs, targets)
             yield inputs[:rows], targets[:rows]
 
-    def _pooled_batches(self, rng: np.random.Generator, size: int) -> Iterator[list[Chunk]]:
+    def _pooled_batches(self, rng: np.random.Generator, size: int) -> Iterator[Batch]:
         pool_rows = max(1, POOL_ROWS // size) * size
         gathered = np.empty((size, self._width), self._dtype)
         for ranges in _groups(shuffled_blocks(rng, len(self)), pool_rows):
@@ -147,7 +147,7 @@ class StreamedRows:
 
 
 class _Stream:
-    """A batch that is read anew each time it is gone through."""
+    """A batch that is read again each time it is iterated over."""
 
     def __init__(self, rows: StreamedRows, ranges: list[range]) -> None:
         self._rows, self._ranges = rows, ranges

@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from datasets.splits import HeldOut
 from datasets.standardise import Standardiser
-
-HeldOut = Literal["test", "validation", "unseen"]  # see splits.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,10 @@ class Dataset:
     """
 
     name: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: NDArray
+    y_train: NDArray
+    x_test: NDArray
+    y_test: NDArray
     num_classes: int | None
     held_out: HeldOut
     source: str
@@ -36,14 +36,17 @@ class Dataset:
     sha256: dict[str, str]
     target_scale: Standardiser | None = None
 
-    def provenance(self) -> dict:
+    def provenance(self) -> dict[str, Any]:
         """What a record of a run says about its data, ready for JSON.
 
         chance_accuracy: of always naming the held-out rows' largest class; None for regression.
         """
-        chance = None
+        chance, target_units = None, {}
         if self.num_classes is not None:
             chance = float(np.bincount(self.y_test).max() / len(self.y_test))
+        if self.target_scale is not None:
+            mean, sd = self.target_scale.mean, self.target_scale.sd
+            target_units = {"target_mean": mean.tolist(), "target_sd": sd.tolist()}
         return {
             "name": self.name,
             "source": self.source,
@@ -54,19 +57,13 @@ class Dataset:
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
             "chance_accuracy": chance,
-            **self._target_units(),
+            **target_units,
         }
 
-    def _target_units(self) -> dict:
-        if self.target_scale is None:
-            return {}
-        mean, sd = self.target_scale.mean, self.target_scale.sd
-        return {"target_mean": mean.tolist(), "target_sd": sd.tolist()}
 
-
-def hash_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+def hash_arrays(arrays: Mapping[str, NDArray]) -> dict[str, str]:
     """sha256 of each array's bytes in C order; dtype and shape do not enter."""
     return {
-        name: hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        name: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         for name, array in arrays.items()
     }

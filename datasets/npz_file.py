@@ -1,103 +1,96 @@
-"""The user's own data: an .npz file with x_train, y_train, x_test and y_test.
+"""The user's own data: arrays of an .npz file, which may be damaged or hostile.
 
-Integer labels 0 .. K-1 make it a classification, float targets a regression.
+Nothing is unpickled, and nothing is allocated before the header of an array and the size of its zip
+member agree. Every fault is a UserError naming the file and the key.
 """
 
-import logging
+import lzma
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from datasets.dataset import Dataset, hash_arrays
-from datasets.npz_arrays import read_arrays, read_header
-from datasets.npz_checks import (
-    check_finite,
-    check_scaled,
-    check_shapes,
-    count_classes,
-    is_classification,
-)
+from datasets.dataset import Dataset
 from datasets.splits import Split
-from datasets.standardise import Standardiser
+from datasets.tabular import KEYS, tabular_dataset
 from new_algorithm.cli.errors import UserError
 
-log = logging.getLogger(__name__)
-
-KEYS = ("x_train", "y_train", "x_test", "y_test")
-SCALING = (
-    "features standardised with the mean and standard deviation of all training rows that are not "
-    "held out, constant features zero; regression targets by those of the training targets"
-)
+NUMBER_KINDS = "biuf"  # booleans, integers, floats
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def load_npz_file(path: Path, split: Split) -> Dataset:
-    """Read, check and standardise FILE.npz; rows of any shape are flattened to (n, d).
-
-    UserError for anything that cannot be trained on, naming the file, the array and the remedy.
-    """
-    loaded = read_arrays(path, KEYS)
-    check_shapes(path, loaded)
-    check_finite(path, loaded)
-    arrays = split.hold_out(loaded)
-    num_classes, targets = None, None
-    if is_classification(path, loaded):
-        num_classes = count_classes(path, arrays["y_train"], arrays["y_test"])
-    else:
-        _notice_whole_numbers(path, arrays["y_train"])
-        targets = _target_scale(arrays["y_train"])
-    standardise = Standardiser.fit(_flatten(arrays["x_train"]))
-    arrays = split.limit(arrays)
-    return Dataset(
-        name=path.name,
-        x_train=_scaled(path, "x_train", arrays, standardise),
-        y_train=_targets(path, "y_train", arrays, targets),
-        x_test=_scaled(path, "x_test", arrays, standardise),
-        y_test=_targets(path, "y_test", arrays, targets),
-        num_classes=num_classes,
-        held_out=split.held_out,
-        source=f"the file {path.name}",
-        scaling=SCALING,
-        sha256=hash_arrays(loaded),
-        target_scale=targets,
-    )
+    """Load x_train, y_train, x_test and y_test; validation rows are drawn, of each class alike."""
+    source = f"the file {path.name}"
+    return tabular_dataset(path, read_arrays(path, KEYS), split, source, in_random_order=False)
 
 
 def count_training_rows(path: Path) -> int:
     """Rows of x_train, read off its header alone."""
-    shape = read_header(path, "x_train").shape
+    with _open_archive(path) as archive:
+        shape = _read_array(archive, path, "x_train", header_alone=True).shape
     if not shape or shape[0] == 0:
         raise UserError(f"{path}: x_train has no rows; save one row a sample")
     return shape[0]
 
 
-def _scaled(
-    path: Path, key: str, arrays: dict[str, np.ndarray], standardise: Standardiser
-) -> np.ndarray:
-    return check_scaled(path, key, standardise(_flatten(arrays[key])))
+def read_arrays(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
+    """The named arrays, read-only, in the order and type in which they were saved."""
+    with _open_archive(path) as archive:
+        return {key: _read_array(archive, path, key) for key in keys}
 
 
-def _targets(
-    path: Path, key: str, arrays: dict[str, np.ndarray], scale: Standardiser | None
-) -> np.ndarray:
-    if scale is None:
-        return arrays[key].astype(np.int64)
-    return _scaled(path, key, arrays, scale)
+@contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise UserError(
+            f"{path}: damaged or not an .npz file ({error}); replace it with a good copy"
+        ) from error
+    except (NotImplementedError, RuntimeError) as error:  # an unknown method, an encrypted member
+        raise UserError(f"{path}: cannot be read ({error}); save it again with np.savez") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _target_scale(y: np.ndarray) -> Standardiser:
-    """Of regression targets; a constant one is centred alone, so that other values stay visible."""
-    scale = Standardiser.fit(_flatten(y))
-    return Standardiser(scale.mean, np.where(np.isinf(scale.sd), 1.0, scale.sd))
-
-
-def _flatten(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows), -1)
-
-
-def _notice_whole_numbers(path: Path, y: np.ndarray) -> None:
-    if np.array_equal(y, np.rint(y)):
-        log.warning(
-            "%s: y_train holds whole numbers as floats, taken as regression targets; "
-            "save integers to classify",
-            path,
-        )
+def _read_array(
+    archive: zipfile.ZipFile, path: Path, key: str, header_alone: bool = False
+) -> NDArray:
+    """Read one array; with `header_alone`, one of its type and shape that takes no memory."""
+    if f"{key}.npy" not in archive.namelist():
+        present = ", ".join(Path(name).stem for name in archive.namelist()[:10]) or "nothing"
+        raise UserError(f"{path}: {key} is missing (it holds {present}); add it")
+    member = archive.getinfo(f"{key}.npy")
+    with archive.open(member) as file:
+        try:
+            shape, in_fortran_order, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+        except (ValueError, KeyError, TypeError, SyntaxError, OverflowError, RecursionError):
+            raise UserError(
+                f"{path}: {key} does not start with a valid .npy header; save it with np.savez"
+            ) from None
+        if dtype.kind not in NUMBER_KINDS:
+            kind = "pickled objects, which are never loaded" if dtype.hasobject else f"type {dtype}"
+            raise UserError(f"{path}: {key} holds {kind}; save a plain array of numbers instead")
+        promised, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        in_file = member.compress_size <= path.stat().st_size
+        if promised != held or min(shape, default=0) < 0 or not in_file:
+            raise UserError(
+                f"{path}: the header of {key} promises {promised} bytes, the file holds {held}; "
+                "replace it with a good copy"
+            )
+        if header_alone:
+            return np.broadcast_to(np.zeros((), dtype), shape)
+        content = file.read()  # zipfile checks the CRC as the last byte is read
+    if len(content) != promised:
+        raise UserError(f"{path}: {key} is cut short; replace the file with a good copy")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if in_fortran_order else "C")

@@ -1,14 +1,16 @@
-"""Data that need no file: seeded, and with a known answer."""
+"""Data that need no file, drawn at random."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from datasets.dataset import Dataset, hash_arrays
+from datasets.dataset import Dataset
 from datasets.splits import Split
-from datasets.standardise import Standardiser
+from datasets.tabular import tabular_dataset
 
 TRAINING_ROWS = 6_000
 TEST_ROWS = 2_000
@@ -18,7 +20,7 @@ DRAWN_PER_ROW_KEPT = 4
 
 def teacher_network(
     rng: np.random.Generator, widths: Sequence[int], rows: int, noise: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+) -> tuple[NDArray, NDArray, list[NDArray]]:
     """Standard normal inputs, and what a random ReLU network makes of them.
 
     Returns inputs (rows, widths[0]), targets (rows, widths[-1]) and the weights, one array
@@ -37,88 +39,66 @@ def teacher_network(
     return inputs, outputs + noise * rng.standard_normal(outputs.shape), weights
 
 
-class LinearQuadratic(NamedTuple):
-    """Least squares 1/(2n) |inputs @ w - targets|^2 with its answer known beforehand.
-
-    solution: the minimiser of least norm (features, outputs).
-    eigenvalues: the non-zero ones of inputs.T @ inputs / n, descending from 1, all distinct
-    where the condition number is above 1.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    solution: np.ndarray
-    eigenvalues: np.ndarray
+def load_synthetic(name: str, seed: int, split: Split) -> Dataset:
+    """Load the data set `name` of SYNTHETIC; only "synthetic" depends on `seed`."""
+    recipe = SYNTHETIC[name]
+    x, y = recipe.draw(seed)
+    rows = recipe.training_rows
+    arrays = {"x_train": x[:rows], "y_train": y[:rows], "x_test": x[rows:], "y_test": y[rows:]}
+    source = recipe.source.format(seed=seed)
+    return tabular_dataset(Path(name), arrays, split, source, in_random_order=True)
 
 
-def linear_quadratic(
-    rng: np.random.Generator,
-    rows: int,
-    features: int,
-    outputs: int,
-    rank: int | None = None,
-    condition: float = 100.0,
-    noise: float = 0.0,
-) -> LinearQuadratic:
-    """A least-squares problem with `rank` eigenvalues spaced geometrically from 1 to 1/condition.
-
-    rank: at most min(rows, features), which is the default. noise: standard deviation of a
-    disturbance of the targets, made orthogonal to the inputs so that the solution stays exact.
-    ValueError for a rank that rows or features do not allow.
-    """
-    largest_rank = min(rows, features)
-    rank = largest_rank if rank is None else rank
-    if not 1 <= rank <= largest_rank:
-        raise ValueError(f"rank {rank} is not within 1 .. {largest_rank}")
-    eigenvalues = np.geomspace(1.0, 1.0 / condition, rank)
-    left = np.linalg.qr(rng.standard_normal((rows, rank))).Q
-    right = np.linalg.qr(rng.standard_normal((features, rank))).Q
-    inputs = np.sqrt(rows) * (left * np.sqrt(eigenvalues)) @ right.T
-    solution = right @ rng.standard_normal((rank, outputs))
-    disturbance = noise * rng.standard_normal((rows, outputs))
-    targets = inputs @ solution + disturbance - left @ (left.T @ disturbance)
-    return LinearQuadratic(inputs, targets, solution, eigenvalues)
-
-
-def load_synthetic(split: Split, seed: int) -> Dataset:
+def _clear_preferences(seed: int) -> tuple[NDArray, NDArray]:
     """Which of four classes a random ReLU network of 20 inputs and two hidden layers prefers.
 
-    Training and test rows come from one distribution, with as many rows of each class; no label
-    is wrong, so the best possible accuracy is 1.
+    Inputs (n, 20) and labels (n,): for each class the same number of rows, those of which the
+    teacher is surest; no label is wrong, so the best possible accuracy is 1.
     """
-    inputs, labels = _clear_preferences(np.random.default_rng(seed), TRAINING_ROWS + TEST_ROWS)
-    drawn = {
-        "x_train": inputs[:TRAINING_ROWS],
-        "y_train": labels[:TRAINING_ROWS],
-        "x_test": inputs[TRAINING_ROWS:],
-        "y_test": labels[TRAINING_ROWS:],
-    }
-    arrays = split.hold_out(drawn)
-    standardise = Standardiser.fit(arrays["x_train"])
-    arrays = split.limit(arrays)
-    return Dataset(
-        name="synthetic",
-        x_train=standardise(arrays["x_train"]),
-        y_train=arrays["y_train"].astype(np.int64),
-        x_test=standardise(arrays["x_test"]),
-        y_test=arrays["y_test"].astype(np.int64),
-        num_classes=TEACHER_WIDTHS[-1],
-        held_out=split.held_out,
-        source=f"drawn at random with seed {seed}, labelled by a ReLU network",
-        scaling="features standardised with the mean and standard deviation of all training rows "
-        "that are not held out",
-        sha256=hash_arrays(drawn),
-    )
-
-
-def _clear_preferences(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (rows, d) and labels (rows,): for each class those of which the teacher is surest."""
+    rows, classes = TRAINING_ROWS + TEST_ROWS, TEACHER_WIDTHS[-1]
+    rng = np.random.default_rng(seed)
     inputs, outputs, _ = teacher_network(rng, TEACHER_WIDTHS, DRAWN_PER_ROW_KEPT * rows)
     scores = (outputs - outputs.mean(axis=0)) / outputs.std(axis=0)
     labels = np.argmax(scores, axis=1)
     second, first = np.sort(scores, axis=1)[:, -2:].T
     surest = np.argsort(second - first)
-    classes = range(TEACHER_WIDTHS[-1])
-    kept = [surest[labels[surest] == label][: rows // len(classes)] for label in classes]
+    kept = [surest[labels[surest] == label][: rows // classes] for label in range(classes)]
     order = np.sort(np.concatenate(kept))
     return inputs[order], labels[order]
+
+
+def _friedman(_: int) -> tuple[NDArray, NDArray]:
+    """Friedman's first function of 10 uniform variables, five of which count, with noise."""
+    rng = np.random.default_rng(1)
+    x = rng.uniform(size=(5_000, 10))
+    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2
+    return x, y + 10 * x[:, 3] + 5 * x[:, 4] + rng.standard_normal(len(x))
+
+
+def _spirals(_: int) -> tuple[NDArray, NDArray]:
+    """Two spirals of one and a half turns, with noise: x (n, 2), labels (n,)."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 5_000)
+    angle = 3 * np.pi * np.sqrt(rng.uniform(size=len(labels)))
+    radius = angle * (2 * labels - 1)
+    x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return x + 0.2 * rng.standard_normal(x.shape), labels
+
+
+class Recipe(NamedTuple):
+    """How a data set is drawn: draw(seed) -> x (n, d), y (n,), training rows first."""
+
+    training_rows: int
+    draw: Callable[[int], tuple[NDArray, NDArray]]
+    source: str
+
+
+SYNTHETIC = {
+    "synthetic": Recipe(
+        TRAINING_ROWS,
+        _clear_preferences,
+        "drawn at random with seed {seed}, labelled by a ReLU network",
+    ),
+    "regression": Recipe(4_000, _friedman, "drawn at random, the same in every run: Friedman's #1"),
+    "spirals": Recipe(4_000, _spirals, "drawn at random, the same in every run: two spirals"),
+}

@@ -6,10 +6,10 @@
     python new_algorithm/measure.py rows --rows 11000000
     python new_algorithm/measure.py ranks         # one and two processes; bytes against Adam
 
-`rows` and `ranks` draw their data (higgs-like). `ranks` then counts the iterations that back
-projection and Adam take to the same train loss in batches of several sizes, the bytes that
-data-parallel training would add up for it, and the time that this comes to on more nodes, on paper.
-Comparisons with other methods are experiments: compare_methods.py.
+`rows` and `ranks` use generated data (higgs-like). `ranks` then counts the iterations that back
+projection and Adam need to reach the same train loss with several batch sizes, and the bytes that
+data-parallel training would sum for it; a model gives the expected time on more nodes.
+compare_methods.py compares with other methods.
 
 Writes tables (.csv) into ploting_data/TAG/, figures into figures/TAG/, and _logs/.
 """
@@ -46,9 +46,9 @@ class Config(RunFlags):
     widths: tuple[PositiveInt, ...] = (256, 256)
     """Units of each hidden layer (rows, ranks)."""
     rows: tuple[PositiveInt, ...] = (100_000, 500_000, 2_600_000)
-    """Rows to draw, test rows included (rows); of the first one only (ranks)."""
+    """Numbers of rows to generate, test rows included (rows); the first one counts for ranks."""
     sweeps: PositiveInt = 4
-    """Sweeps to time; the first one is left out (rows, ranks)."""
+    """Sweeps, of which all but the first are timed (rows, ranks)."""
     ranks: tuple[PositiveInt, ...] = (1, 2)
     """Numbers of processes (ranks)."""
     loss: PositiveFloat = 0.6
@@ -59,10 +59,10 @@ def main() -> None:
     config = parse(Config, __doc__)
     for name in ("seeds", "rows", "ranks"):
         if len(set(getattr(config, name))) < max(1, len(getattr(config, name))):
-            raise UserError(f"--{name}: give each one once, and at least one")
+            raise UserError(f"--{name}: give at least one value, and none twice")
     check_tag(config.tag, config.overwrite)
     if config.part == "ranks" and config.tag is not None:
-        for count in config.ranks:  # of runs of their own
+        for count in config.ranks:  # each is a run with a tag of its own
             check_tag(f"{config.tag}_{count}", config.overwrite)
     fix_threads(config.threads)
     part, data = PARTS[config.part]

@@ -94,6 +94,6 @@ def test_full_batch_trains():
 
 def test_divergence_is_named_and_the_last_good_weights_are_kept():
     run, data = Recorder(), load_dataset("synthetic", train_limit=600)
-    with pytest.raises(DivergedError, match=r"epoch 1.*weights\.npz.*--step-size"):
+    with pytest.raises(DivergedError, match=r"epoch 1, iteration \d+: .*--step-size"):
         train(Config(step_size=1e30, hidden_dim=8), data, (10.0, 30.0), 10.0, run)
     assert all(np.isfinite(weight).all() for weight in run.weights)

@@ -1,4 +1,4 @@
-"""MNIST in a folder: `mnist.npz` or the four IDX files, believed only if every pixel is right.
+"""MNIST in a folder: `mnist.npz` or the four IDX files, accepted only if every pixel is right.
 
 Arrays are hashed, not files, so another compression, type or memory order changes nothing.
 """
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.dataset import hash_arrays
-from datasets.gzip_files import open_plain_or_gzip
-from datasets.npz_arrays import read_arrays, read_header
+from datasets.gzip_files import open_parts
+from datasets.npz_file import read_arrays
 from new_algorithm.cli.errors import UserError
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, NDArray]
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,14 @@ def _verified(where: Path, arrays: Arrays, expected: Expected) -> Arrays:
 
 
 def _read_npz(path: Path, expected: Expected) -> Arrays:
-    for key, array in expected.items():
-        shape = read_header(path, key).shape
-        if math.prod(shape) != math.prod(array.shape):
-            raise UserError(f"{path}: {key} has shape {shape}, MNIST's has {array.shape}")
     loaded = read_arrays(path, expected)
+    for key, array in expected.items():
+        if loaded[key].size != math.prod(array.shape):
+            raise UserError(f"{path}: {key} has shape {loaded[key].shape}, not {array.shape}")
     return {key: _as_bytes(path, key, loaded[key]).reshape(expected[key].shape) for key in expected}
 
 
-def _as_bytes(path: Path, key: str, array: np.ndarray) -> np.ndarray:
+def _as_bytes(path: Path, key: str, array: NDArray) -> NDArray:
     with np.errstate(invalid="ignore"):
         converted = np.ascontiguousarray(array, dtype=np.uint8)
     if not np.array_equal(converted, array):
@@ -111,10 +111,10 @@ def _find_idx(folder: Path, key: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray:
     header = struct.pack(f">4B{len(shape)}I", 0, 0, IDX_UNSIGNED_BYTE, len(shape), *shape)
     size = len(header) + math.prod(shape)
-    with open_plain_or_gzip(path) as file:
+    with open_parts([path]) as file:
         content = file.read(size + 1)  # one more byte: the end, where gzip checks its CRC
     if not content.startswith(header) or len(content) != size:
         raise UserError(

@@ -1,6 +1,7 @@
 """A progress bar on stderr, where somebody watches; the log stays clean."""
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Iterable
 from typing import TypeVar
@@ -15,7 +16,7 @@ Item = TypeVar("Item")
 def _hidden() -> bool | None:
     """None leaves it to tqdm, which hides bars where stderr is no terminal."""
     one_of_several = rank_of_this_process() > 0 or multiprocessing.parent_process() is not None
-    return True if one_of_several else None
+    return True if one_of_several or sys.stderr is None else None  # None: closed, as by 2>&-
 
 
 def progress(items: Iterable[Item], name: str, total: int) -> Iterable[Item]:
@@ -23,10 +24,10 @@ def progress(items: Iterable[Item], name: str, total: int) -> Iterable[Item]:
     return tqdm(items, name, total, leave=False, disable=_hidden())
 
 
-def byte_progress(name: str, total: int | None, done: int = 0) -> tqdm:
-    """A bar of bytes for `with`, updated by hand; `total` is None where nobody knows it."""
-    bar = {"unit": "B", "unit_scale": True, "leave": False, "disable": None}
-    return tqdm(desc=name, total=total, initial=done, **bar)
+def byte_progress(name: str, total: int) -> tqdm:
+    """A bar of bytes for `with`, updated by hand."""
+    hidden = _hidden()
+    return tqdm(desc=name, total=total, unit="B", unit_scale=True, leave=False, disable=hidden)
 
 
 class Countdown:

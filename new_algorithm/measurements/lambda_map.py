@@ -20,7 +20,7 @@ DEPTHS = (2, 8)  # hidden layers of 64
 LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
 LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
 EPOCHS = 2
-SHOWN_ACCURACIES = 0.03  # below the best by more: the darkest colour
+SHOWN_ACCURACIES = 0.03  # below the best; anything lower has the darkest colour
 MAP_FILE = "lambda_map.csv"  # hidden_layers, lambda_w, lambda_h, accuracy, train_loss
 
 
@@ -50,7 +50,7 @@ def measure(seeds: Sequence[int]) -> list[Row]:
 
 
 def draw_lambda_map(figure: Figure, path: Path) -> None:
-    """Draw a row of panels a depth: accuracy and train loss, each cell with its number."""
+    """Draw accuracy and train loss, a row of panels for each depth, each cell with its number."""
     rows = np.genfromtxt(path, delimiter=",", names=True)
     depths = np.unique(rows["hidden_layers"])
     panels = figure.subplots(len(depths), 2, squeeze=False)
@@ -69,7 +69,7 @@ def _draw_panel(axes: Axes, rows: np.ndarray, name: str, title: str, norm: Norma
     for row in rows:
         at = np.searchsorted(lambda_w, row["lambda_w"]), np.searchsorted(lambda_h, row["lambda_h"])
         grid[at] = row[name]
-    colours = "viridis" if name == "accuracy" else "viridis_r"  # the better the brighter
+    colours = "viridis" if name == "accuracy" else "viridis_r"  # brighter is better
     image = axes.imshow(grid, origin="lower", aspect="auto", cmap=colours, norm=norm)
     for (i, j), value in np.ndenumerate(grid):
         bright = (norm(value) > 0.5) == (name == "accuracy")

@@ -1,4 +1,4 @@
-"""What ranks take for a sweep, what they send to reach a loss, and on more nodes, on paper."""
+"""The time of a sweep on several ranks, the bytes sent to reach a loss, a model for more nodes."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,11 +17,10 @@ from datasets import Dataset
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Alone
-from new_algorithm.methods.adam import adam
 from new_algorithm.methods.back_projection import epochs_of
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
-from new_algorithm.methods.gradient_descent import train_with_optimizer
+from new_algorithm.methods.gradient_descent import ADAM, adam, train_with_optimizer
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.history import read_series
@@ -30,11 +29,11 @@ from new_algorithm.record.layout import REPOSITORY, Layout
 SCRIPT = "new_algorithm/n_layer_relu_data.py"
 RANKS_FILE = "rank_scaling.csv"
 NODES_FILE = "expected_times.csv"
-LATENCY_S = 2e-5  # of one message, as within a computing centre; assumed, not measured
+LATENCY_S = 2e-5  # of one message within a data centre; assumed, not measured
 NODES = (1, 2, 4, 8, 16, 32, 64)
 GIGABITS = (10, 100)
 
-# batch size: the epochs after which a setting counts as one that does not reach the loss
+# by batch size: a setting that takes more epochs counts as one that does not reach the loss
 MOST_EPOCHS = {4_096: 8, 16_384: 20}
 BACK_PROJECTION_SETTINGS = tuple(  # hidden λ_w, step bounds
     product((0.1, 1.0), ((1e-2, 1.0), (5e-2, 1.0), (2e-1, 2.0)))
@@ -45,13 +44,14 @@ SAME_LOSS_COLUMNS = (
     *("megabytes", "train_loss"),
 )
 
-# the epochs of a training, and a function that says what the steps of the last one have sent
+# the epochs of a training, and a function that returns the bytes which the last one's steps sent
 Counted = tuple[Iterator[Epoch], Callable[[], int]]
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """A training to a given loss: iterations, seconds that one computes, bytes that it adds up."""
+    """A training to a given loss: iterations; of one of them, seconds of computation in one process
+    and bytes to be summed over the nodes."""
 
     method: str
     iterations: float
@@ -59,12 +59,12 @@ class Traffic:
     sum_bytes: float
 
     def seconds(self, nodes: int, gigabits: float) -> float:
-        """Return the time on so many nodes: rows shared out evenly, sums by ring all-reduce.
+        """Return the expected time on R nodes with equal numbers of rows and ring all-reduce.
 
         A ring moves 2 (R − 1)/R of the bytes over each link, in 2 (R − 1) messages one after the
-        other (Patarasuk and Yuan 2009); nothing of it is hidden behind the computation. All of an
-        iteration's computation is taken to be shared out, also the solves, or an optimiser's step,
-        which every node repeats: small batches on many nodes take longer than this says.
+        other (Patarasuk and Yuan 2009), here without overlap with the computation. All computation
+        is divided by R, even the solves or the optimizer's step, which in fact every node repeats:
+        small batches on many nodes take longer than this.
         """
         moved = 2 * (nodes - 1) / nodes * self.sum_bytes
         sending = 8 * moved / (gigabits * 1e9) + 2 * (nodes - 1) * LATENCY_S
@@ -72,7 +72,7 @@ class Traffic:
 
 
 class CountingRanks(Alone):
-    """One process that counts what it would send, were it one of several."""
+    """One process that counts the bytes it would send if it were one of several."""
 
     def __init__(self) -> None:
         self.sent_bytes = 0
@@ -83,8 +83,8 @@ class CountingRanks(Alone):
 
 
 class Reached(NamedTuple):
-    """iterations: interpolated between epochs. cpu_s, sent_bytes: of one iteration. last_loss:
-    where the training ended."""
+    """iterations: interpolated between epochs. cpu_s, sent_bytes: of one iteration. last_loss: at
+    the end of the training."""
 
     iterations: float
     cpu_s: float
@@ -100,8 +100,8 @@ def until_loss(
 ) -> Reached | None:
     """Train until the loss; None if it is not reached.
 
-    sent_bytes: says, after an epoch, what its steps have sent. The loss is known after each epoch;
-    between the last two it is taken to fall in a straight line.
+    sent_bytes: returns, after an epoch, what its steps have sent. The loss is known after each
+    epoch, and interpolated linearly between the last two.
     """
     losses, sent = [], 0
     try:
@@ -127,7 +127,8 @@ def until_loss(
 def to_the_same_loss(
     loss: float, widths: tuple[int, ...], data: Dataset, threads: int
 ) -> tuple[list[Row], list[Traffic]]:
-    """Return for each method and batch size the setting that takes the fewest iterations."""
+    """Return a table and the traffic of each method and batch size, with the setting that takes the
+    fewest iterations."""
     table: list[Row] = []
     trainings = []
     jobs = list(product(("back projection", "adam"), MOST_EPOCHS))
@@ -158,33 +159,34 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
     """Yield trainings in large batches without a schedule, by the name of their setting."""
     if name == "adam":
         for lr in ADAM_RATES:
-            epochs = train_with_optimizer(problem, adam(lr), batch, one_cycle=False)
+            settings = ADAM.defaults | {"lr": lr, "batch_size": batch}
+            epochs = train_with_optimizer(problem, adam, settings, one_cycle=False)
             yield f"lr {lr:g}", (epochs, lambda: 0)
         return
     for hidden_lambda_w, (least, most) in BACK_PROJECTION_SETTINGS:
-        settings = Settings(
+        of_training = Settings(
             batch_size=batch,
             schedule="constant",
             lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
             step_bounds=(least, most),
         )
         setting = f"hidden_lambda_w {hidden_lambda_w:g} step_bounds {least:g}/{most:g}"
-        yield setting, counted_training(settings, problem)
+        yield setting, counted_training(of_training, problem)
 
 
 def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHUNK_ROWS) -> Counted:
-    """Return the epochs of back projection, and what the steps of the last one have sent."""
+    """Return back projection, run as one of several ranks would."""
     training = Training(settings, problem, chunk_rows, CountingRanks())
     return epochs_of(training, problem.epochs), lambda: training.sent_bytes
 
 
 def parameters(widths: Sequence[int]) -> int:
-    """Return how many weights a network has, biases included."""
+    """Return the number of weights and biases of a network."""
     return sum((below + 1) * above for below, above in pairwise(widths))
 
 
 def expected_times(trainings: Sequence[Traffic]) -> list[Row]:
-    """Return one row a method and link: the expected seconds on 1 … 64 nodes."""
+    """Return one row per method and link: the expected seconds on 1 … 64 nodes."""
     return [
         {"method": training.method, "gigabit_per_s": gigabits}
         | {f"nodes_{nodes}_s": training.seconds(nodes, gigabits) for nodes in NODES}
@@ -194,9 +196,9 @@ def expected_times(trainings: Sequence[Traffic]) -> list[Row]:
 
 
 def run_ranks(ranks: int, tag: str, flags: Sequence[str]) -> Row:
-    """Train with so many ranks, as a user would, and return what its record says of a sweep.
+    """Run the script with so many ranks; return medians over all epochs but the first.
 
-    The medians are of all epochs but the first. UserError if the run fails, or `tag` is taken.
+    UserError if the run fails, or `tag` is taken.
     """
     command = [sys.executable]
     if ranks > 1:
@@ -207,28 +209,22 @@ def run_ranks(ranks: int, tag: str, flags: Sequence[str]) -> Row:
         lines = (line for line in done.stderr.splitlines() if line.startswith("error: "))
         raise UserError(f"{ranks} ranks: {next(lines, 'no message').removeprefix('error: ')}")
     series = read_series(Layout(REPOSITORY).record(tag))
+    wall, cpu = (np.diff(series[f"train_{kind}_seconds"]) for kind in ("wall", "cpu"))
     return {
         "ranks": ranks,
-        "sweep_s": _median_of_an_epoch(series["train_wall_seconds"]),
-        "cpu_s_of_rank_0": _median_of_an_epoch(series["train_cpu_seconds"]),
+        "sweep_s": float(np.median(wall)),
+        "cpu_s_of_rank_0": float(np.median(cpu)),
         "summed_bytes": int(np.median(series["sent_bytes"][1:])),
         "train_loss": float(series["train_loss"][-1]),
         "tag": tag,
     }
 
 
-def _median_of_an_epoch(cumulative: Any) -> float:
-    return float(np.median(np.diff(cumulative)))
-
-
 def draw_rank_scaling(figure: Figure, path: Path) -> None:
-    """Seconds a sweep against ranks on one machine."""
+    """Draw the seconds of a sweep against ranks on one machine."""
     table = read_csv(path)
     axes = figure.add_subplot()
-    ranks, seconds = (
-        np.array([float(row["ranks"]) for row in table]),
-        np.array([float(row["sweep_s"]) for row in table]),
-    )
+    ranks, seconds = (np.array([float(row[n]) for row in table]) for n in ("ranks", "sweep_s"))
     axes.plot(ranks, seconds, label="measured", marker="o")
     axes.plot(ranks, seconds[0] / ranks, label="in proportion", marker="")
     _in_powers_of_two(axes, ranks)
@@ -238,7 +234,7 @@ def draw_rank_scaling(figure: Figure, path: Path) -> None:
 
 
 def draw_expected_times(figure: Figure, path: Path) -> None:
-    """Seconds to the same loss against nodes, one panel a link."""
+    """Draw the expected seconds to the same loss against nodes, a panel for each link."""
     table = read_csv(path)
     links = list(dict.fromkeys(row["gigabit_per_s"] for row in table))
     for axes, link in zip(figure.subplots(1, len(links), sharey=True), links, strict=True):

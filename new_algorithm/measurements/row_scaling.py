@@ -26,14 +26,14 @@ MEGABYTE = 1e6
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what `function` returns in a process of its own, whose memory is its own."""
+    """Return what `function` returns in a process of its own, so that its memory is its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def prepare(rows: int, threads: int) -> Row:
-    """Draw `rows` rows in the form of HIGGS into the cache, where they are not there yet."""
+    """Draw `rows` HIGGS-like rows into the cache, unless it holds them."""
     fix_threads(threads)
     start = time.perf_counter()
     load_dataset(f"higgs-like:{rows}")
@@ -41,15 +41,15 @@ def prepare(rows: int, threads: int) -> Row:
 
 
 def measure(rows: int, widths: tuple[int, ...], sweeps: int, threads: int) -> Row:
-    """Train full batch on so many rows and return what a sweep takes, all but the first.
+    """Train full batch on so many rows; return medians over all sweeps but the first.
 
     A sweep is a whole iteration: forward, back, Gram matrices, solves, and the forward pass that
-    judges it. Its arithmetic is that of the matrix products alone.
+    judges it. Only its matrix products are counted as arithmetic.
     """
     fix_threads(threads)
     rate = matrix_rate()
     data = load_dataset(f"higgs-like:{rows}")
-    # without an average the Gram matrices are those of every sweep
+    # without an average every sweep computes its Gram matrices
     settings = Settings(batch_size="full", gram_average=0.0, chunk_rows=CHUNK_ROWS)
     times = []
     for epoch in train_with(settings, Problem(data, widths, sweeps, seed=0)):
@@ -76,7 +76,7 @@ def measure(rows: int, widths: tuple[int, ...], sweeps: int, threads: int) -> Ro
 def flops_of_a_row(widths: list[int]) -> int:
     """Return the multiplications and additions of a sweep's matrix products, for one row.
 
-    Two forward passes, H̃ᵀΔ and the passing down; of the symmetric H̃ᵀH̃ one half.
+    Two forward passes, H̃ᵀΔ, Δ passed down, and half of the symmetric H̃ᵀH̃.
     """
     shapes = [(below + 1, above) for below, above in pairwise(widths)]
     products = sum(d * m for d, m in shapes)
@@ -86,7 +86,7 @@ def flops_of_a_row(widths: list[int]) -> int:
 
 
 def matrix_rate(repeats: int = 8) -> float:
-    """Return the GFLOP/s of this machine's float32 matrix product, at its best of `repeats`."""
+    """Return the GFLOP/s of this machine's float32 matrix product, the best of `repeats`."""
     a, b, out = np.random.default_rng(0).random((3, MATRIX_ORDER, MATRIX_ORDER), np.float32)
     best = np.inf
     for _ in range(repeats):
@@ -97,7 +97,7 @@ def matrix_rate(repeats: int = 8) -> float:
 
 
 def draw_row_scaling(figure: Figure, path: Path) -> None:
-    """Seconds a sweep, peak memory, and the share of the matrix rate, against rows."""
+    """Draw the seconds of a sweep, peak memory, and the rate of arithmetic against rows."""
     table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
     rows = table["train_rows"]
     time, memory, share = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""The cost of one iteration beside that of stochastic gradient descent written out in NumPy."""
+"""The cost of one iteration, in steps of stochastic gradient descent written in NumPy."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -32,11 +32,11 @@ SHAPES = {
 }
 BATCH_SIZES = (128, 256)
 MOMENTUM = 0.9
-LR_SCALE = 1e-6  # so small a step that the weights stay what they are
+LR_SCALE = 1e-6  # so small that the weights hardly move
 
 
 def measure() -> list[Row]:
-    """Return for each shape and batch size what a step of SGD takes, and how many ours takes."""
+    """Return, for each shape and batch size, the time of an SGD step and our step's multiple."""
     rows: list[Row] = []
     for (name, widths), batch in product(SHAPES.items(), BATCH_SIZES):
         seconds, ratio = cost_ratio(widths, batch)
@@ -56,7 +56,7 @@ def random_batch(widths: Sequence[int], rows: int) -> tuple[NDArray, NDArray, li
 def back_projection(widths: Sequence[int], rows: int) -> tuple[BackProjection, Callable[[], None]]:
     """Return an optimizer with the defaults of n_layer_relu_data.py, and an iteration of it."""
     inputs, labels, weights = random_batch(widths, rows)
-    rank = widths[0]  # eigenvalues of one, undamped: what counts is the cost, not the result
+    rank = widths[0]  # unit eigenvalues, undamped: they do not affect the cost
     basis = Eigenbasis(np.eye(rank, dtype=np.float32), np.ones(rank, np.float32), 1.0, 1.0)
     settings = Settings(lambda_w_layers=(0.0, *[0.1] * (len(weights) - 1)))
     optimizer = BackProjection(
@@ -77,7 +77,7 @@ def back_projection(widths: Sequence[int], rows: int) -> tuple[BackProjection, C
 
 
 def gradient_descent(widths: Sequence[int], rows: int) -> tuple[FlatParameters, Callable[[], None]]:
-    """Return weights and an iteration of SGD with momentum on them, in preallocated arrays too."""
+    """Return weights and an iteration of SGD with momentum on them, also in preallocated arrays."""
     inputs, labels, matrices = random_batch(widths, rows)
     weights = FlatParameters.of(matrices)
     velocity, gradient = weights.zeros_like(), weights.zeros_like()
@@ -103,12 +103,12 @@ def gradient_descent(widths: Sequence[int], rows: int) -> tuple[FlatParameters, 
 def cost_ratio(
     widths: Sequence[int], rows: int, iterations: int = 300, repeats: int = 7
 ) -> tuple[float, float]:
-    """Return CPU seconds of a gradient step, and how many of them a back-projection step takes.
+    """Return CPU seconds of a gradient step, and the ratio of a back-projection step to it.
 
-    The two take turns, and the median of the ratios is taken: noise of the machine hits both.
+    Medians over alternating timings, so that noise of the machine affects both alike.
     """
     steps = gradient_descent(widths, rows)[1], back_projection(widths, rows)[1]
-    for step in steps:  # first touches of memory, and the early factorisations
+    for step in steps:  # warm up memory, and get past the frequent early factorisations
         _seconds(step, iterations)
     times = np.array([[_seconds(step, iterations) for step in steps] for _ in range(repeats)])
     return float(np.median(times[:, 0])), float(np.median(times[:, 1] / times[:, 0]))

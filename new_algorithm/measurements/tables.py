@@ -1,4 +1,4 @@
-"""How the tables that measurements leave are drawn, and the figures' sizes in inches."""
+"""For each table of a measurement: the function that draws it, and the figure's size in inches."""
 
 from new_algorithm.measurements.lambda_map import MAP_FILE, draw_lambda_map
 from new_algorithm.measurements.rank_scaling import (

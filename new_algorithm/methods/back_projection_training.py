@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datasets import Dataset
 from datasets.batches import RowsInMemory, StreamedRows
-from datasets.mapped_pages import is_mapped, row_blocks
+from datasets.mapped_files import is_mapped, row_blocks
 from new_algorithm.back_projection.batch import Batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
 from new_algorithm.back_projection.eigenbasis import (

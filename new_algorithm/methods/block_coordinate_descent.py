@@ -1,7 +1,7 @@
 """Block coordinate descent with three-way splitting (Zeng, Lau, Lin and Yao, ICML 2019).
 
 A network of N layers is split into pre-activations U_i, activations V_i and weights W̃_i, which
-meet in quadratic penalties alone; with V_0 = X, Ṽ = [V, 1], σ the ReLU, for i = N the identity:
+only quadratic penalties tie together; with V_0 = X, Ṽ = [V, 1], σ the ReLU, for i = N the identity:
 
     ½ ‖V_N − Y‖² + Σ_i γ/2 ‖V_i − σ(U_i)‖² + Σ_i ρ/2 ‖U_i − Ṽ_{i−1} W̃_i‖²
 
@@ -13,8 +13,8 @@ objective by at least α/2 ‖change‖²; γ/2 in place of α/2 for the hidden 
 
 Squared loss on numeric targets, no regularisers, and γ = ρ = 1, α = 5, weights 0.01 times unit
 normals, biases 0.1 as in the authors' notebook for MNIST (timlautk/BCD-for-DNNs-PyTorch). Unlike
-there, weights and biases of a layer are one block: the notebook finds each with the other as it
-was, from which the objective need not fall.
+there, weights and biases of a layer are one block: the notebook solves for each with the old value
+of the other, which need not lower the objective.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from scipy.linalg import cho_solve
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
+from new_algorithm.methods.inputs import AS_THEY_ARE
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
 from new_algorithm.methods.splitting import (
     damped_factor,
@@ -74,17 +74,17 @@ def hidden_pre_step(
 def weight_step(weight: NDArray, factor: Any, moment: NDArray) -> None:
     """Write to W̃_i the minimiser of ρ/2 ‖U_i − Ṽ W̃‖² + α/2 ‖W̃ − W̃_i‖².
 
-    It changes by (ṼᵀṼ + α/ρ I)⁻¹ Ṽᵀ(U_i − Ṽ W̃_i): `factor` is Cholesky's of the first, `moment`
-    the rest. Both in float64, for α/ρ may be within float32's rounding of the Gram matrix.
+    It changes by (ṼᵀṼ + α/ρ I)⁻¹ Ṽᵀ(U_i − Ṽ W̃_i): `factor` is the Cholesky factor of the matrix,
+    `moment` the right-hand side. Both are float64: in float32 α/ρ may be lost to rounding.
     """
     weight += cho_solve(factor, moment, check_finite=False).astype(weight.dtype)
 
 
 class BlockCoordinateDescent:
-    """The blocks, which a cycle changes in place; U and V of all rows are held, 8 n Σ d_i bytes.
+    """The blocks, which a cycle updates in place; U and V of all rows take 8 n Σ d_i bytes.
 
-    inputs: X̃ (n, d + 1). targets: (n, m). weights: initial W̃_1 … W̃_N; U and V start as what the
-    network makes of the inputs.
+    inputs: X̃ (n, d + 1). targets: (n, m). weights: initial W̃_1 … W̃_N; U and V start from a forward
+    pass.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class BlockCoordinateDescent:
         )
 
     def _update_pre(self, index: int) -> NDArray[np.float64]:
-        """Update U of a layer; return Ṽᵀ(U − Ṽ W̃), as the fit Ṽ W̃ is at hand."""
+        """Update U of a layer; return Ṽᵀ(U − Ṽ W̃) for the weights."""
         weight = self.weights[index]
         moment = np.zeros(weight.shape)
         for rows in row_slices(self.targets):
@@ -164,8 +164,8 @@ class BlockCoordinateDescent:
 
 
 def initial_weights(problem: Problem, scale: float | str) -> list[NDArray]:
-    """Return W̃ of normals of standard deviation `scale` and biases 0.1, or the start of all other
-    methods for "he"."""
+    """Return normal W̃ of standard deviation `scale` with biases 0.1; for "he" the weights that all
+    other methods start from."""
     rng, weights = problem.start()
     if scale != "he":
         for weight in weights:
@@ -185,7 +185,7 @@ def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
             alpha=settings["alpha"],
         )
 
-    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, descent))
+    return train_in_epochs(problem, descent, settings["inputs"])
 
 
 METHOD = Method(

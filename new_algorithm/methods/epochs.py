@@ -1,4 +1,4 @@
-"""The loop of those methods that are written as steps on weights in NumPy."""
+"""The epochs of methods that are objects with weights and an epoch to run."""
 
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -13,29 +13,32 @@ from new_algorithm.back_projection.batch import Chunk
 from new_algorithm.back_projection.metrics import Scores, evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
+from new_algorithm.methods.inputs import AS_THEY_ARE, on_inputs
 from new_algorithm.methods.method import Epoch, Problem, Weights
 from new_algorithm.record.clock import TrainingClock
 
 
 class Training(Protocol):
-    """weights: W̃ of each layer as they are now."""
-
     @property
-    def weights(self) -> Weights: ...
+    def weights(self) -> Weights:
+        """W̃ of each layer now."""
 
     def epoch(self) -> None:
         """Go once over the training rows."""
 
 
-def train_in_epochs(problem: Problem, start: Callable[[], Training]) -> Iterator[Epoch]:
-    """Train, and yield after each epoch; what a method prepares is part of its cost."""
+def train_in_epochs(
+    problem: Problem, start: Callable[[Problem], Training], inputs: str = AS_THEY_ARE
+) -> Iterator[Epoch]:
+    """Train on such inputs, and yield after each epoch; `start` counts as training time."""
     clock = TrainingClock()
-    with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-        training = start()
+    with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss will show it
+        on_these, unfold = on_inputs(inputs, problem)
+        training = start(on_these)
     for number in range(1, problem.epochs + 1):
         with clock, np.errstate(over="ignore", invalid="ignore"):
             training.epoch()
-        weights = training.weights  # which some fold anew each time
+        weights = unfold(training.weights)
         yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
 
 
@@ -50,11 +53,11 @@ def _scores(problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Sco
 def finite(train: Scores, epoch: int) -> Scores:
     """Return the scores; DivergedError if the loss is not finite."""
     if not np.isfinite(train.loss):
-        raise DivergedError(f"epoch {epoch}: the loss is {train.loss}")
+        raise DivergedError(f"epoch {epoch}: the train loss is {train.loss}")
     return train
 
 
 def chunks_with_ones(x: NDArray, y: NDArray) -> Iterator[Chunk]:
-    """Yield X̃ = [X, 1] and the targets in chunks: all of X̃ would count as memory of the method."""
+    """Yield X̃ = [X, 1] and the targets in chunks; all of X̃ at once would double the memory."""
     for inputs, targets in in_chunks(x, y):
         yield append_ones(inputs), targets

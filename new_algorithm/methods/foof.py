@@ -3,15 +3,15 @@
     δW̃ = λ (Ḡ + λ I)⁻¹ H̃ᵀΔ/n
 
 ISAAC (Petersen et al., ICLR 2023): Ḡ = G = H̃ᵀH̃/n of the batch itself; this is ζ* of Theorem 3 with
-λ = λ_a, its factor λ included (eq. 17 of the preprint), so that λ → ∞ is gradient descent with the
-same rate (Theorem 1) and that layers may be conditioned or not side by side (section 4, E3). FOOF
-(Benzing, ICML 2022): Ḡ is a moving average over batches, inverted anew once in a while; the factor
-λ, which that paper leaves to the rate, is kept. δW̃/λ minimises 1/(2n) ‖Δ − H̃ δW̃‖² + λ/2 ‖δW̃‖².
+λ = λ_a, including its factor λ (eq. 17 of the preprint). So λ → ∞ is gradient descent with the same
+learning rate (Theorem 1), and some layers may be conditioned and others not (section 4, E3). FOOF
+(Benzing, ICML 2022): Ḡ is a moving average over batches, inverted at intervals; the factor λ, which
+that paper absorbs into the rate, is kept. δW̃/λ minimises 1/(2n) ‖Δ − H̃ δW̃‖² + λ/2 ‖δW̃‖².
 
-Unlike ISAAC's code, biases are conditioned with the weights, as H̃'s column of ones has it.
+Unlike in ISAAC's code, biases are conditioned with the weights: H̃ has a column of ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ from new_algorithm.back_projection.gram import DenseInverse, MovingGram
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.network import FlatParameters, momentum_step
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE, started_on
+from new_algorithm.methods.inputs import AS_THEY_ARE
 from new_algorithm.methods.layer_residuals import LayerwiseTraining
 from new_algorithm.methods.method import (
     TO_256,
@@ -33,25 +33,25 @@ from new_algorithm.methods.method import (
     Settings,
 )
 
-GRAMS_AN_INVERSE = 10  # batches that enter the average between two inversions: G costs n d² each
+GRAMS_AN_INVERSE = 10  # batches averaged between two inversions; each costs n d² for its G
 
 
 def conditioned(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n to `out`, from H̃ (n, d) and Δ/n (n, m)."""
-    if by_rows_is_cheaper(*inputs.shape, delta.shape[1]):
+    if by_rows_is_cheaper(len(inputs), inputs.shape[1], delta.shape[1]):
         conditioned_by_rows(inputs, delta, damping, out)
     else:
         conditioned_by_columns(inputs, delta, damping, out)
 
 
 def conditioned_by_columns(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
-    """Write it as it stands, by the inverse of a d × d matrix."""
+    """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n as it stands: inverts a d × d matrix."""
     DenseInverse.of(gram(inputs), damping).apply(inputs.T @ delta, out)
     out *= damping
 
 
 def conditioned_by_rows(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
-    """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, the same by Woodbury's identity: n × n (Theorem 3)."""
+    """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, equal by Woodbury's identity: inverts n × n (Theorem 3)."""
     weighted = np.empty_like(delta)
     DenseInverse.of(inputs @ inputs.T / len(inputs), damping).apply(delta, weighted)
     weighted *= damping
@@ -59,15 +59,15 @@ def conditioned_by_rows(inputs: NDArray, delta: NDArray, damping: float, out: ND
 
 
 def by_rows_is_cheaper(n: int, d: int, m: int) -> bool:
-    """Compare multiplications: a Gram matrix, half by symmetry; an inverse of order k, k³; and its
-    product with m columns. H̃ᵀ times m columns is in both."""
+    """Compare multiplications: half a symmetric Gram matrix, k³ for an inverse of order k, and its
+    product with m columns. The product of H̃ᵀ with m columns is common to both."""
     by_rows = n * n * d / 2 + n**3 + n * n * m
     by_columns = n * d * d / 2 + d**3 + d * d * m
     return by_rows < by_columns
 
 
 class MovingConditioner:
-    """λ (Ḡ + λ I)⁻¹ of one layer, Ḡ = Σ_k ρ^k G_{t−k} / Σ_k ρ^k over batches; FOOF's."""
+    """FOOF's λ (Ḡ + λ I)⁻¹ of one layer, with Ḡ = Σ_k ρ^k G_{t−k} / Σ_k ρ^k over batches."""
 
     def __init__(self, damping: float, average: float, inverse_every: int) -> None:
         self._damping, self._gram = damping, MovingGram(average)
@@ -95,22 +95,25 @@ class MovingConditioner:
 def conditioned_layers(which: str | int, count: int) -> range:
     """Return the layers, from 0, that are conditioned; the others take the gradient.
 
-    which: all, hidden, or how many from the input on.
+    which: "all", "hidden" (all but the output layer), or a number of layers from the input.
     """
-    return range({"all": count, "hidden": count - 1}.get(which, which))
+    if isinstance(which, int):
+        return range(which)
+    return range({"all": count, "hidden": count - 1}[which])
 
 
 class Conditioners:
-    """The changes of all layers of a network."""
+    """The changes of all `count` layers of a network, for a `LayerwiseTraining`."""
 
     def __init__(self, settings: Settings, count: int) -> None:
         damping, average = settings["damping"], settings["gram_average"]
-        layers = conditioned_layers(settings["layers"], count)
-        if average == 0:  # ISAAC
-            self._of_layer = {index: partial(conditioned, damping=damping) for index in layers}
-        else:
-            every = settings["inverse_every"]
-            self._of_layer = {i: MovingConditioner(damping, average, every) for i in layers}
+        self._of_layer: dict[int, Callable[..., None]] = {}
+        for index in conditioned_layers(settings["layers"], count):
+            if average == 0:  # ISAAC
+                self._of_layer[index] = partial(conditioned, damping=damping)
+            else:
+                every = settings["inverse_every"]
+                self._of_layer[index] = MovingConditioner(damping, average, every)
 
     def __call__(self, index: int, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
         if index in self._of_layer:
@@ -120,7 +123,7 @@ class Conditioners:
 
 
 class HeavyBall:
-    """Weights that move with momentum along the changes."""
+    """Weights that move along the changes with heavy-ball momentum."""
 
     def __init__(self, weights: Sequence[NDArray], momentum: float) -> None:
         self._weights, self._momentum = FlatParameters.of(weights), momentum
@@ -142,7 +145,7 @@ class HeavyBall:
 
 
 def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
-    """Draw weights and biases anew, uniform in ± 1/√d_in, as PyTorch's linear layers start."""
+    """Redraw weights and biases uniformly in ± 1/√d_in, as in PyTorch's linear layers."""
     for weight in weights:
         bound = 1 / np.sqrt(len(weight) - 1)
         weight[:] = rng.uniform(-bound, bound, weight.shape)
@@ -160,13 +163,13 @@ def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
             uniform if settings["initial"] == "uniform" else None,
         )
 
-    return train_in_epochs(problem, lambda: started_on(settings["inputs"], problem, training))
+    return train_in_epochs(problem, training, settings["inputs"])
 
 
 METHOD = Method(
     "FOOF / ISAAC",
     source="Benzing, ICML 2022 (FOOF); Petersen et al., ICLR 2023, Theorem 3 (ISAAC's ζ*)",
-    # what is left out stays at its default: sixteen trials would be lost in seven dimensions
+    # the other settings keep their defaults: seven dimensions are too many for sixteen trials
     space={
         "lr": Range(0.03, 10.0),
         "damping": Range(0.1, 100.0),
@@ -176,15 +179,15 @@ METHOD = Method(
     },
     defaults={
         "lr": 1.0,
-        "damping": 10.0,  # as in the example of ISAAC's code, with its rate
+        "damping": 10.0,  # with the rate, from the example of ISAAC's code
         "gram_average": 0.0,
-        "inverse_every": 100,  # of the average: a batch's own is inverted every time
+        "inverse_every": 100,  # for an average; without one every batch's own G is inverted
         "layers": "hidden",
         "momentum": 0.0,
         "batch_size": 64,
         "schedule": "warm-up-decay",
-        "inputs": AS_THEY_ARE,  # or "in [0, 1]", ISAAC's, whose start is PyTorch's
-        "initial": "he",  # or "uniform"
+        "inputs": AS_THEY_ARE,  # ISAAC has "in [0, 1]"
+        "initial": "he",  # ISAAC has PyTorch's, "uniform"
     },
     train=_train,
     components={

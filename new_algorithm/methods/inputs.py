@@ -1,4 +1,4 @@
-"""Inputs other than the standardised features, for a training that gives back weights on these."""
+"""Inputs other than the standardised features, and the weights translated back to these."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,64 +7,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis, leading_eigenbasis
-from new_algorithm.methods.epochs import Training
 from new_algorithm.methods.method import Problem
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
 INPUT_RANK = 60  # eigenvectors
 
+Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
-def to_unit_range(x: NDArray) -> tuple[NDArray, float, float]:
-    """Return X' = (X − low)/span, all in [0, 1], and both numbers."""
+
+def on_inputs(inputs: str, problem: Problem) -> tuple[Problem, Unfold]:
+    """Return the problem on AS_THEY_ARE or UNIT_RANGE inputs, and how its weights translate back.
+
+    With X' = (X − low)/span in [0, 1], X' W + b = X W/span + (b − low Σ W/span), the sum over the
+    inputs.
+    """
+    if inputs == AS_THEY_ARE:
+        return problem, list
+    x = problem.data.x_train
     low, span = float(x.min()), float(np.ptp(x))
-    return (x - low) / span, low, span
 
+    def unfold(weights: Sequence[NDArray]) -> list[NDArray]:
+        first = weights[0].copy()
+        first[:-1] /= span
+        first[-1] -= low * first[:-1].sum(axis=0)
+        return [first, *weights[1:]]
 
-def from_unit_range(weights: Sequence[NDArray], low: float, span: float) -> list[NDArray]:
-    """Return the weights for X of those for X'.
-
-    X' W + b = X W/span + (b − low Σ W/span), the sum over the inputs.
-    """
-    first = weights[0].copy()
-    first[:-1] /= span
-    first[-1] -= low * first[:-1].sum(axis=0)
-    return [first, *weights[1:]]
-
-
-def started_on(inputs: str, problem: Problem, start: Callable[[Problem], Training]) -> Training:
-    """Return the training that `start` makes of the problem with these inputs.
-
-    Its weights are for the features as they are.
-    """
-    if inputs == UNIT_RANGE:
-        scaled, low, span = to_unit_range(problem.data.x_train)
-        training = start(replace(problem, data=replace(problem.data, x_train=scaled)))
-        return OtherInputs(training, lambda weights: from_unit_range(weights, low, span))
-    return start(problem)
-
-
-class OtherInputs:
-    """A training on other inputs, `unfold` giving the weights for the features."""
-
-    def __init__(
-        self, training: Training, unfold: Callable[[Sequence[NDArray]], list[NDArray]]
-    ) -> None:
-        self._training, self._unfold = training, unfold
-
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._unfold(self._training.weights)
-
-    def epoch(self) -> None:
-        self._training.epoch()
+    return replace(problem, data=replace(problem.data, x_train=(x - low) / span)), unfold
 
 
 def in_eigenvectors(
     x: NDArray, weights: Sequence[NDArray]
 ) -> tuple[Eigenbasis, NDArray, list[NDArray]]:
-    """Return the leading eigenvectors of the data, the data in them, and the weights.
+    """Return the leading eigenvectors of X̃, the data and the weights in their coordinates.
 
-    The bias lies within the eigenvectors; one of its own, at first zero, is added.
+    The column of ones of X̃ is among what the eigenvectors span; the network's own bias, added as
+    a further row, starts at zero.
     """
     basis, projected = leading_eigenbasis(x, INPUT_RANK)
     rotated = basis.vectors.T @ weights[0]
@@ -73,7 +50,7 @@ def in_eigenvectors(
 
 
 def from_eigenvectors(weights: Sequence[NDArray], basis: Eigenbasis) -> list[NDArray]:
-    """Return the weights for X̃ of those for [X̃ Q, 1]: Q A, its bias row more by the own bias."""
+    """Return the weights on X̃ that equal these on [X̃ Q, 1]: Q A plus the own bias."""
     first = basis.vectors @ weights[0][:-1]
     first[-1] += weights[0][-1]
     return [first, *weights[1:]]

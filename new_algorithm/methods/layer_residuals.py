@@ -1,4 +1,4 @@
-"""Training by layers: each makes a weight change of its own inputs H̃ and residual Δ.
+"""Layerwise training: each layer's weight change follows from its inputs H̃ and residual Δ.
 
 The residuals are those of back-propagation, Δ_L = R and Δ_{l−1} = (Δ_l W_lᵀ) ⊙ 1[Z_{l−1} > 0], so
 that H̃ᵀΔ/n is minus the gradient in W̃. The arrays hold Δ/n.
@@ -18,12 +18,12 @@ from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem
 
-# (layer from 0, H̃ (n, d_in + 1), Δ/n (n, d_out), where δW̃ goes (d_in + 1, d_out))
+# (layer from 0, H̃ (n, d_in + 1), Δ/n (n, d_out), array for δW̃ (d_in + 1, d_out))
 Change = Callable[[int, NDArray, NDArray, NDArray], None]
 
 
 class Stepper(Protocol):
-    """Weights W̃ of each layer that move along changes in place of minus the gradient."""
+    """Weights W̃ of all layers, moved along changes that stand for minus the gradient."""
 
     @property
     def weights(self) -> list[NDArray]: ...
@@ -36,7 +36,7 @@ def layer_residuals(
 ) -> list[NDArray]:
     """Return Δ_1/n … Δ_L/n of the batch in `workspace.inputs`, valid until the next call.
 
-    `workspace.activations` are the H̃_0 … H̃_{L−1} that belong to them.
+    Afterwards `workspace.activations` are its H̃_0 … H̃_{L−1}.
     """
     residual = loss.residual(workspace.forward(weights), targets)
     residual /= len(residual)
@@ -50,8 +50,7 @@ def layer_residuals(
 class LayerwiseTraining:
     """Epochs of shuffled minibatches, each a step of scale · lr along the changes of all layers.
 
-    The scale is that of the schedule, by default that of all methods here: up to 1 over 30% of the
-    steps, then down to 0.
+    The scale is the schedule's, by default up to 1 over 30% of the steps, then down to 0.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class LayerwiseTraining:
         schedule: str = "warm-up-decay",
         redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
     ) -> None:
-        """redraw: draws the initial weights anew, where a paper has others."""
+        """redraw: replaces the initial weights, in place, by those of a paper."""
         data = problem.data
         self._rng, weights = problem.start()
         if redraw is not None:

@@ -1,8 +1,8 @@
-"""L-BFGS with a strong-Wolfe line search, on all rows or on large batches in turn.
+"""L-BFGS with a strong-Wolfe line search, on all rows or on one large batch after another.
 
-The curvature pairs of one batch say little of the next: each batch has a memory of its own, and a
-few iterations. An epoch is about as many iterations as there are rows to evaluate, of all rows one
-iteration; the line search makes it up to two or three passes.
+Curvature pairs of one batch say little about the next, so each batch starts with an empty memory
+and gets a few iterations. An epoch evaluates about as many rows as there are, once an iteration;
+with the line search that comes to two or three passes.
 """
 
 import math
@@ -37,7 +37,7 @@ class _Training:
         self._model = relu_network(weights)
         self._objective = torch_objective(problem.loss)
         self._x, self._y = tensors(problem.data.x_train, problem.data.y_train)
-        self._whole = self._optimizer(iterations=1)  # of all rows; its memory lasts
+        self._whole = self._optimizer(iterations=1)  # for all rows; keeps its memory
         self._batches = self._shuffled(len(self._x) // settings["batches"])
 
     @property
@@ -54,7 +54,7 @@ class _Training:
             self._minimise(self._optimizer(iterations), x, y)
 
     def _shuffled(self, size: int) -> "Iterator[torch.Tensor]":
-        """Yield the rows of one batch after another, shuffled anew whenever all were seen."""
+        """Yield one batch of row numbers after another, reshuffled after each pass."""
         import torch
 
         while True:
@@ -81,11 +81,11 @@ class _Training:
 
         start = optimizer.step(closure)
         if not math.isfinite(start.item()):
-            raise DivergedError(f"L-BFGS: the loss of a batch is {start.item()}")
+            raise DivergedError(f"the loss of a batch is {start.item()}: try larger batches")
 
 
 def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    return train_in_epochs(problem, lambda: _Training(problem, settings))
+    return train_in_epochs(problem, lambda problem: _Training(problem, settings))
 
 
 METHOD = Method(

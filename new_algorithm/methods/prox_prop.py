@@ -6,12 +6,13 @@ down; weights below the output take the proximal step of eq. 11, towards Z + Δ/
     argmin_W̃ 1/2 ‖H̃ W̃ − Z − Δ/n‖² + 1/(2 τ_θ) ‖W̃ − W̃_k‖²,
 
 which is δW̃ = (H̃ᵀH̃ + I/τ_θ)⁻¹ H̃ᵀΔ/n (Proposition 2). The output layer takes the gradient (eq. 12).
-The change serves an outer optimiser as its gradient: Nesterov's momentum (section 5.1) or Adam
+An outer optimiser takes the change in place of −g: Nesterov's momentum (section 5.1) or Adam
 (section 5.3). With G = H̃ᵀH̃/n and λ = 1/(n τ_θ), δW̃ = τ_θ λ (G + λ I)⁻¹ H̃ᵀΔ/n: τ_θ times what
-`foof.conditioned` writes. Few conjugate gradients from δW̃ = 0 also descend (Proposition 5).
+`foof.conditioned` writes. A few conjugate gradients from δW̃ = 0 give a descent direction too
+(Proposition 5).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from new_algorithm.back_projection.layer_problem import gram_operator
 from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.foof import conditioned
-from new_algorithm.methods.layer_residuals import Change, LayerwiseTraining
+from new_algorithm.methods.layer_residuals import Change, LayerwiseTraining, Stepper
 from new_algorithm.methods.method import (
     FROM_128,
     Choice,
@@ -51,7 +52,7 @@ def proximal_step_by_cg(
     out: NDArray,
     rtol: float = CG_TOLERANCE,
 ) -> CGResult:
-    """Write what so many conjugate gradients make of eq. 14 to `out`, and return their result."""
+    """Solve eq. 14 by so many conjugate gradients, write it to `out`, return their result."""
     n = len(inputs)
     apply_gram = gram_operator(inputs, delta.shape[1], iterations)  # G, without its n
     result = conjugate_gradients(
@@ -68,6 +69,7 @@ def proximal_step_by_cg(
 
 def changes(tau: float, solver: str, count: int) -> Change:
     """Return the change of each of `count` layers; solver: "exact", or "cg3" for 3 iterations."""
+    step: Callable[..., object]
     if solver == "exact":
         step = partial(proximal_step, tau=tau)
     else:
@@ -104,7 +106,7 @@ class Nesterov:
 class Adam:
     """Kingma and Ba 2015, Algorithm 1, with their β and ε, along δW̃ in place of −g.
 
-    At a thousandth of the rate: 1 is then the step of ProxProp's paper here too, 10⁻³.
+    At a thousandth of the rate, so that 1 is the step of ProxProp's paper here too, 10⁻³.
     """
 
     def __init__(self, weights: Sequence[NDArray]) -> None:
@@ -131,11 +133,11 @@ class Adam:
         self._weights.add(1e-3 * lr * scale / (1 - 0.9**self._steps), self._scratch)
 
 
-OUTER = {"momentum": Nesterov, "adam": Adam}
+OUTER: dict[str, Callable[[Sequence[NDArray]], Stepper]] = {"momentum": Nesterov, "adam": Adam}
 
 
 def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def start() -> LayerwiseTraining:
+    def start(problem: Problem) -> LayerwiseTraining:
         return LayerwiseTraining(
             problem,
             settings["batch_size"],

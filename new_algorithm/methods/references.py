@@ -1,6 +1,6 @@
-"""What scikit-learn makes of the same data without a neural network, for two classes.
+"""References of two classes without a neural network: scikit-learn's models.
 
-scikit-learn is an extra: `./starter --extras`. A training is one epoch, whatever its cost.
+scikit-learn is an extra: `./starter --extras`. A fit counts as one epoch.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
 from new_algorithm.record.clock import TrainingClock
 
-LARGEST_LOG_ODDS = 30.0  # a probability of exactly 0 or 1 has infinite ones
+LARGEST_LOG_ODDS = 30.0  # those of a probability of exactly 0 or 1 are infinite
 
 
 def _fitted(problem: Problem, build: Callable[[], Any]) -> Iterator[Epoch]:
     """Fit the model that `build` makes; UserError without scikit-learn or two classes."""
     data, clock = problem.data, TrainingClock()
     if problem.loss is not LOGISTIC:
-        raise UserError("the references without a network are for two classes: leave them out")
+        raise UserError("the references without a network need two classes: leave them out")
     try:
         with clock:
             model = build().fit(data.x_train, data.y_train)

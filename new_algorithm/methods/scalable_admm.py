@@ -7,18 +7,18 @@ h the ReLU:
     loss(z_L, y) + ⟨z_L, λ⟩ + β ‖z_L − a_{L−1} W_L‖²
         + Σ_{l<L} (γ ‖a_l − h(z_l)‖² + β ‖z_l − a_{l−1} W_l‖²)
 
-One iteration of Algorithm 1 minimises this over W_l, a_l, z_l for l = 1 … L − 1, then W_L and z_L;
-once warm, λ ← λ + β (z_L − a_{L−1} W_L) follows, which is half of the usual step, as the penalties
-are without a ½. Every problem is solved exactly: the weights by the pseudo-inverse, from Gram
-matrices as in the paper's data-parallel form, the activations by a linear system, the rest entry by
-entry. γ = 10, β = 1 for all layers and the start from unit normals are the paper's.
+One iteration of Algorithm 1 minimises this over W_l, a_l, z_l for l = 1 … L − 1, then W_L and z_L.
+After the warm-up λ ← λ + β (z_L − a_{L−1} W_L) follows, half the usual step, as the penalties have
+no ½. Every sub-problem is solved exactly: the weights by the pseudo-inverse, from Gram matrices as
+in the paper's data-parallel form; the activations by a linear system; the rest entry by entry.
+γ = 10, β = 1 for all layers and the start from unit normals are the paper's.
 
 The loss of two classes is the paper's hinge on labels 0 and 1, max(1 − z, 0) and max(z, 0), which
-decides at ½; the weights handed out have ½ taken off the output's bias, so that an output above 0
-is class 1. Ours, where the paper leaves it open: the same hinge for each one-hot column of several
-classes; ½ (z − y)² for regression; weights for the first update of a_l are the pseudo-inverse's
-for the random z and a; ten warm iterations by default. A deviation: the paper's layers have no
-biases, ours do, the activations carrying a column of ones.
+decides at ½; ½ is subtracted from the output bias of `weights`, so that an output above 0 is class
+1. Where the paper is silent we chose: the same hinge for each one-hot column of several classes;
+½ (z − y)² for regression; for the first update of a_l, the weights that the pseudo-inverse gives
+for the random z and a; ten warm-up iterations. Unlike the paper's, our layers have biases: the
+activations carry a column of ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +53,8 @@ OutputStep = Callable[[NDArray, NDArray, NDArray, float], NDArray]
 def hinge_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: float) -> NDArray:
     """Return the minimiser for the loss max(1 − z, 0) where y = 1, max(z, 0) where y = 0.
 
-    It bends at z = y. Below, the minimiser of the smooth parts is centre + y/(2β), above it is
-    centre − (1 − y)/(2β), which is less: what lies between the two is cut off to the bend.
+    It has a kink at z = y. Below it the minimiser of the smooth part is centre + y/(2β), above it
+    the smaller centre − (1 − y)/(2β); if the kink lies between the two, it is the minimiser.
     """
     centre = fit - multiplier / (2 * beta)
     return np.clip(targets, centre - (1 - targets) / (2 * beta), centre + targets / (2 * beta))
@@ -70,11 +70,11 @@ def output_step_for(num_classes: int | None) -> OutputStep:
     return squared_step if num_classes is None else hinge_step
 
 
-def gram_pseudo_inverse(inputs: NDArray) -> NDArray[np.float64]:
-    """Return (ÃᵀÃ)†: (n, d) → (d, d), where (ÃᵀÃ)† Ãᵀ = Ã†.
+def gram_pseudo_inverse(inputs: NDArray) -> NDArray:
+    """Return (ÃᵀÃ)† in float64: (n, d) → (d, d), where (ÃᵀÃ)† Ãᵀ = Ã†.
 
-    Eigenvalues up to d ε times the largest, ε of the inputs' type, are rounding and count as zero:
-    dead units and inputs that repeat others get the least-norm solution.
+    Eigenvalues up to d ε times the largest, ε that of the inputs' type, count as zero, since they
+    are rounding errors: dead units and repeated inputs get the least-norm solution.
     """
     gram = sum_of_products(inputs, inputs)
     if not np.isfinite(gram.trace()):
@@ -83,8 +83,11 @@ def gram_pseudo_inverse(inputs: NDArray) -> NDArray[np.float64]:
 
 
 class ScalableADMM:
-    """inputs: X̃ (n, d + 1). targets: (n, m). widths: of the hidden layers. All rows of z and a are
-    held. `weights` are those of the splitting, before any shift of the output."""
+    """The blocks, which an epoch updates in place; z and a of all rows are in memory.
+
+    inputs: X̃ (n, d + 1). targets: (n, m). widths: of the hidden layers. weights: of the splitting,
+    before any shift of the output.
+    """
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class ScalableADMM:
 
 
 class _Training:
-    """The method on a problem, with the output as it is evaluated."""
+    """The method on a problem, its output shifted for evaluation."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         data = problem.data
@@ -185,12 +188,12 @@ class _Training:
         if not self._two_classes:
             return self._admm.weights
         output = self._admm.weights[-1].copy()
-        output[-1] -= 0.5  # the hinge's two sides meet there
+        output[-1] -= 0.5  # where the two sides of the hinge are equal
         return [*self._admm.weights[:-1], output]
 
 
 def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    return train_in_epochs(problem, lambda: _Training(problem, settings))
+    return train_in_epochs(problem, lambda problem: _Training(problem, settings))
 
 
 METHOD = Method(

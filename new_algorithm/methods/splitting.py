@@ -1,7 +1,7 @@
-"""What methods share that split a layer into pre-activations, activations and weights.
+"""Shared by methods that split a layer into pre-activations, activations and weights.
 
-Activations carry a column of ones, H̃ (n, d + 1). Rows are gone through in blocks, so that besides
-the activations themselves little is held; sums over blocks are kept in float64.
+Activations carry a column of ones, H̃ (n, d + 1). Rows are processed in blocks, so that temporaries
+stay small beside the activations; sums over blocks are float64.
 """
 
 import math
@@ -24,7 +24,7 @@ def row_slices(array: NDArray) -> Iterator[slice]:
 
 
 def sum_of_products(left: NDArray, right: NDArray) -> NDArray[np.float64]:
-    """Return leftᵀ right: (n, d), (n, m) → (d, m); the Gram matrix where they are the same."""
+    """Return leftᵀ right: (n, d), (n, m) → (d, m); for equal arguments the Gram matrix."""
     total = np.zeros((left.shape[1], right.shape[1]))
     for rows in row_slices(left):
         total += left[rows].T @ right[rows]
@@ -32,9 +32,9 @@ def sum_of_products(left: NDArray, right: NDArray) -> NDArray[np.float64]:
 
 
 def damped_factor(matrix: NDArray[np.float64], ridge: float) -> Any:
-    """Return Cholesky's factor of a positive semidefinite matrix + ridge I, in its memory.
+    """Return the Cholesky factor of a positive semidefinite matrix + ridge I, for `cho_solve`.
 
-    LinAlgError where the sum is singular. For `cho_solve(factor, ..., check_finite=False)`.
+    It overwrites the matrix. LinAlgError where the sum is singular.
     """
     matrix.flat[:: len(matrix) + 1] += ridge
     return cho_factor(matrix, overwrite_a=True, check_finite=False)
@@ -46,7 +46,7 @@ def fit_activations(
     """Write to `hidden` (n, d) the H that minimises r ‖H − σ(Z)‖² + ‖Z₊ − [H, 1] W̃₊‖², σ the ReLU.
 
     pre, next_pre: Z (n, d) and Z₊ (n, m). next_weight: W̃₊ (d + 1, m). ratio: r > 0. The solution of
-    H (W Wᵀ + r I) = r σ(Z) + (Z₊ − b) Wᵀ, as a change of S = σ(Z) by what Z₊ still wants:
+    H (W Wᵀ + r I) = r σ(Z) + (Z₊ − b) Wᵀ, written as a change of S = σ(Z):
     H = S + (Z₊ − [S, 1] W̃₊)(WᵀW + r I)⁻¹ Wᵀ, eq. (1) of back_projection/layer_problem.py.
     """
     weights, bias = next_weight[:-1], next_weight[-1]
@@ -64,15 +64,15 @@ def fit_activations(
 def relu_prox(target: NDArray, anchor: NDArray, weight: float) -> NDArray:
     """Return, entry by entry, the u that minimises (v − max(u, 0))² + t (u − m)².
 
-    target, anchor: v and m, alike in shape. weight: t > 0. Each side of zero is a parabola:
+    target, anchor: v and m, of the same shape. weight: t > 0. Each side of zero is a parabola:
 
         u ≥ 0: u₊ = max((v + t m)/(1 + t), 0)        u ≤ 0: u₋ = min(m, 0)
 
-    For m ≥ 0 that is u₊, since u₋ = 0 lies on the other side's parabola too. For m < 0 the costs
-    are t (v − m)²/(1 + t) at u₊, if it is not 0, and v² at u₋: u₊ is better where v > 0 and
-    −m < κ v, κ = √((1 + t)/t) − 1; and there it is not 0, as t κ < 1/2. A tie goes to u₋.
+    For m ≥ 0 the minimiser is u₊, since u₋ = 0 lies on the other parabola too. For m < 0 the costs
+    are t (v − m)²/(1 + t) at u₊ > 0, and v² at u₋: u₊ is better where v > 0 and −m < κ v with
+    κ = √((1 + t)/t) − 1, and there u₊ > 0, as t κ < 1/2. A tie goes to u₋.
     """
-    kappa = math.expm1(0.5 * math.log1p(1 / weight))  # for large t without cancellation
+    kappa = math.expm1(0.5 * math.log1p(1 / weight))  # no cancellation for large t
     positive = weight * anchor
     positive += target
     positive /= 1 + weight
@@ -81,8 +81,8 @@ def relu_prox(target: NDArray, anchor: NDArray, weight: float) -> NDArray:
 
 
 def numeric_targets(data: Dataset) -> NDArray[np.float32]:
-    """Return targets (n, m) for the outputs of a network: one-hot rows for classes, −1 and 1 for
-    two of them, whose sign tells them apart as it does a logit; regression targets as they are."""
+    """Return targets (n, m) of the outputs: one-hot rows for several classes, −1 and 1 (the signs
+    of a logit) for two; regression targets unchanged."""
     if data.num_classes is None:
         return data.y_train.astype(np.float32)
     if data.num_classes == 2:

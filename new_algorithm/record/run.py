@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.console import notice, tee_stdout
@@ -149,9 +150,9 @@ class Run:
         *,
         train: Scores,
         held_out: Scores,
-        layer_norms: Sequence[float],
+        layer_norms: ArrayLike,
         clock: TrainingClock,
-        cg_iterations: Sequence[float] | None = None,
+        cg_iterations: ArrayLike | None = None,
         **extra_scalars: float,
     ) -> None:
         """Save and print one epoch.

@@ -2,13 +2,14 @@
 
 import io
 import multiprocessing
+import sys
 from contextlib import redirect_stderr
 from types import SimpleNamespace
 
 import pytest
 
 from new_algorithm.cli import progress as module
-from new_algorithm.cli.progress import Countdown, duration, progress
+from new_algorithm.cli.progress import Countdown, byte_progress, duration, progress
 
 
 class Terminal(io.StringIO):
@@ -47,6 +48,14 @@ def test_bars_are_hidden_where_nobody_watches(capsys):
     with Countdown(3) as countdown:
         countdown.advance(3)
     assert "".join(capsys.readouterr()) == ""
+
+
+def test_bars_are_hidden_where_stderr_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(progress(range(3), "epoch 1", 3)) == [0, 1, 2]
+    with byte_progress("reading", 10) as bar, Countdown(3) as countdown:
+        bar.update(10)
+        countdown.advance(3)
 
 
 def test_bars_are_hidden_in_the_other_ranks(monkeypatch):

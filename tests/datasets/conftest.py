@@ -1,11 +1,13 @@
-"""Tiny stand-ins: for MNIST, of which the code is told shapes and hashes, and for HIGGS."""
+"""Tiny stand-ins for MNIST, with their own shapes and hashes, and for HIGGS."""
 
 import gzip
 import os
 import struct
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
+import pooch
 import pytest
 
 from datasets.dataset import hash_arrays
@@ -40,8 +42,12 @@ def no_waiting_for_the_disk(monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
+    """A server whose refusals are not waited out; `pauses` are what the waits would have been."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    pauses = []
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=pauses.append))
     with serving() as server:
+        server.pauses = pauses
         yield server
 
 

@@ -20,7 +20,7 @@ from datasets.batches import (
 
 SIZES = {
     "rows": st.integers(1, 200),
-    "share": st.floats(0.0, 1.0),
+    "batch_share": st.floats(0.0, 1.0),
     "chunk_rows": st.integers(1, 60),
     "block_rows": st.integers(1, 30),
     "pool_rows": st.integers(1, 90),
@@ -69,9 +69,9 @@ def small_blocks(monkeypatch):
 
 @given(**SIZES)
 def test_an_epoch_sees_no_row_twice_and_leaves_less_than_a_batch(
-    rows, share, chunk_rows, block_rows, pool_rows, seed
+    rows, batch_share, chunk_rows, block_rows, pool_rows, seed
 ):
-    size = max(1, int(share * rows))
+    size = max(1, int(batch_share * rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_ROWS", block_rows)
         patch.setattr(module, "POOL_ROWS", pool_rows)
@@ -85,9 +85,9 @@ def test_an_epoch_sees_no_row_twice_and_leaves_less_than_a_batch(
 
 @given(**SIZES)
 def test_batches_are_the_same_when_gone_through_again_and_chunks_are_small_enough(
-    rows, share, chunk_rows, block_rows, pool_rows, seed
+    rows, batch_share, chunk_rows, block_rows, pool_rows, seed
 ):
-    size = max(1, int(share * rows))
+    size = max(1, int(batch_share * rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_ROWS", block_rows)
         patch.setattr(module, "POOL_ROWS", pool_rows)
@@ -101,8 +101,8 @@ def test_batches_are_the_same_when_gone_through_again_and_chunks_are_small_enoug
 
 
 @given(**SIZES)
-def test_nothing_is_read_row_by_row(rows, share, chunk_rows, block_rows, pool_rows, seed):
-    size = max(1, int(share * rows))
+def test_nothing_is_read_row_by_row(rows, batch_share, chunk_rows, block_rows, pool_rows, seed):
+    size = max(1, int(batch_share * rows))
     reads = []
 
     def counted(x: NDArray, out: NDArray) -> None:
@@ -210,9 +210,9 @@ def test_inputs_have_the_type_asked_for_and_targets_keep_theirs(dtype, size):
     targets = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
     source = StreamedRows(x, targets, double, 2, 10, dtype)
     for batch in chain(source.batches(np.random.default_rng(0), size), [source.chunks()]):
-        for inputs, wanted in batch:
-            assert (inputs.dtype, wanted.dtype) == (dtype, np.float32)
-            np.testing.assert_array_equal(wanted, targets[(inputs[:, 0] / 2).astype(int)])
+        for inputs, labels in batch:
+            assert (inputs.dtype, labels.dtype) == (dtype, np.float32)
+            np.testing.assert_array_equal(labels, targets[(inputs[:, 0] / 2).astype(int)])
     assert source.first(3)[0].dtype == dtype
 
 
@@ -225,9 +225,9 @@ def test_part_that_is_too_small_for_a_row_has_empty_batches_without_end(rows):
 # Indices.
 
 
-@given(rows=st.integers(2, 200), share=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-def test_shuffled_indices_come_once(rows, share, seed):
-    batch_size = max(1, int(share * rows))
+@given(rows=st.integers(2, 200), batch_share=st.floats(0.01, 0.99), seed=st.integers(0, 99))
+def test_shuffled_indices_come_once(rows, batch_share, seed):
+    batch_size = max(1, int(batch_share * rows))
     batches = list(minibatches(np.random.default_rng(seed), rows, batch_size))
     seen = np.concatenate(batches)
     assert all(len(batch) == batch_size for batch in batches)

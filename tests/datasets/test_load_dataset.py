@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import check_name, load_dataset, training_rows
+from datasets import check_name, load, load_dataset, training_rows
 from new_algorithm.cli.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("name", ["cifar", "MNIST", "", "data.npy", "mnist.npz.gz"])
 @pytest.mark.parametrize("function", [check_name, training_rows, load_dataset])
 def test_unknown_names_are_refused_with_the_choices(function, name):
-    with pytest.raises(UserError, match=r"choose mnist, .*synthetic or the path of an \.npz"):
+    with pytest.raises(UserError, match=r"choose mnist, .* spirals or the path of an \.npz"):
         function(name)
 
 
@@ -25,7 +25,10 @@ def test_an_absent_file_is_refused(function, tmp_path):
         function(str(tmp_path / "absent.npz"))
 
 
-@pytest.mark.parametrize("name", ["mnist", "higgs", "higgs-like", "higgs-like:500", "synthetic"])
+KNOWN = ["mnist", "higgs", "higgs-like", "higgs-like:500", "synthetic", "regression", "spirals"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_known_names_pass(name):
     check_name(name)
 
@@ -46,6 +49,30 @@ def test_an_absent_data_dir_is_refused(function, tmp_path):
 def test_limits_below_one_are_refused(function):
     with pytest.raises(UserError, match="train_limit 0"):
         function("synthetic", train_limit=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "rows"),
+    [
+        ("mnist", {}, 60_000),
+        ("higgs-like:100000000", {"held_out": "validation"}, 82_916_667),
+        ("synthetic", {"train_limit": 600}, 600),
+        ("spirals", {"held_out": "unseen"}, 3_334),
+    ],
+)
+def test_a_batch_larger_than_the_training_rows_is_refused_before_loading(
+    name, limits, rows, monkeypatch
+):
+    loaders = ("load_mnist", "load_higgs_like", "load_synthetic")
+    for loader in loaders:
+        monkeypatch.setattr(load, loader, lambda *_: pytest.fail("loaded"))
+    with pytest.raises(UserError, match=rf"^batch size {rows + 1} is more .* at most {rows}$"):
+        load_dataset(name, batch_size=rows + 1, **limits)
+
+
+@pytest.mark.parametrize("batch_size", [None, "full", 1, 600])
+def test_other_batches_are_accepted(batch_size):
+    assert len(load_dataset("synthetic", train_limit=600, batch_size=batch_size).x_train) == 600
 
 
 def test_a_data_dir_without_mnist_is_refused(tmp_path):
@@ -75,11 +102,11 @@ def test_the_command_reports_a_spoilt_file_in_one_line(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "mnist.npz: x_train has shape (3,)" in line
+    assert "mnist.npz: y_train is missing" in line
 
 
 def test_unseen_rows_are_scaled_with_the_training_rows_of_validation():

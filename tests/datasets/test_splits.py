@@ -46,6 +46,39 @@ def test_unseen_is_the_test_set_beside_the_training_rows_of_validation():
         np.testing.assert_array_equal(unseen[name], rows[name])
 
 
+def held_out_labels(y_train, strata):
+    rows = {"x_train": np.arange(len(y_train))[:, None], "y_train": y_train}
+    rows |= {"x_test": np.zeros((1, 1)), "y_test": np.zeros(1)}
+    validation = Split("validation").hold_out(rows, strata)
+    unseen = Split("unseen").hold_out(rows, strata)
+    np.testing.assert_array_equal(unseen["x_train"], validation["x_train"])
+    kept, held_out = validation["x_train"][:, 0], validation["x_test"][:, 0]
+    np.testing.assert_array_equal(np.sort(np.r_[kept, held_out]), np.arange(len(y_train)))
+    assert (np.diff(kept) > 0).all()
+    assert (np.diff(held_out) > 0).all()
+    np.testing.assert_array_equal(validation["y_test"], y_train[held_out])
+    return validation["y_test"]
+
+
+@given(st.lists(st.integers(0, 4), min_size=6, max_size=200))
+def test_a_drawn_sixth_holds_a_sixth_of_each_class_to_within_one_row(labels):
+    """And with rows sorted by class, as files often are."""
+    y = np.sort(np.array(labels))
+    held_out = np.bincount(held_out_labels(y, y), minlength=5)
+    counts = np.bincount(y, minlength=5)
+    assert held_out.sum() == len(y) // 6 == len(y) - Split("validation").training_rows(len(y))
+    assert (np.abs(held_out - counts / 6) < 1).all()
+    assert (held_out[counts == 1] == 0).all(), "its class would be lost to training"
+
+
+def test_rows_are_drawn_at_random_the_same_in_every_run():
+    y = np.arange(600.0)
+    first, again = (held_out_labels(y, np.zeros(600)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert abs(first.mean() - y.mean()) < 60  # four standard errors
+    assert len(np.unique(np.diff(first))) > 5
+
+
 def test_mnists_validation_set_has_10000_rows():
     assert Split("validation").training_rows(60_000) == 50_000
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from datasets import load_dataset, training_rows
-from datasets.synthetic import linear_quadratic, teacher_network
+from datasets.synthetic import SYNTHETIC, teacher_network
 
 
 def rng(seed=0):
@@ -36,43 +34,6 @@ def test_the_same_seed_gives_the_same_teacher():
         strict=True,
     ):
         np.testing.assert_array_equal(first, second)
-
-
-@settings(max_examples=40)
-@given(
-    rows=st.integers(1, 30),
-    features=st.integers(1, 12),
-    outputs=st.integers(1, 3),
-    data=st.data(),
-    condition=st.floats(1, 1e4),
-    noise=st.sampled_from([0.0, 2.0]),
-)
-def test_spectrum_and_solution_are_as_promised(rows, features, outputs, data, condition, noise):
-    rank = data.draw(st.integers(1, min(rows, features)))
-    problem = linear_quadratic(rng(), rows, features, outputs, rank, condition, noise)
-    gram = problem.inputs.T @ problem.inputs / rows
-    expected = np.zeros(features)
-    expected[:rank] = problem.eigenvalues
-    np.testing.assert_allclose(np.linalg.eigvalsh(gram)[::-1], expected, atol=1e-10)
-    assert problem.eigenvalues[0] == 1
-    if rank > 1:
-        assert problem.eigenvalues[-1] == pytest.approx(1 / condition)
-    least_norm = np.linalg.lstsq(problem.inputs, problem.targets, rcond=1e-6)[0]
-    np.testing.assert_allclose(least_norm, problem.solution, atol=1e-6)
-
-
-def test_noise_leaves_a_residual_but_not_another_solution():
-    clean = linear_quadratic(rng(), 50, 4, 2)
-    noisy = linear_quadratic(rng(), 50, 4, 2, noise=1.0)
-    np.testing.assert_array_equal(clean.solution, noisy.solution)
-    np.testing.assert_allclose(clean.targets, clean.inputs @ clean.solution)
-    assert np.std(noisy.targets - noisy.inputs @ noisy.solution) > 0.5
-
-
-@pytest.mark.parametrize("rank", [0, 5])
-def test_an_impossible_rank_is_refused(rank):
-    with pytest.raises(ValueError, match="rank"):
-        linear_quadratic(rng(), 9, 4, 1, rank=rank)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -106,6 +67,41 @@ def test_validation_takes_the_last_thousand_training_rows():
     np.testing.assert_array_equal(part.y_test, whole.y_train[5000:])
     np.testing.assert_allclose(part.x_train.mean(axis=0), 0, atol=1e-5)
     assert training_rows("synthetic", held_out="validation") == 5000
+
+
+@pytest.mark.parametrize("name", ["regression", "spirals"])
+def test_data_sets_of_two_known_kinds_are_those_of_an_npz_file(tmp_path, name):
+    """To the bit what a user's own file gives, whatever the seed."""
+    x, y = SYNTHETIC[name].draw(0)
+    np.savez(
+        tmp_path / "own.npz", x_train=x[:4000], y_train=y[:4000], x_test=x[4000:], y_test=y[4000:]
+    )
+    own = load_dataset(str(tmp_path / "own.npz"))
+    for dataset in (load_dataset(name), load_dataset(name, seed=7)):
+        for array in ("x_train", "y_train", "x_test", "y_test"):
+            np.testing.assert_array_equal(getattr(dataset, array), getattr(own, array))
+        assert dataset.sha256 == own.sha256
+        assert dataset.name == name
+    assert training_rows(name) == len(own.x_train) == 4000
+
+
+def test_friedmans_function_explains_all_but_the_noise():
+    x, y = SYNTHETIC["regression"].draw(0)
+    explained = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2
+    explained += 10 * x[:, 3] + 5 * x[:, 4]
+    assert np.std(y - explained) == pytest.approx(1, abs=0.05)
+    assert load_dataset("regression").num_classes is None
+
+
+def test_the_spirals_have_as_many_points_on_either_arm():
+    dataset = load_dataset("spirals")
+    assert dataset.num_classes == 2
+    assert np.mean(dataset.y_train) == pytest.approx(0.5, abs=0.04)
+    x, labels = SYNTHETIC["spirals"].draw(0)
+    turned = np.where(labels[:, None] == 1, x, -x)  # one arm is the other turned by half a turn
+    radius = np.linalg.norm(turned, axis=1)
+    angle = np.arctan2(turned[:, 1], turned[:, 0])
+    assert np.mean(np.abs(np.sin((angle - radius)[radius > 2] / 2))) < 0.2
 
 
 @threadpool_limits.wrap(limits=1)

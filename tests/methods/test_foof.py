@@ -162,10 +162,6 @@ def test_layers_that_are_not_conditioned_take_the_gradient(which, expected):
     assert plain == [False] * expected + [True] * (3 - expected)
 
 
-def trained(problem, **settings):
-    return final_weights(foof.METHOD, problem, **settings)
-
-
 @pytest.fixture(scope="module")
 def problem():
     return Problem(load_dataset("synthetic", train_limit=2000), (32, 16), epochs=4, seed=0)
@@ -179,35 +175,25 @@ def problem():
         {"gram_average": 0.95, "momentum": 0.9, "lr": 0.2},
     ],
 )
-def test_it_learns_and_the_same_seed_gives_the_same_bits(problem, settings):
-    first, second = trained(problem, **settings), trained(problem, **settings)
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert accuracy(first, problem.data) > 0.75
+def test_it_learns(problem, settings):
+    weights = final_weights(foof.METHOD, problem, **settings)
+    output = forward(weights, append_ones(problem.data.x_test))[1]
+    assert (output.argmax(axis=1) == problem.data.y_test).mean() > 0.75
 
 
-def accuracy(layers, data):
-    output = forward(layers, append_ones(data.x_test))[1]
-    return float((output.argmax(axis=1) == data.y_test).mean())
-
-
-def test_a_rate_far_too_large_is_told(problem):
+def test_a_rate_far_too_large_diverges_by_name(problem):
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"lr|loss"):
         final_weights(foof.METHOD, problem, lr=1e30)
 
 
-def test_every_setting_has_a_default():
-    assert set(foof.METHOD.space) <= set(foof.METHOD.defaults)
-
-
 def test_the_uniform_start_is_that_of_torch_in_distribution():
-    layers = initial_weights(np.random.default_rng(0), (400, 300, 20))
-    foof.uniform(np.random.default_rng(1), layers)
-    for layer, fan_in in zip(layers, (400, 300), strict=True):
-        ours = np.sort(np.abs(layer).ravel())
-        linear = torch.nn.Linear(fan_in, layer.shape[1])
+    weights = initial_weights(np.random.default_rng(0), (400, 300, 20))
+    foof.uniform(np.random.default_rng(1), weights)
+    for weight, fan_in in zip(weights, (400, 300), strict=True):
+        ours = np.sort(np.abs(weight).ravel())
+        linear = torch.nn.Linear(fan_in, weight.shape[1])
         for part in (linear.weight, linear.bias):  # both uniform in ± 1/√d_in
             assert part.abs().max() <= 1 / np.sqrt(fan_in)
         assert ours[-1] <= 1 / np.sqrt(fan_in)
         np.testing.assert_allclose(ours.mean(), 0.5 / np.sqrt(fan_in), rtol=0.02)
-        assert np.abs(layer[-1]).max() > 0
+        assert np.abs(weight[-1]).max() > 0

@@ -35,9 +35,9 @@ LOSSES = {  # loss, outputs, targets, torch's loss of F and the targets
 }
 
 
-def gradients(layers, x, targets, loss):
+def gradients(weights, x, targets, loss):
     """Gradients in each W̃ by automatic differentiation."""
-    weights = [torch.tensor(layer, requires_grad=True) for layer in layers]
+    weights = [torch.tensor(weight, requires_grad=True) for weight in weights]
     hidden = torch.tensor(x)
     for index, weight in enumerate(weights):
         hidden = hidden @ weight[:-1] + weight[-1]
@@ -52,16 +52,16 @@ def gradients(layers, x, targets, loss):
 def test_moments_are_minus_the_gradients(name, hidden):
     loss, outputs, draw, torch_loss = LOSSES[name]
     rng = np.random.default_rng(0)
-    layers = initial_weights(rng, (5, *hidden, outputs), np.float64)
-    for layer in layers:
-        layer[-1] = rng.standard_normal(layer.shape[1])
-    workspace = Workspace(ROWS, layers)
+    weights = initial_weights(rng, (5, *hidden, outputs), np.float64)
+    for weight in weights:
+        weight[-1] = rng.standard_normal(weight.shape[1])
+    workspace = Workspace(ROWS, weights)
     for _ in range(2):  # the second time in arrays that the first has written
         x, targets = rng.standard_normal((ROWS, 5)), draw(rng)
         workspace.inputs = append_ones(x)
-        wanted = layer_residuals(layers, workspace, targets, loss)
-        expected = gradients(layers, x, targets, torch_loss)
-        for inputs, delta, gradient in zip(workspace.activations, wanted, expected, strict=True):
+        deltas = layer_residuals(weights, workspace, targets, loss)
+        expected = gradients(weights, x, targets, torch_loss)
+        for inputs, delta, gradient in zip(workspace.activations, deltas, expected, strict=True):
             np.testing.assert_allclose(inputs.T @ delta, -gradient, rtol=1e-10, atol=1e-14)
 
 
@@ -72,32 +72,32 @@ def start(change, epochs=1, batch_size=64, train_limit=500):
     )
 
 
-def test_every_layer_is_asked_once_a_batch_and_the_left_over_rows_wait():
-    asked = []
+def test_every_layer_changes_once_a_batch_and_the_remaining_rows_wait():
+    seen = []
 
-    def change(index, inputs, wanted, out):
-        assert len(inputs) == len(wanted) == 64
-        asked.append(index)
+    def change(index, inputs, delta, out):
+        assert len(inputs) == len(delta) == 64
+        seen.append(index)
         out[:] = 0
 
     start(change).epoch()
-    assert asked == [0, 1] * (500 // 64)
+    assert seen == [0, 1] * (500 // 64)
 
 
 def test_fewer_rows_than_a_batch_are_one_batch():
-    asked = []
+    seen = []
 
-    def change(index, inputs, wanted, out):
-        asked.append(len(inputs))
+    def change(index, inputs, delta, out):
+        seen.append(len(inputs))
         out[:] = 0
 
     start(change, train_limit=50).epoch()
-    assert asked == [50, 50]
+    assert seen == [50, 50]
 
 
 def test_steps_add_up_to_lr_times_the_sum_of_the_schedule():
-    training = start(lambda index, inputs, wanted, out: out.fill(1.0), epochs=4)
-    before = [layer.copy() for layer in training.weights]
+    training = start(lambda index, inputs, delta, out: out.fill(1.0), epochs=4)
+    before = [weight.copy() for weight in training.weights]
     for _ in range(4):
         training.epoch()
     steps = 4 * (500 // 64)
@@ -107,7 +107,7 @@ def test_steps_add_up_to_lr_times_the_sum_of_the_schedule():
 
 
 def test_a_layer_that_cannot_be_solved_is_named():
-    def change(index, inputs, wanted, out):
+    def change(index, inputs, delta, out):
         if index == 1:
             raise np.linalg.LinAlgError("singular")
 

@@ -26,7 +26,7 @@ def problem(tmp_path_factory):
 def test_trees_find_a_product_that_a_linear_model_cannot(problem):
     pytest.importorskip("sklearn")
     [linear] = trained(LOGISTIC_REGRESSION, problem)
-    [trees] = trained(GRADIENT_BOOSTING, problem, max_iter=50)
+    [trees] = trained(GRADIENT_BOOSTING, problem, max_iter=30)
     assert linear.scores()[1].auc == pytest.approx(0.5, abs=0.1)
     assert linear.scores()[1].loss == pytest.approx(np.log(2), abs=0.02)
     assert trees.scores()[1].auc > 0.9

@@ -11,8 +11,7 @@ from scipy.optimize import minimize_scalar
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods import scalable_admm
-from new_algorithm.methods import splitting as layer_splitting
+from new_algorithm.methods import scalable_admm, splitting
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.scalable_admm import gram_pseudo_inverse, hinge_step, squared_step
 from tests.training import final_weights
@@ -104,8 +103,8 @@ def start(step=hinge_step, gamma=10.0, beta=1.0, warm_start=3, rows=60, dtype=np
 def lagrangian(admm, loss):
     output = admm.pre[-1]
     total = loss(output, admm.targets).sum() + np.vdot(output, admm.multiplier)
-    for hidden, layer, pre in zip(admm.hidden, admm.weights, admm.pre, strict=True):
-        total += admm.beta * np.square(pre - hidden @ layer).sum()
+    for hidden, weight, pre in zip(admm.hidden, admm.weights, admm.pre, strict=True):
+        total += admm.beta * np.square(pre - hidden @ weight).sum()
     for hidden, pre in zip(admm.hidden[1:], admm.pre, strict=False):
         total += admm.gamma * np.square(hidden[:, :-1] - np.maximum(pre, 0)).sum()
     return float(total)
@@ -115,7 +114,7 @@ def lagrangian(admm, loss):
 @pytest.mark.parametrize(("loss", "step"), [(hinge, hinge_step), (squared, squared_step)])
 @pytest.mark.parametrize(("gamma", "beta"), [(10.0, 1.0), (0.3, 2.0), (1.0, 0.05)])
 def test_every_block_lowers_the_lagrangian(monkeypatch, rows_at_once, loss, step, gamma, beta):
-    monkeypatch.setattr(layer_splitting, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(splitting, "ROWS_AT_ONCE", rows_at_once)
     admm = start(step, gamma, beta)
     value, order = lagrangian(admm, loss), []
     first = value
@@ -145,7 +144,7 @@ def test_each_block_is_where_no_move_of_it_helps():
             block -= move
 
 
-def test_multiplier_waits_and_then_adds_up_what_the_output_lacks():
+def test_multiplier_waits_and_then_adds_up_the_residual_of_the_output():
     admm = start(beta=0.5, warm_start=2)
     for _ in range(2):
         admm.epoch()
@@ -173,7 +172,7 @@ def test_dead_units_do_not_blow_up():
     admm.weights[1][:4] = admm.weights[2][:4] = 0
     for _ in range(5):
         admm.epoch()
-        assert max(np.abs(layer).max() for layer in admm.weights) < 100
+        assert max(np.abs(weight).max() for weight in admm.weights) < 100
 
 
 def test_the_layer_that_cannot_be_solved_is_named():
@@ -196,12 +195,11 @@ def two_classes(four_classes):
 
 
 def trained(problem, **settings):
-    defaults = scalable_admm.METHOD.defaults
-    return final_weights(scalable_admm.METHOD, problem, **{**defaults, **settings})
+    return final_weights(scalable_admm.METHOD, problem, **settings)
 
 
-def accuracy(layers, problem):
-    output = forward(layers, append_ones(problem.data.x_test))[1]
+def accuracy(weights, problem):
+    output = forward(weights, append_ones(problem.data.x_test))[1]
     return problem.loss.accuracy(output, problem.data.y_test)
 
 
@@ -209,22 +207,20 @@ def accuracy(layers, problem):
     ("settings", "at_least"),  # chance: 0.25
     [({}, 0.35), ({"gamma": 1.0}, 0.7), ({"gamma": 1.0, "warm_start": 3}, 0.4)],
 )
-def test_it_learns_and_the_same_seed_gives_the_same_bits(four_classes, settings, at_least):
-    first, second = trained(four_classes, **settings), trained(four_classes, **settings)
-    for a, b in zip(first, second, strict=True):
-        assert a.dtype == np.float32
-        np.testing.assert_array_equal(a, b)
-    assert accuracy(first, four_classes) > at_least
+def test_it_learns_in_single_precision(four_classes, settings, at_least):
+    weights = trained(four_classes, **settings)
+    assert all(weight.dtype == np.float32 for weight in weights)
+    assert accuracy(weights, four_classes) > at_least
 
 
 def test_it_learns_two_classes_with_the_threshold_at_zero(two_classes):
-    layers = trained(two_classes)
-    assert accuracy(layers, two_classes) > 0.65  # chance: 0.5
-    shifted = [*layers[:-1], layers[-1].copy()]
+    weights = trained(two_classes)
+    assert accuracy(weights, two_classes) > 0.65  # chance: 0.5
+    shifted = [*weights[:-1], weights[-1].copy()]
     shifted[-1][-1] += 0.5  # outputs as the hinge has them
     output = forward(shifted, append_ones(two_classes.data.x_test))[1][:, 0]
     decided = (output > 0.5) == (two_classes.data.y_test == 1)
-    assert decided.mean() == accuracy(layers, two_classes)
+    assert decided.mean() == accuracy(weights, two_classes)
     assert 0.3 < np.median(output) < 0.7  # labels 0 and 1 are equally many
 
 
@@ -235,7 +231,3 @@ def test_it_fits_numbers(four_classes):
     problem = replace(four_classes, data=numbers)
     output = forward(trained(problem), append_ones(data.x_test))[1]
     assert problem.loss.value(output, targets[1]) < 0.5 * targets[1].var(axis=0).sum()
-
-
-def test_every_setting_has_a_default():
-    assert set(scalable_admm.METHOD.space) == set(scalable_admm.METHOD.defaults)

