@@ -32,9 +32,9 @@ class StepResult:
     """What happened in one iteration, which counts from 0.
 
     loss: of the batch before the step, and predicted_decrease and actual_decrease of it by the
-    step, where the step was judged; None elsewhere. slope: Σ_l <δW̃_l, M_l>. step_size: η.
-    solves: of each layer, what conjugate gradients came to, None without them. trouble: why the
-    step was taken back, or None if it was not.
+    step, where the step was judged; None elsewhere. slope: Σ_l <δW̃_l, M_l>, NaN where the sweep
+    failed. step_size: η, of the last sweep that did not fail. solves: of each layer, what conjugate
+    gradients came to, None without them. trouble: why the step was taken back, None if it was not.
     """
 
     iteration: int
@@ -131,9 +131,15 @@ class BackProjection:
             trouble = error
             self.rollback()
         self.iteration += 1
-        solves = list(sweep.solves)
         return StepResult(
-            iteration, before, sweep.slope, self._step_size, predicted, actual, solves, trouble
+            iteration,
+            before,
+            sweep.slope,
+            self._step_size,
+            predicted,
+            actual,
+            sweep.solves,
+            trouble,
         )
 
     def snapshot(self) -> None:

@@ -67,8 +67,7 @@ class LossWatch(_Remembered):
         worst = self._lowest + too_much
         smoothed = self._smoothed + (1 - self.smoothing) * (after - self._smoothed)
         rose = after - before > too_much and after > worst
-        # once above the worst, it may still come down from there
-        if rose or smoothed > max(worst, self._smoothed):
+        if rose or smoothed > worst:
             return False  # the weights go back, and the smoothed loss stays what it was there
         self._smoothed = smoothed
         self._lowest = min(self._lowest, smoothed)

@@ -43,8 +43,8 @@ class Sweep:
 
     moments: M_l = H̃ᵀΔ/n, minus the gradient of the loss where Δ is the back-propagated residual.
     changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which the loss should fall along the
-    changes. solves: of each layer, what conjugate gradients came to, or None. workspace: what the
-    last chunk left in it.
+    changes. solves: of each layer, what conjugate gradients came to, or None. Of a sweep that fails
+    the slope is NaN. workspace: what the last chunk left in it.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Sweep:
         solve fails or a change is not finite.
         """
         sums, workspace = self._sums, self.workspace
+        self.slope, self.solves = np.nan, [None] * len(self._solvers)
         sums.clear(self._begin(weights, damping))
         for inputs, targets in batch:
             rows = len(inputs)

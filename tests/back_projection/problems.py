@@ -140,7 +140,7 @@ def assert_near(found: ArrayLike, expected: ArrayLike, rtol: float = 1e-9) -> No
 
 def in_processes(count: int, work: Callable[[int, AllSum], object]) -> list:
     """Call work(rank, all_sum) in one thread a rank, and return what each returns."""
-    barrier, parts = threading.Barrier(count, timeout=30), [None] * count
+    barrier, parts, failures = threading.Barrier(count, timeout=30), [None] * count, []
 
     def in_one(rank: int) -> object:
         def all_sum(array: NDArray) -> None:
@@ -152,9 +152,12 @@ def in_processes(count: int, work: Callable[[int, AllSum], object]) -> list:
 
         try:
             return work(rank, all_sum)
-        except BaseException:
+        except BaseException as error:
+            failures.append(error)  # before those that the barrier raises in the other threads
             barrier.abort()
-            raise
 
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(in_one, range(count)))
+        found = list(pool.map(in_one, range(count)))
+    if failures:
+        raise failures[0]
+    return found

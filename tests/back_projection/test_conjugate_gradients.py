@@ -111,6 +111,29 @@ def test_unreachable_tolerance_is_not_called_converged():
     assert np.isfinite(result.solution).all()
 
 
+class Blurred:
+    """The identity, but for the residual of the k-th check, which comes out as factor^k b."""
+
+    def __init__(self, b: np.ndarray, factor: float) -> None:
+        self.b, self.factor, self.calls = b, factor, 0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.calls += 1  # every second call is a check: one iteration makes the recurrence zero
+        checks, left_over = divmod(self.calls, 2)
+        return x if left_over else self.b - self.factor**checks * self.b
+
+
+@pytest.mark.parametrize(("factor", "stalled"), [(0.2, False), (0.49, False), (0.51, True)])
+def test_solve_goes_on_as_long_as_a_restart_halves_the_true_residual(factor, stalled):
+    b = np.arange(1.0, 4)
+    result = conjugate_gradients(Blurred(b, factor), b, rtol=1e-3)
+    assert result.stalled == stalled
+    restarts = 1 if stalled else int(np.ceil(np.log(1e-3) / np.log(factor)))
+    assert result.iterations == restarts
+    assert result.status == ("max_iterations" if stalled else "converged")
+    assert result.residual_norms[-1] == pytest.approx(factor**restarts * np.linalg.norm(b))
+
+
 def test_recurrence_that_drifts_is_caught_by_the_true_residual():
     # In float32 at condition 1e6 the recurrence falls below the true residual by far.
     rng = np.random.default_rng(5)

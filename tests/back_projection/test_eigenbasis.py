@@ -22,9 +22,9 @@ from new_algorithm.back_projection.network import append_ones, forward, initial_
 from new_algorithm.back_projection.solvers import EigenbasisSolver, Penalties
 
 
-def change_on_features(basis: Eigenbasis, p: NDArray, wanted: NDArray, lambda_w: float) -> NDArray:
+def change_on_features(basis: Eigenbasis, p: NDArray, delta: NDArray, lambda_w: float) -> NDArray:
     """Q δA, solved in the basis with a relative λ_w."""
-    moment = p.T @ wanted / len(p)
+    moment = p.T @ delta / len(p)
     solver = EigenbasisSolver(basis, Penalties(lambda_w))
     solver.begin(np.zeros_like(moment), 1.0)
     change = np.empty_like(moment)
@@ -32,10 +32,10 @@ def change_on_features(basis: Eigenbasis, p: NDArray, wanted: NDArray, lambda_w:
     return basis.vectors @ change
 
 
-def exact_change(inputs: NDArray, wanted: NDArray, relative_w: float) -> NDArray:
-    layer = np.zeros((inputs.shape[1], wanted.shape[1]))  # with λ_h = ∞ the weights do not matter
+def exact_change(inputs: NDArray, delta: NDArray, relative_w: float) -> NDArray:
+    weight = np.zeros((inputs.shape[1], delta.shape[1]))  # with λ_h = ∞ the weights do not matter
     lambda_w = relative_w * mean_eigenvalue_of_gram(inputs)
-    return weight_change_exact(inputs, layer, wanted, lambda_w, np.inf)
+    return weight_change_exact(inputs, weight, delta, lambda_w, np.inf)
 
 
 def correlated(rng, rows=200, features=12):
@@ -53,6 +53,16 @@ def test_projected_data_have_the_diagonal_gram_even_from_a_sample_of_rows():
     assert (np.diff(basis.values) <= 0).all()
 
 
+def test_sample_is_spread_over_all_rows():
+    """Sorted by class, say: the first rows vary in other directions than the last."""
+    x = 0.01 * np.random.default_rng(9).standard_normal((1_000, 6))
+    x[:500, :3] *= 100
+    x[500:, 3:] *= 200
+    basis, _ = leading_eigenbasis(x, rank=4, sample_rows=100)
+    best = np.linalg.eigvalsh(gram(append_ones(x)))[:-5:-1]
+    np.testing.assert_allclose(basis.values, best, rtol=0.05)
+
+
 def test_all_rows_give_the_leading_eigenvalues():
     x = correlated(np.random.default_rng(1))
     basis, _ = leading_eigenbasis(x, rank=4)
@@ -65,28 +75,28 @@ def test_all_rows_give_the_leading_eigenvalues():
 @pytest.mark.parametrize("rank", [None, 13])
 def test_full_rank_solve_is_the_exact_form(rank):
     rng = np.random.default_rng(2)
-    x, wanted = correlated(rng), rng.standard_normal((200, 6))
+    x, delta = correlated(rng), rng.standard_normal((200, 6))
     basis, p = leading_eigenbasis(x, rank)
-    expected = exact_change(append_ones(x), wanted, 0.5)
-    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.5), expected, atol=1e-11)
+    expected = exact_change(append_ones(x), delta, 0.5)
+    np.testing.assert_allclose(change_on_features(basis, p, delta, 0.5), expected, atol=1e-11)
 
 
 def test_truncated_solve_is_the_exact_form_restricted_to_the_basis():
     rng = np.random.default_rng(3)
-    x, wanted = correlated(rng), rng.standard_normal((200, 6))
+    x, delta = correlated(rng), rng.standard_normal((200, 6))
     basis, p = leading_eigenbasis(x, rank=4)
     projector = basis.vectors @ basis.vectors.T
-    expected = projector @ exact_change(append_ones(x), wanted, 0.5)
-    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.5), expected, atol=1e-9)
+    expected = projector @ exact_change(append_ones(x), delta, 0.5)
+    np.testing.assert_allclose(change_on_features(basis, p, delta, 0.5), expected, atol=1e-9)
 
 
 def test_no_penalty_on_rank_deficient_data_is_least_squares():
     rng = np.random.default_rng(5)
     x = np.repeat(rng.standard_normal((40, 3)), 2, axis=1)  # every feature twice
-    wanted = rng.standard_normal((40, 2))
+    delta = rng.standard_normal((40, 2))
     basis, p = leading_eigenbasis(x, rank=7)
-    least_norm = np.linalg.pinv(append_ones(x)) @ wanted
-    np.testing.assert_allclose(change_on_features(basis, p, wanted, 0.0), least_norm, atol=1e-8)
+    least_norm = np.linalg.pinv(append_ones(x)) @ delta
+    np.testing.assert_allclose(change_on_features(basis, p, delta, 0.0), least_norm, atol=1e-8)
 
 
 def test_rank_holds_the_kept_share_of_a_wide_spectrum_and_no_more():
@@ -132,11 +142,12 @@ def test_network_in_the_basis_is_the_network_on_the_data():
 @pytest.mark.parametrize("x", [np.zeros((20, 3)), np.ones((20, 3)), np.ones((1, 3))])
 @pytest.mark.parametrize("rank", [None, 10])
 def test_degenerate_data_give_a_finite_step(x, rank):
-    basis, p = leading_eigenbasis(x.astype(np.float32), rank)
-    assert basis.vectors.shape == (4, 4)
-    wanted = np.ones((len(x), 2), np.float32)
-    for lambda_w in (0.0, 1.0):
-        assert np.isfinite(change_on_features(basis, p, wanted, lambda_w)).all()
+    x, delta = x.astype(np.float32), np.ones((len(x), 2), np.float32)
+    for basis in (leading_eigenbasis(x, rank)[0], streamed_eigenbasis([x], 3, rank)):
+        assert basis.vectors.shape == (4, 4)
+        for lambda_w in (0.0, 1.0):
+            change = change_on_features(basis, basis.project(x), delta, lambda_w)
+            assert np.isfinite(change).all()
 
 
 # From rows in chunks.
@@ -178,14 +189,14 @@ def test_bases_of_two_ranks_summed_are_one(cut):
 @pytest.mark.parametrize("rank", [None, 4, 13, 99])
 def test_streamed_basis_solves_as_the_one_in_memory(rank):
     rng = np.random.default_rng(2)
-    x, wanted = correlated(rng), rng.standard_normal((200, 6))
+    x, delta = correlated(rng), rng.standard_normal((200, 6))
     streamed = streamed_eigenbasis(in_pieces(x, [7, 80]), 12, rank, np.float64)
     in_memory, p = leading_eigenbasis(x, rank)
     np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-9)
     assert streamed.explained == pytest.approx(in_memory.explained)
     assert streamed.mean_eigenvalue == pytest.approx(in_memory.mean_eigenvalue)
     changes = [
-        change_on_features(basis, basis.project(x), wanted, 0.5) for basis in (streamed, in_memory)
+        change_on_features(basis, basis.project(x), delta, 0.5) for basis in (streamed, in_memory)
     ]
     np.testing.assert_allclose(*changes, atol=1e-10)
     np.testing.assert_allclose(p @ p.T, streamed.project(x) @ streamed.project(x).T, atol=1e-8)
@@ -210,12 +221,3 @@ def test_streamed_basis_has_the_type_asked_for_and_sums_in_double():
     assert basis.vectors.flags.c_contiguous
     values = np.linalg.eigvalsh(gram(append_ones(far.astype(np.float64))))[::-1]
     np.testing.assert_allclose(basis.values[:3], values[:3], rtol=1e-5)  # beside one of 5e7
-
-
-@pytest.mark.parametrize("x", [np.zeros((20, 3)), np.ones((20, 3)), np.ones((1, 3))])
-def test_streamed_degenerate_data_give_a_finite_step(x):
-    basis = streamed_eigenbasis([x.astype(np.float32)], 3)
-    wanted = np.ones((len(x), 2), np.float32)
-    for lambda_w in (0.0, 1.0):
-        change = change_on_features(basis, basis.project(x.astype(np.float32)), wanted, lambda_w)
-        assert np.isfinite(change).all()

@@ -3,34 +3,24 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, loss_for
-
-CASES = {
-    "squared": (SQUARED, (7, 3), lambda f, y: 0.5 * (y - f).square().sum() / len(f)),
-    "softmax": (SOFTMAX, (7, 4), functional.cross_entropy),
-    "logistic": (
-        LOGISTIC,
-        (7, 1),
-        lambda f, y: functional.binary_cross_entropy_with_logits(f[:, 0], y.double()),
-    ),
-}
+from tests.back_projection.problems import LOSSES, TORCH_LOSSES
 
 
 def case(name, scale=1.0):
-    loss, shape, torch_loss = CASES[name]
+    """The loss, torch's, and outputs (7, m) with their targets."""
     rng = np.random.default_rng(0)
-    output = scale * rng.standard_normal(shape)
-    if name == "squared":
-        targets = rng.standard_normal(shape)
-    else:
-        targets = rng.integers(0, max(2, shape[1]), shape[0])
-    return loss, torch_loss, output, targets
+    width = {"squared": 3, "softmax": 4, "logistic": 1}[name]
+    output = scale * rng.standard_normal((7, width))
+    targets = (
+        rng.integers(0, max(2, width), 7) if name != "squared" else rng.standard_normal((7, 3))
+    )
+    return LOSSES[name], TORCH_LOSSES[name], output, targets
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_value_agrees_with_torch(name, scale):
     loss, torch_loss, output, targets = case(name, scale)
     expected = torch_loss(torch.from_numpy(output), torch.from_numpy(targets)).item()
@@ -38,7 +28,7 @@ def test_value_agrees_with_torch(name, scale):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_residual_is_minus_n_times_the_gradient(name, scale):
     loss, torch_loss, output, targets = case(name, scale)
     leaf = torch.tensor(output, requires_grad=True)
@@ -48,7 +38,7 @@ def test_residual_is_minus_n_times_the_gradient(name, scale):
     )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_residual_agrees_with_finite_differences(name):
     loss, _, output, targets = case(name)
     step = 1e-6
@@ -62,7 +52,7 @@ def test_residual_agrees_with_finite_differences(name):
         )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_float32_residual_stays_float32_and_finite_for_huge_outputs(name):
     loss, _, output, targets = case(name, scale=1e30)
     residual = loss.residual(

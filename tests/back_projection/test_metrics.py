@@ -1,16 +1,17 @@
-"""Scores from sums: the area under the ROC curve against ranks, and sums that add up."""
+"""Loss, accuracy and the area under the ROC curve, in chunks and over processes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from new_algorithm.back_projection import metrics
+from new_algorithm.back_projection.batch import AllSum
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.metrics import (
     AreaUnderCurve,
@@ -20,16 +21,24 @@ from new_algorithm.back_projection.metrics import (
     ordered_keys,
     scores_of,
 )
-from new_algorithm.back_projection.network import append_ones, forward, initial_weights
-from tests.back_projection.problems import in_processes
+from new_algorithm.back_projection.network import forward
+from tests.back_projection.problems import LOSSES, in_processes, problem
 
 ANY_FLOATS = st.one_of(
     st.floats(width=32, allow_nan=False),
     st.floats(-1, 1, width=32),
-    st.integers(0, 40).map(lambda k: 1 + k / 2048),  # some 16 to a bin
+    st.integers(0, 5).map(float),  # ties
     st.sampled_from([-np.inf, -1e-45, -0.0, 0.0, 1e-45, np.inf]),
 )
 BINARY = st.lists(st.tuples(ANY_FLOATS, st.booleans()), min_size=2, max_size=60)
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+Shards = Sequence[slice]
+
+
+def area_by_pairs(outputs: NDArray, labels: NDArray) -> float:
+    """The share of pairs in order, ties counting half."""
+    negatives, positives = outputs[labels == 0][:, None], outputs[labels == 1]
+    return float((positives > negatives).mean() + (positives == negatives).mean() / 2)
 
 
 def area_by_ranks(outputs: NDArray, labels: NDArray) -> float:
@@ -40,200 +49,198 @@ def area_by_ranks(outputs: NDArray, labels: NDArray) -> float:
     return (rankdata(outputs)[labels == 1].sum() - least) / pairs
 
 
-def area(outputs: NDArray, labels: NDArray) -> float:
-    with np.errstate(invalid="ignore"):  # the loss of an infinite output
-        return scores_of(LOGISTIC, outputs[:, None], labels).auc
+def area(
+    outputs: NDArray, labels: NDArray, rows: Shards = (slice(None),), all_sum: AllSum | None = None
+) -> float | None:
+    found = AreaUnderCurve()
+    for chunk in rows:
+        found.add(outputs[chunk], labels[chunk])
+    return found.value(all_sum)
 
 
-def columns(pairs: list[tuple[float, bool]]) -> tuple[NDArray, NDArray]:
-    outputs, labels = zip(*pairs, strict=True)
-    return np.array(outputs, np.float32), np.array(labels, np.int64)
+def chunks_of(rows: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, rows, size)]
 
 
-def area_in_processes(parts: Sequence[tuple[NDArray, NDArray]]) -> float | None:
-    """The area that every process of those which hold `parts` finds."""
+def area_over_processes(outputs: NDArray, labels: NDArray, shards: Sequence[Shards]) -> float:
+    def work(rank: int, all_sum: AllSum) -> float | None:
+        return area(outputs, labels, shards[rank], all_sum)
 
-    def of_one(rank, all_sum):
-        area = AreaUnderCurve()
-        area.add(*parts[rank])
-        return area.value(all_sum)
-
-    found = in_processes(len(parts), of_one)
-    assert len(set(found)) == 1
+    found = in_processes(len(shards), work)
+    assert found == [found[0]] * len(shards)
     return found[0]
 
 
-@given(BINARY, st.sampled_from([np.float32, np.float64]))
-def test_area_is_that_of_the_ranks_with_ties(pairs, dtype):
-    outputs, labels = columns(pairs)
-    if labels.min() == labels.max():
-        assert area(outputs.astype(dtype), labels) is None
+@DTYPES
+@given(BINARY)
+def test_area_is_the_share_of_pairs_in_order(dtype, pairs):
+    outputs, labels = (np.array(column) for column in zip(*pairs, strict=True))
+    outputs = outputs.astype(dtype)
+    if labels.all() or not labels.any():
+        assert area(outputs, labels) is None
         return
-    expected = area_by_ranks(outputs, labels)
-    assert area(outputs.astype(dtype), labels) == pytest.approx(expected, abs=1e-12)
+    expected = area_by_pairs(outputs, labels)
+    assert area(outputs, labels) == pytest.approx(expected, abs=1e-12)
+    assert area(outputs, labels, chunks_of(60, 7)) == area(outputs, labels)
 
 
-def close_outputs(spread: float, rows: int = 20_000) -> tuple[NDArray, NDArray]:
-    """Outputs close together, as of a class that is seldom seen: few leading bits differ."""
+@pytest.mark.parametrize("decimals", [1, 3, 9])
+def test_area_is_that_of_scikit_learn(decimals):
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
-    labels = (rng.random(rows) < 0.1).astype(np.int64)
+    labels = rng.integers(0, 2, 3_000)
+    outputs = np.round(rng.standard_normal(3_000) + labels, decimals)
+    expected = sklearn_metrics.roc_auc_score(labels, outputs)
+    assert area(outputs, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_nan_comes_last():
+    labels = np.array([1, 0, 0, 0])
+    outputs = np.array([np.nan, 3.0, -1.0, np.inf])
+    assert area(outputs, labels) == 1.0
+    assert area(outputs, 1 - labels) == 0.0
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(scores_of(LOGISTIC, outputs[:, None], labels).loss)
+
+
+@DTYPES
+@given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=50))
+def test_keys_are_in_the_order_of_any_floats(dtype, values):
+    with np.errstate(over="ignore"):
+        values = np.sort(np.array(values).astype(dtype))
+    keys = ordered_keys(values)
+    np.testing.assert_array_equal(keys[1:] > keys[:-1], values[1:] > values[:-1])
+    np.testing.assert_array_equal(keys[1:] == keys[:-1], values[1:] == values[:-1])
+    assert ordered_keys(np.array([np.nan], dtype)) > keys[-1]
+
+
+# Many rows, of few positives and with outputs in a narrow range.
+
+ORDERS = {
+    "as drawn": lambda outputs, labels: np.arange(len(labels)),
+    "by class": lambda outputs, labels: np.argsort(labels, kind="stable"),
+    "by class, positives first": lambda outputs, labels: np.argsort(-labels, kind="stable"),
+    "by output": lambda outputs, labels: np.argsort(outputs, kind="stable"),
+}
+
+
+def narrow(spread: float, dtype: type, rows: int, order: str) -> tuple[NDArray, NDArray]:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(rows) < 0.002).astype(int)
     outputs = -6.9 + spread * (rng.standard_normal(rows) + labels)
-    return outputs.astype(np.float32), labels
-
-
-@pytest.mark.parametrize("spread", [0.05, 0.005, 1e-5])
-def test_area_of_outputs_close_together_is_exact(spread):
-    outputs, labels = close_outputs(spread)
-    assert area(outputs, labels) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-12)
-
-
-@pytest.mark.parametrize("spread", [0.05, 0.005, 1e-5])
-@pytest.mark.parametrize("order", ["drawn", "sorted by output", "sorted by label"])
-def test_processes_find_the_area_whatever_rows_they_hold(spread, order):
-    outputs, labels = close_outputs(spread)
-    keys = {"drawn": np.arange(len(labels)), "sorted by output": outputs, "sorted by label": labels}
-    rows = np.argsort(keys[order], kind="stable")
-    cuts = [0, 1_000, 1_000, 12_000, len(rows)]  # the second process has none
-    parts = [(outputs[rows[a:b]], labels[rows[a:b]]) for a, b in pairwise(cuts)]
-    assert area_in_processes(parts) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-6)
-
-
-@given(BINARY, st.integers(0, 60))
-def test_two_processes_find_the_area_of_any_floats(pairs, cut):
-    outputs, labels = columns(pairs)
-    if 0 < labels.sum() < len(labels):
-        parts = [(outputs[:cut], labels[:cut]), (outputs[cut:], labels[cut:])]
-        expected = area_by_ranks(outputs, labels)
-        assert area_in_processes(parts) == pytest.approx(expected, abs=1e-7)
-
-
-def test_processes_that_hold_one_class_have_no_area():
-    outputs = np.array([1.0, 2.0])
-    assert area_in_processes([(outputs, np.zeros(2)), (outputs, np.zeros(2))]) is None
+    order = ORDERS[order](outputs, labels)
+    return outputs[order].astype(dtype), labels[order]
 
 
 @pytest.mark.parametrize("spread", [0.05, 0.005])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_area_of_more_rows_than_are_kept(spread, processes, monkeypatch):
-    monkeypatch.setattr(metrics, "KEPT_ROWS", 4_000)
-    outputs, labels = close_outputs(spread)
-    chunks = np.array_split(np.arange(len(labels)), 20)
-
-    def of_one(rank, all_sum):
-        area = AreaUnderCurve()
-        for rows in chunks[rank::processes]:
-            area.add(outputs[rows], labels[rows])
-        return area.value(all_sum if processes > 1 else None)
-
-    # rows that follow are counted between those that were kept, at most 2 in 4,000 of them apart
-    expected = pytest.approx(area_by_ranks(outputs, labels), abs=1e-4)
-    assert in_processes(processes, of_one) == [expected] * processes
+@DTYPES
+def test_area_of_outputs_in_a_narrow_range_is_exact(dtype, spread):
+    outputs, labels = narrow(spread, dtype, 100_000, "as drawn")
+    expected = area_by_ranks(outputs, labels)
+    assert area(outputs, labels, chunks_of(100_000, 4_096)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
-def test_area_of_many_rows_is_that_of_the_ranks(scale):
+@pytest.mark.parametrize("order", ORDERS)
+@DTYPES
+def test_area_of_more_rows_than_are_kept_is_off_by_less_than_1e_6(dtype, order, monkeypatch):
+    monkeypatch.setattr(metrics, "KEPT_ROWS", 50_000)
+    outputs, labels = narrow(0.005, dtype, 300_000, order)
+    found = area(outputs, labels, chunks_of(300_000, 10_000))
+    assert abs(found - area_by_ranks(outputs, labels)) < 1e-6
+
+
+@pytest.mark.parametrize("order", ["as drawn", "by class", "by output"])
+@pytest.mark.parametrize(("dtype", "spread"), [(np.float32, 0.05), (np.float64, 0.005)])
+@pytest.mark.parametrize("kept", [1 << 20, 20_000])
+def test_area_over_processes_is_off_by_less_than_1e_6(kept, dtype, spread, order, monkeypatch):
+    monkeypatch.setattr(metrics, "KEPT_ROWS", kept)
+    outputs, labels = narrow(spread, dtype, 100_000, order)
+    chunks = chunks_of(100_000, 5_000)
+    found = area_over_processes(outputs, labels, [chunks[:6], [], chunks[6:]])
+    assert abs(found - area_by_ranks(outputs, labels)) < 1e-6
+
+
+def test_classes_that_are_far_apart_are_told_apart_after_any_number_of_rows(monkeypatch):
+    monkeypatch.setattr(metrics, "KEPT_ROWS", 100)
+    monkeypatch.setattr(metrics, "BINS", 64)
+    outputs = np.random.default_rng(0).standard_normal(5_000)
+    labels = (outputs > 0).astype(int)
+    for shift in (0.0, 10.0):
+        found = area(outputs + shift * labels, labels, chunks_of(5_000, 70))
+        assert found == pytest.approx(1, abs=1e-3)
+
+
+def test_few_distinct_outputs_stay_exact_after_any_number_of_rows(monkeypatch):
+    monkeypatch.setattr(metrics, "KEPT_ROWS", 100)
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 100_000)
-    outputs = (scale * (rng.standard_normal(100_000) + 0.5 * labels)).astype(np.float32)
-    assert area(outputs, labels) == pytest.approx(area_by_ranks(outputs, labels), abs=1e-12)
+    outputs, labels = np.round(rng.standard_normal(5_000), 1), rng.integers(0, 2, 5_000)
+    found = area(outputs, labels, chunks_of(5_000, 70))
+    assert found == pytest.approx(area_by_pairs(outputs, labels), abs=1e-12)
 
 
-def test_area_at_its_ends():
-    labels = np.array([0, 0, 1, 1])
-    assert area(np.array([-2.0, -1.0, 1.0, 2.0]), labels) == 1.0
-    assert area(np.array([2.0, 1.0, -1.0, -2.0]), labels) == 0.0
-    assert area(np.zeros(4), labels) == 0.5
+@given(cuts=st.lists(st.integers(0, 40), min_size=2, max_size=2))
+@settings(max_examples=5)
+def test_few_rows_on_processes_of_any_size(cuts):
+    rng = np.random.default_rng(0)
+    outputs, labels = np.round(rng.standard_normal(40), 1), rng.integers(0, 2, 40)
+    shards = [[slice(*ends)] for ends in pairwise([0, *sorted(cuts), 40])]
+    found = area_over_processes(outputs, labels, shards)
+    assert found == pytest.approx(area_by_pairs(outputs, labels), abs=1e-12)
 
 
-@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=30), st.integers(-60, 60))
-def test_scaling_by_a_power_of_two_keeps_the_area_bit_for_bit(sizes, exponent):
-    outputs = np.array(sizes) * (-1.0) ** np.arange(len(sizes))
-    labels = np.arange(len(sizes)) // 2 % 2
-    labels[0], labels[-1] = 0, 1
-    assert area(2.0**exponent * outputs, labels) == area(outputs, labels)
-
-
-# Keys.
-
-
-@given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=50))
-def test_keys_keep_the_order_of_any_floats(values):
-    for dtype in (np.float32, np.float64):
-        with np.errstate(over="ignore"):
-            outputs = np.sort(np.array(values, dtype))
-        keys = ordered_keys(outputs)
-        np.testing.assert_array_equal(keys[1:] > keys[:-1], outputs[1:] > outputs[:-1])
-        assert (keys[1:] >= keys[:-1]).all()
-        assert ordered_keys(np.array([np.nan], dtype))[0] > keys[-1]
-
-
-def test_nan_ranks_last_and_shows_in_the_loss():
-    outputs, labels = np.array([np.nan, 3.0, -1.0, np.inf]), np.array([1, 0, 0, 0])
-    with np.errstate(invalid="ignore"):
-        scores = scores_of(LOGISTIC, outputs[:, None], labels)
-    assert scores.auc == 1.0
-    assert np.isnan(scores.loss)
+def test_one_class_on_all_processes_has_no_area():
+    outputs = np.arange(6.0)
+    shards = [[slice(0, 2)], [], [slice(2, 6)]]
+    assert area_over_processes(outputs, np.zeros(6, int), shards) is None
+    assert area_over_processes(outputs, np.array([0, 0, 1, 1, 1, 1]), shards) == 1.0
 
 
 # Sums.
 
 
-def assert_near(found: Scores, expected: Scores) -> None:
+def assert_scores(found: Scores, expected: Scores) -> None:
     for a, b in zip(found, expected, strict=True):
         assert a == (None if b is None else pytest.approx(b, rel=1e-12))
 
 
-def chunked(loss, output: NDArray, targets: NDArray, cuts: list[int]) -> Evaluation:
-    evaluation = Evaluation(loss)
-    edges = [0, *sorted(cuts), len(output)]
-    for first, last in pairwise(edges):  # equal ones leave a chunk empty
+def example(name: str, rows: int = 40) -> tuple[NDArray, NDArray]:
+    made = problem(loss=name, rows=rows)
+    return forward(made.weights, made.inputs)[1], made.targets
+
+
+def chunked(name: str, output: NDArray, targets: NDArray, cuts: list[int]) -> Evaluation:
+    evaluation = Evaluation(LOSSES[name])
+    for first, last in pairwise([0, *sorted(cuts), len(output)]):  # equal ones make an empty chunk
         evaluation.add(output[first:last], targets[first:last])
     return evaluation
-
-
-def example(loss, rows: int = 40) -> tuple[NDArray, NDArray]:
-    rng = np.random.default_rng(0)
-    output = rng.standard_normal((rows, 1 if loss is LOGISTIC else 3))
-    if loss is SQUARED:
-        return output, rng.standard_normal((rows, 3))
-    return output, rng.integers(0, 2 if loss is LOGISTIC else 3, rows)
-
-
-LOSSES = {"logistic": LOGISTIC, "softmax": SOFTMAX, "squared": SQUARED}
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_chunks_add_up_whatever_their_sizes(name, cuts):
-    loss = LOSSES[name]
-    output, targets = example(loss)
+    loss, (output, targets) = LOSSES[name], example(name)
     accuracy = loss.accuracy and loss.accuracy(output, targets)
     auc = area_by_ranks(output[:, 0], targets) if loss is LOGISTIC else None
     expected = Scores(loss.value(output, targets), accuracy, auc)
-    assert_near(chunked(loss, output, targets, cuts).scores(), expected)
+    assert_scores(chunked(name, output, targets, cuts).scores(), expected)
+    assert_scores(scores_of(loss, output, targets), expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_network_on_the_rows_of_all_processes(name):
-    loss = LOSSES[name]
-    _, targets = example(loss)
-    rng = np.random.default_rng(1)
-    layers = initial_weights(rng, (4, 6, 1 if loss is LOGISTIC else 3), np.float64)
-    inputs = append_ones(rng.standard_normal((40, 4)))
-    cuts = [[0, 7, 9], [9, 9], [9, 40]]  # the second process has a chunk without rows
+    made = problem(loss=name)
+    shards = [made.chunks(last=7), [], made.chunks([9], first=7)]
 
-    def of_one(rank, all_sum):
-        chunks = [(inputs[a:b], targets[a:b]) for a, b in pairwise(cuts[rank])]
-        return evaluate(loss, layers, chunks, all_sum)
+    def work(rank: int, all_sum: AllSum) -> Scores:
+        return evaluate(made.loss, made.weights, shards[rank], all_sum)
 
-    expected = scores_of(loss, forward(layers, inputs)[1], targets)
-    for found in in_processes(len(cuts), of_one):
-        assert_near(found, expected)
+    expected = evaluate(made.loss, made.weights, made.chunks())
+    for found in in_processes(3, work):
+        assert_scores(found, expected)
 
 
 def test_regression_has_a_loss_alone_and_one_class_no_area():
-    output, targets = example(SQUARED)
-    assert scores_of(SQUARED, output, targets)[1:] == (None, None)
+    assert scores_of(SQUARED, *example("squared"))[1:] == (None, None)
     for label in (0, 1):
         scores = scores_of(LOGISTIC, np.ones((3, 1)), np.full(3, label))
         assert scores.auc is None
@@ -242,13 +249,12 @@ def test_regression_has_a_loss_alone_and_one_class_no_area():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_rows_have_no_scores(name):
-    loss, accuracy, auc = chunked(LOSSES[name], *example(LOSSES[name], rows=0), []).scores()
+    loss, accuracy, auc = Evaluation(LOSSES[name]).scores()
     assert np.isnan(loss)
     assert accuracy is None
     assert auc is None
 
 
-def test_accuracy_of_many_classes_is_the_share_of_largest_outputs():
+def test_accuracy_of_many_classes_is_the_rate_of_largest_outputs():
     output = np.array([[1.0, 0, 0], [0, 1, 0], [0, 2, 1], [3, 1, 2]])
-    found = chunked(SOFTMAX, output, np.array([0, 1, 2, 2]), [1]).scores()
-    assert found == Scores(pytest.approx(found.loss), 0.5, None)
+    assert scores_of(SOFTMAX, output, np.array([0, 1, 2, 2])).accuracy == 0.5

@@ -111,15 +111,6 @@ def test_second_call_writes_the_same_arrays():
     assert peak < 0.1 * workspace.hidden[0].nbytes
 
 
-def test_shapes_follow_rows_and_layers():
-    weights = problem((7, 16, 5, 3)).weights
-    weights[0] = weights[0][:4]  # coordinates in a basis of four vectors
-    workspace = Workspace(29, weights)
-    assert [a.shape for a in workspace.activations] == [(29, 4), (29, 17), (29, 6)]
-    assert [delta.shape for delta in workspace.deltas] == [(29, 16), (29, 5)]
-    assert workspace.output.shape == (29, 3)
-
-
 @pytest.mark.parametrize("rows", [0, 1, 28])
 def test_first_rows_are_a_workspace_within_the_larger_one(rows):
     made = problem((7, 16, 5, 3), rows=29)

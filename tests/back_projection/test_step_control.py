@@ -17,17 +17,17 @@ def region(**settings: float) -> TrustRegion:
     return TrustRegion(**{"bound": 3e-3, "floor": 1e-6, "ceiling": 1.0} | settings)
 
 
-def judged(control: TrustRegion, curvature: float, share: float = 1.0) -> bool:
-    """Step by `share` along f(t) = f_0 − t + c t²/2, a full step being t = 0.1."""
-    t = 0.1 * share
-    return control.judge(t, LOSS, LOSS - t + curvature * t**2 / 2, share)
+def judged(control: TrustRegion, curvature: float, scale: float = 1.0) -> bool:
+    """Step by `scale` along f(t) = f_0 − t + c t²/2, a full step being t = 0.1."""
+    t = 0.1 * scale
+    return control.judge(t, LOSS, LOSS - t + curvature * t**2 / 2, scale)
 
 
-def growth(actual_share: float, **settings: float) -> float:
-    """Of the bound's logarithm, by a full step that makes `actual_share` of its promise."""
+def growth(ratio: float, **settings: float) -> float:
+    """Of the bound's logarithm, by a full step of that ratio of actual to predicted decrease."""
     control = region(**settings)
     before = control.bound
-    assert control.judge(0.1, LOSS, LOSS - 0.1 * actual_share, 1.0)
+    assert control.judge(0.1, LOSS, LOSS - 0.1 * ratio, 1.0)
     return math.log(control.bound / before)
 
 
@@ -45,11 +45,11 @@ def test_nothing_promised_is_no_step(slope):
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0, 3.0, 10.0, 14.0, 20.0])
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-def test_a_share_of_a_step_teaches_what_the_whole_would(share, curvature):
+@pytest.mark.parametrize("scale", [0.02, 0.1, 0.5])
+def test_scaled_step_teaches_what_the_full_one_would(scale, curvature):
     whole, part = region(), region()
     assert judged(whole, curvature)
-    assert judged(part, curvature, share)
+    assert judged(part, curvature, scale)
     assert part.bound == pytest.approx(whole.bound)
 
 
@@ -68,7 +68,7 @@ def test_wanted_shortfall_keeps_the_bound():
 
 
 def test_more_decrease_never_lowers_the_bound_and_the_gain_limits_it():
-    found = [growth(share) for share in np.linspace(-3, 3, 50)]
+    found = [growth(ratio) for ratio in np.linspace(-3, 3, 50)]
     assert (np.diff(found) >= 0).all()
     gain = TrustRegion().gain
     assert found[0] == pytest.approx(-gain)
@@ -89,7 +89,7 @@ def test_bound_rises_to_the_ceiling_on_a_straight_decrease_and_falls_on_overshoo
     assert control.floor <= control.bound < 1.5 * control.floor
 
 
-def test_below_the_floor_only_going_back_leads():
+def test_only_rollbacks_lead_below_the_floor():
     control = TrustRegion()
     control.shrink()
     below = control.bound
@@ -115,7 +115,7 @@ def test_step_that_makes_the_loss_much_worse_is_not_kept(after):
     control = TrustRegion(damping=3.0)
     before = control.numbers()
     assert control.judge(0.1, LOSS, after, 1.0) is False
-    assert control.numbers() == before, "going back is what changes them"
+    assert control.numbers() == before, "a rollback is what changes them"
 
 
 @pytest.mark.parametrize("after", [0.0, LOSS, 1.5 * LOSS])
@@ -158,10 +158,10 @@ def test_loss_of_unknown_start_is_not_kept():
     assert TrustRegion().judge(0.1, math.nan, 1.0, 1.0) is False
 
 
-@pytest.mark.parametrize(("predicted", "share"), [(0.1, 0.0199), (0.0, 1.0), (-0.1, 1.0)])
-def test_steps_that_say_nothing_leave_the_bound(predicted, share):
+@pytest.mark.parametrize(("predicted", "scale"), [(0.1, 0.0199), (0.0, 1.0), (-0.1, 1.0)])
+def test_steps_that_say_nothing_leave_the_bound(predicted, scale):
     control = region()
-    assert control.judge(predicted, LOSS, LOSS - 0.5, share)
+    assert control.judge(predicted, LOSS, LOSS - 0.5, scale)
     assert control.bound == region().bound
 
 
@@ -215,7 +215,7 @@ def test_fixed_step_is_fixed_and_watches_the_loss():
 
 
 @pytest.mark.parametrize("first", [1e-4, 0.05, 0.3])
-def test_easy_first_batch_is_no_yardstick_for_the_others(first):
+def test_loss_of_an_easy_first_batch_does_not_set_the_limit_for_the_others(first):
     watch, rng = LossWatch(start=0.7), np.random.default_rng(0)
     assert watch.accepts(first, first)
     kept = [watch.accepts(loss, loss) for loss in rng.exponential(0.7, 200)]

@@ -45,4 +45,4 @@ class EigenbasisSolver:
         return {}  # the inverse follows from the basis and the damping
 
     def load_state_dict(self, state: State) -> None:
-        self._damping = 0.0
+        """Nothing is remembered."""

@@ -1,0 +1,31 @@
+"""How a training judges its steps, and when it gives up."""
+
+import pytest
+
+from datasets import Dataset, load_dataset
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.methods.back_projection import train_with
+from new_algorithm.methods.back_projection_settings import Settings
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.method import Problem
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_dataset("synthetic", held_out="validation", train_limit=200)
+
+
+@pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, list(range(10)))])
+def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(data, batch_size, judged):
+    training = Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0))
+    steps = [training.optimizer.step(batch, training.lr_scale) for batch in training.batches()]
+    assert len(steps) == 200 // batch_size
+    assert [step.iteration for step in steps if step.loss is not None] == judged
+
+
+def test_training_gives_up_once_more_than_thirty_steps_in_a_row_were_taken_back(data):
+    settings = Settings(batch_size=20, step_size=1e30)  # ten steps an epoch, all taken back
+    training = train_with(settings, Problem(data, (6,), epochs=6, seed=0))
+    assert [next(training).number for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(DivergedError, match=r"40 steps in a row had to be taken back.*--step-size"):
+        next(training)
