@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+def assert_one_clear_line(finished, *words):
+    """A user's mistake: status 2 and one line on stderr, with these words in it."""
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    text = finished.stderr.strip()
+    assert text.startswith("error: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
 def heed_ctrl_c():
     """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

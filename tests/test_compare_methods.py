@@ -35,15 +35,6 @@ metrics = ["loss"]
 TIMES = ("train_cpu_seconds", "train_wall_seconds", "peak_memory_mb")
 
 
-def assert_one_clear_line(finished, *words):
-    assert finished.returncode == 2, finished.stdout + finished.stderr
-    text = finished.stderr.strip()
-    assert text.startswith("error: ")
-    assert "\n" not in text
-    for word in words:
-        assert word in text
-
-
 def runs(work_tree, tag):
     with (work_tree / "ploting_data" / tag / "runs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -14,6 +14,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.script_trials import arguments, own_words, parse_space
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.record.layout import Layout
+from tests.processes import assert_one_clear_line
 
 SEARCH = "new_algorithm/search_settings.py"
 FIXED = ("--", "--hidden-dim", "8", "--epochs", "1")
@@ -59,15 +60,6 @@ def main():
 
 run_main(main)
 """
-
-
-def assert_one_clear_line(finished, *words):
-    assert finished.returncode == 2, finished.stdout + finished.stderr
-    text = finished.stderr.strip()
-    assert text.startswith("error: ")
-    assert "\n" not in text
-    for word in words:
-        assert word in text
 
 
 def table(work_tree, tag):

@@ -5,7 +5,7 @@ import pytest
 from new_algorithm.experiments.report import write_report
 from new_algorithm.record.layout import Layout
 from tests.experiments.invented_record import TAG, write_record
-from tests.test_compare_methods import assert_one_clear_line
+from tests.processes import assert_one_clear_line
 
 WRITE = "new_algorithm/write_report.py"
 

@@ -1,4 +1,4 @@
-"""The figure of a search: every trial where it belongs."""
+"""The figure of a search: every trial where it belongs, and what mattered, where it is known."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search, importances
 from new_algorithm.record.figures import draw_run
 from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout
@@ -67,3 +67,55 @@ def test_the_record_gives_a_picture_and_the_same_vectors_each_time(tmp_path):
     first = picture.read_bytes()
     draw_run("t", layout, tables)
     assert picture.read_bytes() == first
+
+
+def trials(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "lr": float(10 ** rng.uniform(-4, 0)),
+            "noise": float(10 ** rng.uniform(-4, 0)),
+            "solver": str(rng.choice(["cg", "exact"])),
+            "fixed": 1,
+        }
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("decisive", ["lr", "noise"])
+def test_planted_number_comes_first(decisive):
+    settings = trials(40)
+    values = [-((math.log10(one[decisive]) + 2) ** 2) for one in settings]
+    shares = importances(settings, values)
+    assert next(iter(shares)) == decisive
+    assert shares[decisive] > 0.6
+    assert sum(shares.values()) == pytest.approx(1)
+    assert "fixed" not in shares
+
+
+def test_planted_category_comes_first_though_the_others_diverge():
+    settings = trials(40)
+    values = [float(n) if one["solver"] == "cg" else -math.inf for n, one in enumerate(settings)]
+    assert next(iter(importances(settings, values))) == "solver"
+
+
+def test_trials_that_diverged_are_the_worst_and_not_the_best():
+    settings = trials(60)
+    values = [
+        -((math.log10(one["noise"]) + 2) ** 2) if one["solver"] == "cg" else -math.inf
+        for one in settings
+    ]
+    shares = importances(settings, values)  # among the good ones the noise is what is special
+    assert [*shares] == ["noise", "solver", "lr"]
+    assert shares["noise"] > 0.5
+
+
+def test_only_the_order_of_values_counts():
+    settings = trials(30)
+    values = np.array([-abs(math.log10(one["lr"]) + 2) for one in settings])
+    assert importances(settings, values.tolist()) == importances(settings, np.exp(values).tolist())
+
+
+@pytest.mark.parametrize("values", [[], [1.0] * 20, [-math.inf] * 20, [1.0, 2.0, 3.0]])
+def test_nothing_is_told_from_few_trials_or_equal_ones(values):
+    assert importances(trials(len(values)), values) == {}
