@@ -59,7 +59,7 @@ from new_algorithm.record.run import Run
 class Config(Settings, NetworkFlags):
     preset: Literal["deep", "two-layer", "higgs", "faithful"] = "deep"
     """Where the defaults below come from; see above."""
-    dataset: str | None = None
+    dataset: str | None = None  # type: ignore[assignment]  # until the files are looked for
     """mnist, higgs, higgs-like:ROWS, synthetic, or a FILE.npz; by default HIGGS if HIGGS.csv is
     there, or MNIST."""
     num_layers: PositiveInt = 9
@@ -75,7 +75,7 @@ class Config(Settings, NetworkFlags):
 
 
 def main() -> None:
-    presets = {name: Config(preset=name, **flags) for name, flags in PRESETS.items()}
+    presets = {name: Config(**{"preset": name} | flags) for name, flags in PRESETS.items()}
     config = with_penalties(parse(Config, __doc__, presets=presets))
     check_tag(config.tag, config.overwrite, resume=config.resume)
     fix_threads(config.threads)
@@ -85,8 +85,13 @@ def main() -> None:
         chunk_rows = chunk_rows_in_force(config, data, ranks)
         run = None
         if ranks.rank == 0:  # which alone keeps the record
-            facts = {"config": config, "data": data.provenance(), "resume": config.resume}
-            run = stack.enter_context(Run(script=Path(__file__), **facts))
+            record = Run(
+                script=Path(__file__),
+                config=config,
+                data=data.provenance(),
+                resume=config.resume,
+            )
+            run = stack.enter_context(record)
         train_and_record(config, data, chunk_rows, run, ranks)
 
 

@@ -181,14 +181,14 @@ def train(
             ) from error
         run.save_weights(weights)
         for number, solve in enumerate(sweep.solves, start=1):
-            if solve.status != "converged":
+            if solve is not None and solve.status != "converged":
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {solve.status}")
         run.record_epoch(
             epoch,
             train=train_scores,
             held_out=evaluate(SQUARED, weights, in_chunks(x_test, y_test)),
             layer_norms=weight_norms(weights),
-            cg_iterations=[solve.iterations for solve in sweep.solves],
+            cg_iterations=[solve.iterations for solve in sweep.solves if solve is not None],
             clock=clock,
         )
     return weights, solves

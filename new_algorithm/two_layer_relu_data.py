@@ -132,8 +132,10 @@ def solve(
         with suppress(np.linalg.LinAlgError):  # there are no eigenvectors of what is not finite
             return layer_problem.weight_change_exact(inputs, weight, delta, lambda_w, lambda_h), 0
         return weight * np.nan, 0
-    cg = {"rtol": config.cg_tolerance, "max_iterations": config.cg_iterations}
-    result = layer_problem.weight_change_by_cg(inputs, weight, delta, lambda_w, lambda_h, **cg)
+    tolerance, cap = config.cg_tolerance, config.cg_iterations
+    result = layer_problem.weight_change_by_cg(
+        inputs, weight, delta, lambda_w, lambda_h, rtol=tolerance, max_iterations=cap
+    )
     sound = result.status in ("converged", "max_iterations")
     return result.solution if sound else weight * np.nan, result.iterations
 

@@ -152,7 +152,7 @@ class Run:
         layer_norms: ArrayLike,
         clock: TrainingClock,
         cg_iterations: ArrayLike | None = None,
-        **extra_scalars: float,
+        **extra_scalars: ArrayLike,
     ) -> None:
         """Save and print one epoch.
 
