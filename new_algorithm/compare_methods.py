@@ -79,26 +79,26 @@ class Config(ExperimentFlags):
 
 def main() -> None:
     config = parse(Config, __doc__)
-    experiment = as_flags_say(load_experiment(config.experiment), config)
+    experiment = apply_flags(load_experiment(config.experiment), config)
     run_experiment(experiment, config, Path(__file__))
 
 
-def as_flags_say(experiment: Experiment, config: Config) -> Experiment:
+def apply_flags(experiment: Experiment, config: Config) -> Experiment:
     """Return the experiment with the tasks and methods that the flags name, and the baseline."""
-    tasks = named(experiment.tasks, config.tasks, "--tasks")
-    variations = named(experiment.variations, config.variations, "--variations")
+    tasks = select(experiment.tasks, config.tasks, "--tasks")
+    variations = select(experiment.variations, config.variations, "--variations")
     kept = {experiment.baseline, *(variation.name for variation in variations)}
     experiment = replace(
         experiment,
         trials=experiment.trials if config.trials is None else config.trials,
-        tasks=tuple(changed(task, config) for task in tasks),
+        tasks=tuple(change_task(task, config) for task in tasks),
         variations=tuple(one for one in experiment.variations if one.name in kept),
     )
     check_experiment(experiment)
     return experiment
 
 
-def changed(task: Task, config: Config) -> Task:
+def change_task(task: Task, config: Config) -> Task:
     """Return the task with what the flags give in place of its own, and a name that says so."""
     if config.epochs and config.cpu_seconds:
         raise UserError("--epochs and --cpu-seconds: give one of them")
@@ -123,7 +123,7 @@ def describe_widths(widths: tuple[int, ...]) -> str:
     return "-".join(map(str, widths))
 
 
-def named(parts: tuple[Part, ...], texts: tuple[str, ...], flag: str) -> tuple[Part, ...]:
+def select(parts: tuple[Part, ...], texts: tuple[str, ...], flag: str) -> tuple[Part, ...]:
     """Return the parts of that name or, if there is none, with that text in their names."""
     if not texts:
         return parts

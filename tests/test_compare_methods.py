@@ -115,7 +115,7 @@ def test_unknown_data_set_of_a_definition_is_refused(tmp_path, assert_refused):
 
 def said(experiment, **flags):
     config = compare_methods.Config(experiment="mine", **flags)
-    return compare_methods.as_flags_say(experiment, config)
+    return compare_methods.apply_flags(experiment, config)
 
 
 def test_flags_leave_out_parts_but_never_the_baseline(definition):

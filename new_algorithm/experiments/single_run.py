@@ -93,13 +93,13 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
                 )
                 last = replace(epoch, weights=[weight.copy() for weight in epoch.weights])
         except DivergedError:
-            run.result(**_in_the_end(problem, data, last, resident))
+            run.result(**_final_numbers(problem, data, last, resident))
             raise
-        run.result(**_in_the_end(problem, data, last, resident))
+        run.result(**_final_numbers(problem, data, last, resident))
     return read_record(layout.record(config.tag)) or {}
 
 
-def _in_the_end(
+def _final_numbers(
     problem: Problem, data: TaskData, last: Epoch | None, resident: int | None
 ) -> dict[str, float]:
     """Return the memory that training took, and the scores of its last epoch on the test rows."""
