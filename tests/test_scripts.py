@@ -169,7 +169,7 @@ def test_run_that_is_stopped_and_then_killed_ends_as_if_never_left(
     work_tree, start_script, run_script
 ):
     flags = ("--dataset", "synthetic", "--train-limit", 600, "--num-layers", 3, "--hidden-dim", 16)
-    flags += ("--epochs", 50, "--tag")
+    flags += ("--batch-size", 16, "--epochs", 50, "--tag")  # still at work when the signal comes
     assert run_script(DEEP, *flags, "whole").returncode == 0
     whole, cut = (work_tree / "ploting_data" / tag for tag in ("whole", "cut"))
     for number, status, epoch, resume in (
@@ -181,7 +181,7 @@ def test_run_that_is_stopped_and_then_killed_ends_as_if_never_left(
             if line.startswith(f"Epoch {epoch}:"):
                 break
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert record(work_tree, "cut")["status"] == status
     finished = run_script(DEEP, *flags, "cut", "--resume")
     assert finished.returncode == 0, finished.stderr

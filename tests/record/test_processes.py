@@ -24,7 +24,7 @@ def test_a_signal_saves_the_state(tmp_path, start_script, number, status):
     process = start_script("--tag", "t", "--epochs", "1000", "--pause", "0.02", "--draw")
     wait_for("Epoch 1:", process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == status
     assert errors == ""
     record = read(tmp_path)
@@ -38,7 +38,7 @@ def test_the_second_process_with_one_tag_is_refused(tmp_path, start_script):
     wait_for("Epoch 1:", first)
     for overwrite in ([], ["--overwrite"]):
         second = start_script("--tag", "t", *overwrite)
-        _, errors = second.communicate(timeout=30)
+        _, errors = second.communicate(timeout=120)
         assert second.returncode == 2
         assert errors.startswith("error: --tag t is in use by a running process")
         assert errors.count("\n") == 1
@@ -46,7 +46,7 @@ def test_the_second_process_with_one_tag_is_refused(tmp_path, start_script):
     first.wait()
     assert read(tmp_path)["status"] == "running"
     third = start_script("--tag", "t", "--overwrite")
-    third.communicate(timeout=30)
+    third.communicate(timeout=120)
     assert third.returncode == 0
     assert read(tmp_path)["status"] == "completed"
 
@@ -60,19 +60,19 @@ def test_what_is_overwritten_survives_a_kill_and_a_stop_before_the_first_results
         paths = [path for place in places for path in place.rglob("*") if path.is_file()]
         return {path: path.read_bytes() for path in paths if path.name != ".lock"}
 
-    assert start_script("--tag", "t").wait(timeout=30) == 0
+    assert start_script("--tag", "t").wait(timeout=120) == 0
     before = files()
     for number in (signal.SIGKILL, signal.SIGTERM):
         process = start_script("--tag", "t", "--overwrite", "--before", "100", "--epochs", "3")
         wait_for("waiting", process)
         assert read(tmp_path)["status"] == "running"
         process.send_signal(number)
-        told, _ = process.communicate(timeout=30)
+        told, _ = process.communicate(timeout=120)
         if number == signal.SIGTERM:
             assert told.endswith("(stopped by SIGTERM); the earlier record is back in its place\n")
             assert files() == before
     process = start_script("--tag", "t", "--overwrite", "--epochs", "3")
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert read(tmp_path)["final_metrics"]["epoch"] == 3
     assert not any((tmp_path / "ploting_data" / ".replaced").iterdir())
 
@@ -82,7 +82,7 @@ def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path, start_script):
     process.stdout.readline()
     process.stdout.close()
     process.stdout = None
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert errors.count("notice: stdout cannot be written any more") == 1
     assert read(tmp_path)["status"] == "completed"
@@ -92,7 +92,7 @@ def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path, start_script):
 def test_a_full_device_as_stdout_does_not_stop_the_run(tmp_path, start_script):
     with open("/dev/full", "w") as full:
         process = start_script("--tag", "t", stdout=full)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == 0
     assert read(tmp_path)["status"] == "completed"
 
