@@ -75,6 +75,7 @@ def test_the_zip_is_unpacked_and_deleted(server, fetch, tmp_path, caplog, name):
 def test_a_mirror_that_refuses_is_followed_by_the_next(
     server, fetch, tmp_path, plain_url, caplog, status
 ):
+    caplog.set_level(logging.WARNING, "datasets")
     assert_fetched(fetch(server.give("higgs.zip", Answer(status)), plain_url), tmp_path)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == f"HIGGS: mirror 0 failed (higgs.zip: the server answered {status})"
@@ -84,6 +85,7 @@ def test_a_mirror_that_refuses_is_followed_by_the_next(
 def test_a_damaged_zip_is_deleted_and_the_next_mirror_asked(
     server, fetch, tmp_path, plain_url, caplog, kind
 ):
+    caplog.set_level(logging.WARNING, "datasets")
     archive, reason = DAMAGED_ZIPS[kind]
     zip_url = server.give("higgs.zip", Answer(body=archive))
     assert_fetched(fetch(zip_url, plain_url), tmp_path)
