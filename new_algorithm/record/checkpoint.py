@@ -64,8 +64,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete what a completed run no longer needs."""
-    for name in (LATEST, PREVIOUS, f"{LATEST}.new"):
-        (folder / name).unlink(missing_ok=True)
+    cut_short = folder.glob(f".{LATEST}.*")  # of a save that was killed
+    for path in (folder / LATEST, folder / PREVIOUS, folder / f"{LATEST}.new", *cut_short):
+        path.unlink(missing_ok=True)
 
 
 def check_same(
