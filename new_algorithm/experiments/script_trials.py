@@ -2,14 +2,13 @@
 
 import math
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.errors import UserError, own_words
 from new_algorithm.cli.signals import INTERRUPTED
 from new_algorithm.experiments.search import TrialResult
 from new_algorithm.methods.method import Choice, Range, Settings, Space
@@ -131,21 +130,6 @@ class ScriptTrials:
             capture_output=True,
             text=True,
         )
-
-
-def own_words(finished: "subprocess.CompletedProcess[str]") -> str:
-    """Return the line in which a script says what is wrong, out of its frame if it has one."""
-    if finished.returncode < 0:
-        return f"killed by {signal.Signals(-finished.returncode).name}"
-    stderr = finished.stderr
-    lines = [line.strip("╭╮╰╯│─ \t") for line in stderr.splitlines()]
-    lines = [line for line in lines if line]
-    for line in lines:
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    if stderr.lstrip().startswith("╭"):  # title, then the complaint
-        return " ".join(lines[1:2])
-    return lines[-1] if lines else "it failed without a message"
 
 
 def _less_is_better(metric: str) -> bool:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from datasets import Dataset
-from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.errors import DivergedError, UserError, own_words
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection import epochs_of
@@ -206,8 +206,7 @@ def run_ranks(ranks: int, tag: str, flags: Sequence[str]) -> Row:
     command += [SCRIPT, "--tag", tag, *flags]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
-        lines = (line for line in done.stderr.splitlines() if line.startswith("error: "))
-        raise UserError(f"{ranks} ranks: {next(lines, 'no message').removeprefix('error: ')}")
+        raise UserError(f"{ranks} ranks: {own_words(done)}")
     series = read_series(Layout(REPOSITORY).record(tag))
     wall, cpu = (np.diff(series[f"train_{kind}_seconds"]) for kind in ("wall", "cpu"))
     return {
