@@ -10,6 +10,7 @@ def assert_one_clear_line(finished, *words):
     """A user's mistake: status 2 and one line on stderr, with these words in it."""
     assert finished.returncode == 2, finished.stdout + finished.stderr
     text = finished.stderr.strip()
+    assert "Traceback" not in text
     assert text.startswith("error: ")
     assert "\n" not in text
     for word in words:

@@ -16,7 +16,7 @@ from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.run import Run
-from tests.processes import starting
+from tests.processes import assert_one_clear_line, starting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -47,16 +47,6 @@ def main_of(script):
 
 def record(work_tree, tag):
     return json.loads((work_tree / "ploting_data" / tag / "run.json").read_text())
-
-
-def assert_one_clear_line(finished, *words):
-    assert finished.returncode not in (0, 1), finished.stdout + finished.stderr
-    text = finished.stderr.strip()
-    assert "Traceback" not in text
-    assert text.startswith("error: ")
-    assert "\n" not in text
-    for word in words:
-        assert word in text
 
 
 @pytest.fixture
