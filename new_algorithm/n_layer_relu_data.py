@@ -60,8 +60,8 @@ class Config(Settings, NetworkFlags):
     preset: Literal["deep", "two-layer", "higgs", "faithful"] = "deep"
     """Where the defaults below come from; see above."""
     dataset: str | None = None  # type: ignore[assignment]  # until the files are looked for
-    """mnist, higgs, higgs-like:ROWS, synthetic, or a FILE.npz; by default HIGGS if HIGGS.csv is
-    there, or MNIST."""
+    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a FILE.npz; by default
+    HIGGS if HIGGS.csv is there, or MNIST."""
     num_layers: PositiveInt = 9
     """Weight layers, the output layer included."""
     hidden_dim: PositiveInt = 64

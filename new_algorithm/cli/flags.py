@@ -71,7 +71,7 @@ class CommonFlags(RunFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
-    """mnist, higgs, higgs-like:ROWS, synthetic, or a FILE.npz."""
+    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a FILE.npz."""
     data_dir: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
@@ -86,7 +86,7 @@ class CommonFlags(RunFlags):
     ] = None
     """Use the first N test samples only."""
     held_out: Literal["test", "validation"] = "test"
-    """What to evaluate on. Choose hyper-parameters on validation, the last part of train."""
+    """What to evaluate on. Choose hyper-parameters on validation, a sixth of train."""
     hidden_dim: PositiveInt = 512
     """Units in each hidden layer."""
     num_layers: PositiveInt = 2

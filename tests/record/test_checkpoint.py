@@ -75,6 +75,17 @@ def test_latest_is_loaded_and_the_one_before_is_kept(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_removal_takes_what_a_killed_save_left_half_written(folder, monkeypatch):
+    save(folder, 1)
+    monkeypatch.setattr(os, "replace", lambda *_: None)  # as if killed before the first rename
+    save(folder, 2)
+    monkeypatch.undo()
+    assert any(path.name.startswith(f".{LATEST}.new.") for path in folder.iterdir())
+    (folder / "weights.npz").touch()
+    remove_checkpoints(folder)
+    assert [path.name for path in folder.iterdir()] == ["weights.npz"]
+
+
 def nothing(content):
     return b""
 
