@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from new_algorithm.back_projection.layer_problem import divide_above_rounding, spectrum
-from new_algorithm.back_projection.state import State, restore, state_of
+from new_algorithm.back_projection.state import Stateful
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
 ONE_LEADING_IN = 8  # eigenvectors: applying so many costs a quarter of a whole inverse
@@ -22,6 +22,8 @@ OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add
 LONGEST_INTERVAL = 1_000
 
 GramNeed = Literal["nothing", "trace", "gram"]
+LeadingInverse = tuple[NDArray, NDArray, float]  # Q_r (d, r), the diagonal C (r, 1), λ'
+Inverse = NDArray | LeadingInverse  # of Ḡ + λ I
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class GramSum:
         return self.trace / (self.rows * self.order)
 
 
-class MovingGram:
+class MovingGram(Stateful):
     """Ḡ = Σ_k ρ^k G_{t−k} / Σ_k ρ^k, (d, d), ρ in [0, 1); ρ = 0 is the last batch's own G."""
+
+    remembered = ("_sum", "_rows")
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
@@ -74,82 +78,44 @@ class MovingGram:
             raise np.linalg.LinAlgError("no batch with a finite Gram matrix has been seen yet")
         return self._sum / self._rows
 
-    def state_dict(self) -> State:
-        """Return all that decides on later averages."""
-        return state_of(self, ("_sum", "_rows"))
 
-    def load_state_dict(self, state: State) -> None:
-        """Continue where the other average was."""
-        restore(self, ("_sum", "_rows"), state)
-
-
-@dataclass(frozen=True)
-class DenseInverse:
-    """(Ḡ + λ I)⁻¹ as a matrix."""
-
-    inverse: NDArray
-
-    @classmethod
-    def of(cls, gram: NDArray, damping: float) -> "DenseInverse":
-        """Invert by Cholesky's factors; where Ḡ + λ I is singular up to rounding, return its
-        pseudo-inverse."""
-        diagonal = slice(None, None, len(gram) + 1)
-        damped = gram.copy()
-        damped.flat[diagonal] += damping
-        potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (damped,))
-        factor, failed = potrf(damped, lower=1, clean=1, overwrite_a=1)
-        if not failed:
-            lower, failed = potri(factor, lower=1, overwrite_c=1)  # zeros above the diagonal
-        if failed:
-            values, vectors = spectrum(gram)
-            scaled = divide_above_rounding(vectors.T, (values + damping)[:, None], values)
-            return cls(vectors @ scaled)
-        inverse = lower + lower.T
-        inverse.flat[diagonal] *= 0.5
-        return cls(inverse)
-
-    def apply(self, moment: NDArray, out: NDArray) -> None:
-        """Write (Ḡ + λ I)⁻¹ M, like M (d, m), to `out`."""
-        np.matmul(self.inverse, moment, out=out)
+def dense_inverse(gram: NDArray, damping: float) -> NDArray:
+    """Return (Ḡ + λ I)⁻¹ by Cholesky's factors; where Ḡ + λ I is singular up to rounding, its
+    pseudo-inverse."""
+    diagonal = slice(None, None, len(gram) + 1)
+    damped = gram.copy()
+    damped.flat[diagonal] += damping
+    potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (damped,))
+    factor, failed = potrf(damped, lower=1, clean=1, overwrite_a=1)
+    if not failed:
+        lower, failed = potri(factor, lower=1, overwrite_c=1)  # zeros above the diagonal
+    if failed:
+        values, vectors = spectrum(gram)
+        return vectors @ divide_above_rounding(vectors.T, (values + damping)[:, None], values)
+    inverse = lower + lower.T
+    inverse.flat[diagonal] *= 0.5
+    return inverse
 
 
-@dataclass(frozen=True)
-class LeadingInverse:
-    """(Ḡ + λ I)⁻¹ ≈ I/λ' + Q_r diag(1/(g + λ) − 1/λ') Q_rᵀ with r leading eigenvectors.
+def leading_inverse(
+    gram: NDArray, damping: float, rank: int, earlier: LeadingInverse | None = None
+) -> LeadingInverse:
+    """Return (Ḡ + λ I)⁻¹ ≈ (I + Q_r C Q_rᵀ)/λ' with r leading eigenvectors and eigenvalues g.
 
-    The d − r eigenvalues left out are replaced by their mean g', λ' = λ + g'.
-
-    vectors: Q_r (d, r). correction: λ' (1/(g + λ) − 1/λ') (r, 1). damped_rest: λ'.
+    The d − r eigenvalues left out are replaced by their mean g'; λ' = λ + g', and
+    C = diag((g' − g)/(g + λ)) makes 1/λ' into 1/(g + λ). The eigenvectors come from two steps of
+    subspace iteration on random columns, or from one that starts at those of an earlier Ḡ (Halko,
+    Martinsson and Tropp 2011, section 4.5).
     """
-
-    vectors: NDArray
-    correction: NDArray
-    damped_rest: float
-
-    @classmethod
-    def of(
-        cls, gram: NDArray, damping: float, rank: int, earlier: "LeadingInverse | None" = None
-    ) -> "LeadingInverse":
-        """Find the eigenvectors by two steps of subspace iteration on random columns, or by one
-        that starts at those of an earlier Ḡ (Halko, Martinsson and Tropp 2011, section 4.5)."""
-        if earlier is None:
-            start = gram @ np.random.default_rng(0).standard_normal((len(gram), rank), gram.dtype)
-        else:
-            start = earlier.vectors
-        subspace, _ = np.linalg.qr(gram @ start)
-        values, rotation = spectrum(subspace.T @ gram @ subspace)
-        rest = max(0.0, float(np.trace(gram) - values.sum()) / (len(gram) - rank))
-        correction = ((rest - values) / (values + damping)).astype(gram.dtype)[:, None]
-        return cls(subspace @ rotation, correction, damping + rest)
-
-    def apply(self, moment: NDArray, out: NDArray) -> None:
-        """Write the approximate (Ḡ + λ I)⁻¹ M, like M (d, m), to `out`."""
-        np.matmul(self.vectors, self.correction * (self.vectors.T @ moment), out=out)
-        out += moment
-        out *= 1 / self.damped_rest
-
-
-Inverse = DenseInverse | LeadingInverse
+    if earlier is None:
+        start = gram @ np.random.default_rng(0).standard_normal((len(gram), rank), gram.dtype)
+    else:
+        start = earlier[0]
+    subspace, _ = np.linalg.qr(gram @ start)
+    values, rotation = spectrum(subspace.T @ gram @ subspace)
+    rest = max(0.0, float(np.trace(gram) - values.sum()) / (len(gram) - rank))
+    correction = ((rest - values) / (values + damping)).astype(gram.dtype)[:, None]
+    return subspace @ rotation, correction, damping + rest
 
 
 def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None) -> Inverse:
@@ -158,24 +124,20 @@ def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None)
     earlier: the inverse of a similar matrix, where to start looking.
     """
     if len(gram) <= DENSE_UP_TO or damping == 0:
-        return DenseInverse.of(gram, damping)
-    leading = earlier if isinstance(earlier, LeadingInverse) else None
-    return LeadingInverse.of(gram, damping, len(gram) // ONE_LEADING_IN, leading)
+        return dense_inverse(gram, damping)
+    leading = earlier if isinstance(earlier, tuple) else None
+    return leading_inverse(gram, damping, len(gram) // ONE_LEADING_IN, leading)
 
 
-def inverse_state(inverse: Inverse | None) -> State:
-    """Return the fields of an inverse as arrays."""
-    return {} if inverse is None else {k: np.array(v) for k, v in vars(inverse).items()}
-
-
-def inverse_from(state: State) -> Inverse | None:
-    """Return the inverse whose fields these are; None for no fields."""
-    if not state:
-        return None
-    if "inverse" in state:
-        return DenseInverse(state["inverse"].copy())
-    rest = state["damped_rest"].item()
-    return LeadingInverse(state["vectors"].copy(), state["correction"].copy(), rest)
+def inverse_times(inverse: Inverse, moment: NDArray, out: NDArray | None = None) -> NDArray:
+    """Return (Ḡ + λ I)⁻¹ M, like M (d, m), in `out` if it is given."""
+    if not isinstance(inverse, tuple):
+        return np.matmul(inverse, moment, out=out)
+    vectors, correction, damped_rest = inverse
+    product = np.matmul(vectors, correction * (vectors.T @ moment), out=out)
+    product += moment
+    product *= 1 / damped_rest
+    return product
 
 
 def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:

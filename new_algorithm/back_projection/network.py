@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg.blas import get_blas_funcs
 
+from new_algorithm.back_projection.state import State
+
 
 def initial_weights(
     rng: np.random.Generator, widths: Sequence[int], dtype: DTypeLike = np.float32
@@ -77,6 +79,20 @@ class FlatParameters:
         parts = np.split(flat, np.cumsum([matrix.size for matrix in matrices])[:-1])
         shapes = [matrix.shape for matrix in matrices]
         return cls(flat, [part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
+
+    def state_dict(self) -> State:
+        """Return a copy of the vector."""
+        return {"flat": self.flat.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take over the numbers of another one. ValueError for another size or type."""
+        flat = state["flat"]
+        if (flat.size, flat.dtype) != (self.flat.size, self.flat.dtype):
+            raise ValueError(
+                f"weights: {flat.size} {flat.dtype} numbers were saved, "
+                f"{self.flat.size} {self.flat.dtype} are needed"
+            )
+        self.flat[:] = flat
 
     def zeros_like(self, dtype: DTypeLike | None = None) -> "FlatParameters":
         """Return the same shapes filled with zeros."""

@@ -18,13 +18,11 @@ from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters, momentum_step
 from new_algorithm.back_projection.solvers import LayerSolver
-from new_algorithm.back_projection.state import State, nested, part, restore, state_of
+from new_algorithm.back_projection.state import Stateful
 from new_algorithm.back_projection.step_control import StepControl
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 
 JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass
-
-COUNTERS = ("iteration", "rollbacks", "rollbacks_in_a_row", "_step_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +45,19 @@ class StepResult:
     trouble: NumericalError | None
 
 
-class BackProjection:
+class BackProjection(Stateful):
     """The weights of a network and all that training them remembers.
 
     weights: W̃_1 … W̃_L, which every step changes in place. iteration: steps so far. rollbacks:
     steps taken back so far; rollbacks_in_a_row: since the last step that was judged and kept.
-    control: step size and damping in force.
+    control: step size and damping in force. Its state is everything that later steps depend on;
+    loading that of a network of another size or type is a ValueError, and changes nothing.
     """
+
+    remembered = (
+        *("_parameters", "_velocity", "_last_good", "_solvers", "control"),
+        *("iteration", "rollbacks", "rollbacks_in_a_row", "_step_size"),
+    )
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class BackProjection:
         self._last_good = FlatParameters.of(weights)
         self._velocity = self._parameters.zeros_like()
         self._momentum, self._judge_every = momentum, judge_every
-        self._solvers, self.control = solvers, control
+        self._solvers, self.control = list(solvers), control
         self._sequential = order == "sequential"
         self.sweep = Sweep(
             self._parameters,
@@ -131,15 +135,9 @@ class BackProjection:
             trouble = error
             self.rollback()
         self.iteration += 1
+        decreases = predicted, actual
         return StepResult(
-            iteration,
-            before,
-            sweep.slope,
-            self._step_size,
-            predicted,
-            actual,
-            sweep.solves,
-            trouble,
+            iteration, before, sweep.slope, self._step_size, *decreases, sweep.solves, trouble
         )
 
     def snapshot(self) -> None:
@@ -160,39 +158,6 @@ class BackProjection:
         """Take the input layer to the coordinates of another basis: W̃_1 ← rotation (d, d) W̃_1."""
         for stack in (self._parameters, self._velocity, self._last_good):
             stack.matrices[0][:] = rotation @ stack.matrices[0]
-
-    def state_dict(self) -> State:
-        """Return copies of everything that later steps depend on, as arrays by name."""
-        state = state_of(self, COUNTERS) | nested("control", self.control.state_dict())
-        for name, stack in self._stacks().items():
-            state[name] = stack.flat.copy()
-        for number, solver in enumerate(self._solvers, start=1):
-            state |= nested(f"solver_{number}", solver.state_dict())
-        return state
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue where another object with the same settings was, to the bit.
-
-        ValueError where its network has another size or type.
-        """
-        for name, stack in self._stacks().items():
-            if state[name].shape != stack.flat.shape or state[name].dtype != stack.flat.dtype:
-                raise ValueError(
-                    f"{name}: {state[name].size} {state[name].dtype} numbers were saved, "
-                    f"{stack.flat.size} {stack.flat.dtype} are needed"
-                )
-            stack.flat[:] = state[name]
-        restore(self, COUNTERS, state)
-        self.control.load_state_dict(part("control", state))
-        for number, solver in enumerate(self._solvers, start=1):
-            solver.load_state_dict(part(f"solver_{number}", state))
-
-    def _stacks(self) -> dict[str, FlatParameters]:
-        return {
-            "weights": self._parameters,
-            "velocity": self._velocity,
-            "last_good": self._last_good,
-        }
 
     def _move(self, layer: int | None = None) -> None:
         """Move all layers, or one alone in the middle of a sweep."""

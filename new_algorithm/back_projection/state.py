@@ -1,10 +1,13 @@
 """What an object remembers, as arrays by name: for checkpoints that lose no bit.
 
-Numbers become arrays without a dimension, None is left out, and the names of an attribute that
-has a `state_dict` of its own, or is a tuple of arrays, follow a slash: "average/sum", "of_g/0".
+Numbers become arrays without a dimension, and None is left out. The names of what an attribute
+holds, where it is a tuple, a list, or has a state of its own, follow a slash: "_average/_sum",
+"_of_g/0", "_solvers/1/_iteration".
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,33 +15,55 @@ from numpy.typing import NDArray
 State = dict[str, NDArray]
 
 
-def state_of(owner: Any, names: tuple[str, ...]) -> State:
-    """Return copies of the attributes `names` of `owner`."""
+class Stateful:
+    """Has a state: its attributes `remembered`, or all fields of a dataclass."""
+
+    remembered: ClassVar[tuple[str, ...]] = ()
+
+    def state_dict(self) -> State:
+        """Return copies of all that later calls depend on."""
+        return state_of(vars(self), self._names())
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue where another object with the same settings was, to the bit."""
+        for name in self._names():
+            setattr(self, name, restored(getattr(self, name), name, state))
+
+    def _names(self) -> Sequence[str]:
+        return [one.name for one in fields(self)] if is_dataclass(self) else self.remembered
+
+
+def state_of(values: dict[str, Any], names: Sequence[str]) -> State:
+    """Return copies of what `values` holds under `names`."""
     state: State = {}
     for name in names:
-        value = getattr(owner, name)
+        value = values[name]
         if hasattr(value, "state_dict"):
             state |= nested(name, value.state_dict())
-        elif isinstance(value, tuple):
-            state |= nested(name, {str(i): np.array(item) for i, item in enumerate(value)})
+        elif isinstance(value, (tuple, list)):
+            items = {str(place): item for place, item in enumerate(value)}
+            state |= nested(name, state_of(items, list(items)))
         elif value is not None:
             state[name] = np.array(value)
     return state
 
 
-def restore(owner: Any, names: tuple[str, ...], state: State) -> None:
-    """Set the attributes `names` of `owner` to what `state_of` found; what is left out to None."""
-    for name in names:
-        value, parts = state.get(name), part(name, state)
-        current = getattr(owner, name)
-        if hasattr(current, "load_state_dict"):
-            current.load_state_dict(parts)
-        elif parts:
-            setattr(owner, name, tuple(parts[str(i)].copy() for i in range(len(parts))))
-        elif value is None:
-            setattr(owner, name, None)
-        else:
-            setattr(owner, name, value.copy() if value.ndim else value.item())
+def restored(current: Any, name: str, state: State) -> Any:
+    """Return what `state_of` found under `name`, None where it found nothing.
+
+    An object that has a state of its own, `current` or an item of it, is kept, and loads that.
+    """
+    value, parts = state.get(name), part(name, state)
+    if hasattr(current, "load_state_dict"):
+        current.load_state_dict(parts)
+        return current
+    if isinstance(current, list):
+        return [restored(item, str(place), parts) for place, item in enumerate(current)]
+    if parts:
+        return tuple(restored(None, str(place), parts) for place in range(len(parts)))
+    if value is None:
+        return None
+    return value.copy() if value.ndim else value.item()
 
 
 def nested(name: str, state: State) -> State:
@@ -48,8 +73,5 @@ def nested(name: str, state: State) -> State:
 
 def part(name: str, state: State) -> State:
     """Return what lies below `name/`."""
-    return {
-        key.removeprefix(f"{name}/"): value
-        for key, value in state.items()
-        if key.startswith(f"{name}/")
-    }
+    below = f"{name}/"
+    return {key.removeprefix(below): state[key] for key in state if key.startswith(below)}

@@ -18,29 +18,15 @@ the schedule it is divided by that scale. The logarithm of the bound follows it 
 constant gain, as in stochastic approximation.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from new_algorithm.back_projection.state import State, restore, state_of
-
-
-class _Remembered:
-    """A dataclass whose fields are its state."""
-
-    def state_dict(self) -> State:
-        return state_of(self, self._names())
-
-    def load_state_dict(self, state: State) -> None:
-        restore(self, self._names(), state)
-
-    def _names(self) -> tuple[str, ...]:
-        return tuple(one.name for one in fields(cast(Any, self)))  # its subclasses are dataclasses
+from new_algorithm.back_projection.state import Stateful
 
 
 @dataclass
-class LossWatch(_Remembered):
+class LossWatch(Stateful):
     """Whether a step did harm, by the losses of the batches that are judged.
 
     Too much is `worst_rise` times the loss at the `start`, or of the first batch. A step did harm
@@ -74,31 +60,17 @@ class LossWatch(_Remembered):
         return True
 
 
-@dataclass
-class TrustRegion(_Remembered):
-    """bound: squared length of a full step. damping: factor ≥ 1 on all λ_w.
+@dataclass(kw_only=True)
+class StepControl(Stateful):
+    """damping: factor ≥ 1 on all λ_w. A step taken back multiplies it by `caution`."""
 
-    Constants, measured on MNIST at 2 to 100 layers (notebook): `floor` and `ceiling` of the bound,
-    the latter because beyond it the noise of small batches costs more than speed gains;
-    `wanted_shortfall` of a full step; `gain`; `least_scale` of a step whose shortfall says
-    something. A step taken back divides the bound and multiplies the damping by `caution`; with
-    every judged step that is kept the damping shrinks again by `recovery`.
-    """
-
-    bound: float = 1e-3
     damping: float = 1.0
-    floor: float = 1e-3
-    ceiling: float = 2e-2
-    wanted_shortfall: float = 0.7
-    gain: float = 0.3
-    least_scale: float = 0.02
     caution: float = 4.0
-    recovery: float = 0.9
     watch: LossWatch = field(default_factory=LossWatch)
 
     def step_size(self, slope: float) -> float:
-        """Return η for the rate s; 0 where nothing is promised."""
-        return min(1.0, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
+        """Return η for the rate s."""
+        raise NotImplementedError
 
     def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
         """Learn from a step that the schedule scaled by (0, 1]; return whether to keep it.
@@ -106,48 +78,10 @@ class TrustRegion(_Remembered):
         predicted: how far the loss of the batch should have fallen from `before`, where it came to
         `after`.
         """
-        if not self.watch.accepts(before, after):
-            return False
-        if predicted > 0 and scale >= self.least_scale:
-            self._follow(shortfall=(1 - (before - after) / predicted) / scale)
-        self.damping = max(1.0, self.recovery * self.damping)
-        return True
-
-    def _follow(self, shortfall: float) -> None:
-        surplus = float(np.clip(1 - shortfall / self.wanted_shortfall, -1, 1))
-        bound = self.bound * float(np.exp(self.gain * surplus))
-        if surplus > 0 or bound >= self.floor:
-            self.bound = min(self.ceiling, bound)
-
-    def shrink(self) -> None:
-        """Trust the steps less, after one that had to be taken back."""
-        self.bound /= self.caution
-        self.damping *= self.caution
-
-    def numbers(self) -> dict[str, float]:
-        """Return what is in force, to be recorded."""
-        return {"damping": self.damping, "step_bound": self.bound}
-
-
-@dataclass
-class FixedStep(_Remembered):
-    """The same η in every iteration; a step taken back raises the damping."""
-
-    eta: float
-    damping: float = 1.0
-    caution: float = 4.0
-    watch: LossWatch = field(default_factory=LossWatch)
-
-    def step_size(self, slope: float) -> float:
-        """Return η."""
-        return self.eta
-
-    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
-        """Return whether to keep a step after which the loss of its batch is `after`."""
         return self.watch.accepts(before, after)
 
     def shrink(self) -> None:
-        """Damp more, after a step that had to be taken back."""
+        """Trust the steps less, after one that had to be taken back."""
         self.damping *= self.caution
 
     def numbers(self) -> dict[str, float]:
@@ -155,4 +89,53 @@ class FixedStep(_Remembered):
         return {"damping": self.damping}
 
 
-StepControl = TrustRegion | FixedStep
+@dataclass
+class FixedStep(StepControl):
+    """The same η in every iteration."""
+
+    eta: float
+
+    def step_size(self, slope: float) -> float:
+        return self.eta
+
+
+@dataclass
+class TrustRegion(StepControl):
+    """bound: squared length of a full step, which a step taken back divides by `caution`.
+
+    Constants, measured on MNIST at 2 to 100 layers (notebook): `floor` and `ceiling` of the bound,
+    the latter because beyond it the noise of small batches costs more than speed gains;
+    `wanted_shortfall` of a full step; `gain`; `least_scale` of a step whose shortfall says
+    something. With every judged step that is kept the damping shrinks again by `recovery`.
+    """
+
+    bound: float = 1e-3
+    floor: float = 1e-3
+    ceiling: float = 2e-2
+    wanted_shortfall: float = 0.7
+    gain: float = 0.3
+    least_scale: float = 0.02
+    recovery: float = 0.9
+
+    def step_size(self, slope: float) -> float:
+        """Return η for the rate s; 0 where nothing is promised."""
+        return min(1.0, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
+
+    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
+        if not super().judge(predicted, before, after, scale):
+            return False
+        if predicted > 0 and scale >= self.least_scale:
+            shortfall = (1 - (before - after) / predicted) / scale
+            surplus = float(np.clip(1 - shortfall / self.wanted_shortfall, -1, 1))
+            bound = self.bound * float(np.exp(self.gain * surplus))
+            if surplus > 0 or bound >= self.floor:
+                self.bound = min(self.ceiling, bound)
+        self.damping = max(1.0, self.recovery * self.damping)
+        return True
+
+    def shrink(self) -> None:
+        super().shrink()
+        self.bound /= self.caution
+
+    def numbers(self) -> dict[str, float]:
+        return super().numbers() | {"step_bound": self.bound}

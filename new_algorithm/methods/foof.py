@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import DenseInverse, MovingGram
+from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.network import FlatParameters, momentum_step
 from new_algorithm.methods.epochs import train_in_epochs
@@ -46,14 +46,14 @@ def conditioned(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -
 
 def conditioned_by_columns(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n as it stands: inverts a d × d matrix."""
-    DenseInverse.of(gram(inputs), damping).apply(inputs.T @ delta, out)
+    np.matmul(dense_inverse(gram(inputs), damping), inputs.T @ delta, out=out)
     out *= damping
 
 
 def conditioned_by_rows(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
     """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, equal by Woodbury's identity: inverts n × n (Theorem 3)."""
     weighted = np.empty_like(delta)
-    DenseInverse.of(inputs @ inputs.T / len(inputs), damping).apply(delta, weighted)
+    np.matmul(dense_inverse(inputs @ inputs.T / len(inputs), damping), delta, out=weighted)
     weighted *= damping
     np.matmul(inputs.T, weighted, out=out)
 
@@ -74,16 +74,16 @@ class MovingConditioner:
         self._inverse_every = inverse_every
         self._gram_every = max(1, inverse_every // GRAMS_AN_INVERSE)
         self._iteration = 0
-        self._inverse: DenseInverse | None = None
+        self._inverse: NDArray | None = None
 
     def __call__(self, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
         """Write δW̃ from H̃ (n, d) and Δ/n (n, m)."""
         if self._iteration % self._gram_every == 0:
             self._gram.update(inputs.T @ inputs, len(inputs))
         if self._inverse is None or self._is_due():
-            self._inverse = DenseInverse.of(self._gram.value, self._damping)
+            self._inverse = dense_inverse(self._gram.value, self._damping)
         self._iteration += 1
-        self._inverse.apply(inputs.T @ delta, out)
+        np.matmul(self._inverse, inputs.T @ delta, out=out)
         out *= self._damping
 
     def _is_due(self) -> bool:

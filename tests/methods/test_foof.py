@@ -1,7 +1,5 @@
 """FOOF and ISAAC: dense least squares, the two ways to compute it, its limits, its schedule."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -125,9 +123,8 @@ def test_first_batch_of_an_average_is_isaac():
 
 def test_inversions_come_at_equal_intervals_after_the_first(monkeypatch):
     made = []
-    inverse = foof.DenseInverse.of
-    counted = SimpleNamespace(of=lambda *a: made.append(inverse(*a)) or made[-1])
-    monkeypatch.setattr(foof, "DenseInverse", counted)
+    inverse = foof.dense_inverse
+    monkeypatch.setattr(foof, "dense_inverse", lambda *a: made.append(inverse(*a)) or made[-1])
     conditioner = foof.MovingConditioner(0.2, 0.95, 20)
     inputs, residual = layer((16, 6, 3))
     inverted = []
@@ -142,7 +139,7 @@ def test_ten_batches_enter_the_average_between_two_inversions():
     conditioner = foof.MovingConditioner(0.2, 0.95, 20)
     entered = []
     conditioner._gram.update = lambda total, rows: entered.append(iteration)
-    conditioner._inverse, conditioner._is_due = foof.DenseInverse.of(np.eye(7), 0.2), lambda: False
+    conditioner._inverse, conditioner._is_due = foof.dense_inverse(np.eye(7), 0.2), lambda: False
     inputs, residual = layer((16, 6, 3))
     for iteration in range(20):  # noqa: B007 the number is recorded by the update
         conditioner(inputs, residual, np.empty((7, 3)))

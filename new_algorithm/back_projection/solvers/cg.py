@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection import layer_problem
 from new_algorithm.back_projection.conjugate_gradients import (
     CGResult,
     Operator,
@@ -15,25 +16,13 @@ from new_algorithm.back_projection.gram import (
     GramSum,
     Inverse,
     MovingGram,
-    inverse_from,
-    inverse_state,
+    inverse_times,
     ridge_inverse,
 )
-from new_algorithm.back_projection.layer_problem import (
-    gram as gram_of,
-)
-from new_algorithm.back_projection.layer_problem import (
-    gram_operator,
-    passed_down,
-    weight_operator,
-)
-from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
-from new_algorithm.back_projection.state import State, nested, part, restore, state_of
-
-REMEMBERED = ("_iteration", "_previous", "lambda_w", "lambda_h")
+from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties, condition_number
 
 
-class CGSolver:
+class CGSolver(LayerSolver):
     """Conjugate gradients on (2), with the batch's own G, or with the moving Ḡ where one is given.
 
     lambda_w, lambda_h: the absolute penalties in force, once a layer has been observed.
@@ -41,6 +30,8 @@ class CGSolver:
     (G + λ_w I)⁻¹, renewed every `factor_every` iterations. A batch in several chunks needs an
     average.
     """
+
+    remembered = ("_average", "_iteration", "_previous", "_inverse", "lambda_w", "lambda_h")
 
     def __init__(
         self,
@@ -88,12 +79,12 @@ class CGSolver:
             apply_gram: Operator = self._average.value.__matmul__
         else:
             assert inputs is not None  # a batch in several chunks comes with an average
-            apply_gram = gram_operator(inputs, weight.shape[1], expected)
+            apply_gram = layer_problem.gram_operator(inputs, weight.shape[1], expected)
         result = conjugate_gradients(
-            weight_operator(apply_gram, weight, self.lambda_w, self.lambda_h),
+            layer_problem.weight_operator(apply_gram, weight, self.lambda_w, self.lambda_h),
             moment,
             start=self._previous if self._warm_start else None,
-            preconditioner=None if self._inverse is None else partial(_applied, self._inverse),
+            preconditioner=None if self._inverse is None else partial(inverse_times, self._inverse),
             rtol=self.rtol,
             max_iterations=self.max_iterations,
         )
@@ -103,10 +94,10 @@ class CGSolver:
         return result
 
     def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
-        out[...] = passed_down(residual, weight, self.lambda_h)
+        out[...] = layer_problem.passed_down(residual, weight, self.lambda_h)
 
     def condition(self, inputs: NDArray) -> float:
-        g = gram_of(inputs) if self._average is None else self._average.value
+        g = layer_problem.gram(inputs) if self._average is None else self._average.value
         return condition_number(np.linalg.eigvalsh(g), self.lambda_w)
 
     def forget(self) -> None:
@@ -114,21 +105,3 @@ class CGSolver:
             self._average.forget()
         self._previous = self._inverse = None
         self._iteration = 0
-
-    def state_dict(self) -> State:
-        state = state_of(self, REMEMBERED) | nested("inverse", inverse_state(self._inverse))
-        if self._average is not None:
-            state |= nested("average", self._average.state_dict())
-        return state
-
-    def load_state_dict(self, state: State) -> None:
-        restore(self, REMEMBERED, state)
-        self._inverse = inverse_from(part("inverse", state))
-        if self._average is not None:
-            self._average.load_state_dict(part("average", state))
-
-
-def _applied(inverse: Inverse, residual: NDArray) -> NDArray:
-    out = np.empty_like(residual)
-    inverse.apply(residual, out)
-    return out

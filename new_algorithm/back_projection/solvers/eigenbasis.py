@@ -4,14 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.gram import GramNeed, GramSum
+from new_algorithm.back_projection.gram import GramNeed
 from new_algorithm.back_projection.layer_problem import divide_above_rounding
-from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
-from new_algorithm.back_projection.state import State
+from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties, condition_number
 
 
-class EigenbasisSolver:
-    """δA_ij = M_ij/(g_i + λ_w), the exact form (3) for λ_h = ∞, whose Q is the basis."""
+class EigenbasisSolver(LayerSolver):
+    """δA_ij = M_ij/(g_i + λ_w), the exact form (3) for λ_h = ∞, whose Q is the basis.
+
+    Nothing is remembered: the inverse follows from basis and damping.
+    """
 
     def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
         self._basis, self._penalties = basis, penalties
@@ -26,23 +28,8 @@ class EigenbasisSolver:
             self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
         return "nothing"
 
-    def observe(self, gram: GramSum) -> None:
-        raise TypeError("the basis has the Gram matrix of all rows")
-
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._inverse, out=out)
 
-    def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
-        raise TypeError("the data cannot change: nothing lies below the input layer")
-
     def condition(self, inputs: NDArray) -> float:
         return condition_number(self._basis.values, self._lambda_w)
-
-    def forget(self) -> None:
-        """Keep everything: the data stay what they are."""
-
-    def state_dict(self) -> State:
-        return {}  # the inverse follows from the basis and the damping
-
-    def load_state_dict(self, state: State) -> None:
-        """Nothing is remembered."""

@@ -8,31 +8,28 @@ from new_algorithm.back_projection.gram import (
     GramSum,
     Inverse,
     MovingGram,
-    inverse_from,
-    inverse_state,
+    inverse_times,
     ridge_inverse,
 )
 from new_algorithm.back_projection.layer_problem import (
     exact_solution,
     pass_down_matrix,
     spectrum,
-    times_transpose,
 )
-from new_algorithm.back_projection.solvers.solver import Penalties, condition_number
-from new_algorithm.back_projection.state import State, nested, part, restore, state_of
-
-REMEMBERED = (
-    *("_average", "_iteration", "_next_factoring", "_damping"),
-    *("_lambda_w", "_lambda_h", "_of_g", "_of_k", "_passed"),
-)
+from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties, condition_number
 
 
-class FactoredSolver:
+class FactoredSolver(LayerSolver):
     """The exact form (3), with factors of the moving Ḡ, and of K where λ_h is finite.
 
     Both are renewed every `factor_every` iterations, at first more often, when they still change
     quickly: at iterations 0, 3, 12, 48, …
     """
+
+    remembered = (
+        *("_average", "_iteration", "_next_factoring", "_damping"),
+        *("_lambda_w", "_lambda_h", "_inverse", "_of_g", "_of_k", "_passed"),
+    )
 
     def __init__(
         self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
@@ -81,16 +78,16 @@ class FactoredSolver:
         if self._damping == 0:
             raise np.linalg.LinAlgError("its Gram matrix has not been factored yet")
         if self._inverse is not None:
-            self._inverse.apply(moment, out)
+            inverse_times(self._inverse, moment, out)
         elif self._of_g is not None and self._of_k is not None:
             out[...] = exact_solution(
                 moment, self._of_g, self._of_k, self._lambda_w, self._lambda_h
             )
 
     def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
-        if self._passed is not None:
-            residual = residual @ self._passed
-        times_transpose(residual, weight[:-1], out)
+        super().pass_down(
+            residual if self._passed is None else residual @ self._passed, weight, out
+        )
 
     def condition(self, inputs: NDArray) -> float:
         return condition_number(np.linalg.eigvalsh(self._average.value), self._lambda_w)
@@ -99,10 +96,3 @@ class FactoredSolver:
         self._average.forget()
         self._inverse = None
         self._damping = 0.0
-
-    def state_dict(self) -> State:
-        return state_of(self, REMEMBERED) | nested("inverse", inverse_state(self._inverse))
-
-    def load_state_dict(self, state: State) -> None:
-        restore(self, REMEMBERED, state)
-        self._inverse = inverse_from(part("inverse", state))

@@ -4,12 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import GramNeed, GramSum
-from new_algorithm.back_projection.layer_problem import times_transpose
-from new_algorithm.back_projection.solvers.solver import Penalties
-from new_algorithm.back_projection.state import State
+from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties
 
 
-class GradientSolver:
+class GradientSolver(LayerSolver):
     """δW̃ = M/(λ_w ḡ), the limit λ_w → ∞ of λ_h = ∞."""
 
     def __init__(self, penalties: Penalties) -> None:
@@ -26,17 +24,5 @@ class GradientSolver:
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._factor, out=out)
 
-    def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
-        times_transpose(residual, weight[:-1], out)
-
     def condition(self, inputs: NDArray) -> float:
         return 1.0
-
-    def forget(self) -> None:
-        """Keep everything: every batch has its own factor."""
-
-    def state_dict(self) -> State:
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Nothing is remembered."""

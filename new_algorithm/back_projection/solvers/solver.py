@@ -1,15 +1,18 @@
 """What every solver of a layer has in common: the penalties, and what a sweep calls."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed, GramSum
-from new_algorithm.back_projection.layer_problem import absolute_lambda_h, absolute_lambda_w
-from new_algorithm.back_projection.state import State
+from new_algorithm.back_projection.layer_problem import (
+    absolute_lambda_h,
+    absolute_lambda_w,
+    times_transpose,
+)
+from new_algorithm.back_projection.state import Stateful
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,16 @@ class Penalties:
         return absolute_lambda_h(weight, self.lambda_h) if self.relative else self.lambda_h
 
 
-class LayerSolver(Protocol):
+class LayerSolver(Stateful):
     """One layer's part in a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n like W̃."""
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         """Take in W̃ of this iteration, and say what of H̃ᵀH̃ is needed; damping ≥ 1 is on λ_w."""
+        raise NotImplementedError
 
     def observe(self, gram: GramSum) -> None:
         """Take in H̃ᵀH̃ of this iteration, where `begin` has asked for it."""
+        raise NotImplementedError
 
     def solve(
         self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray
@@ -45,21 +50,21 @@ class LayerSolver(Protocol):
 
         inputs: H̃, or None where the batch came in several chunks.
         """
+        raise NotImplementedError
 
     def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
-        """Write (k̄ + λ_h) δH (n, d_in) to `out`, for what is left of Δ (n, d_out)."""
+        """Write (k̄ + λ_h) δH (n, d_in) to `out`, for what is left of Δ (n, d_out).
+
+        Here for λ_h = ∞, the back-propagated residual.
+        """
+        times_transpose(residual, weight[:-1], out)
 
     def condition(self, inputs: NDArray) -> float:
         """Return the condition number of G + λ_w I, as far as rounding lets it be known."""
+        raise NotImplementedError
 
     def forget(self) -> None:
         """Drop whatever came from earlier batches: the weights have gone back."""
-
-    def state_dict(self) -> State:
-        """Return all that later solves depend on."""
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue where the other solver was."""
 
 
 def condition_number(eigenvalues: NDArray, damping: float) -> float:
