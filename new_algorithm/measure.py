@@ -30,8 +30,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveFloat, PositiveInt, RunFlags, Seed, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.measurements import lambda_map, rank_scaling, row_scaling, step_cost
-from new_algorithm.measurements.tables import TABLES
+from new_algorithm.measurements import TABLES, lambda_map, rank_scaling, row_scaling, step_cost
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -104,11 +103,9 @@ def measure_ranks(config: Config, run: Run) -> None:
         for count in progress(config.ranks, "ranks", len(config.ranks))
     ]
     run.table("rank_scaling", timed, "Full-batch sweeps by the number of ranks:")
-    rows, trainings = rank_scaling.to_the_same_loss(
-        config.loss, config.widths, data, config.threads
-    )
+    rows = rank_scaling.to_the_same_loss(config.loss, config.widths, data, config.threads)
     run.table("same_loss", rows, f"Iterations and bytes to a train loss of {config.loss:g}:")
-    times = rank_scaling.expected_times(trainings)
+    times = rank_scaling.expected_times(rows)
     run.table("expected_times", times, "Expected seconds to that loss:")
 
 

@@ -86,7 +86,7 @@ def _tables() -> "Tables":
     """How the tables of every script are drawn."""
     from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
-    from new_algorithm.measurements.tables import TABLES
+    from new_algorithm.measurements import TABLES
     from new_algorithm.plots import cg_convergence as cg
 
     return TABLES | {

@@ -3,10 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,29 +46,6 @@ SAME_LOSS_COLUMNS = (
 Counted = tuple[Iterator[Epoch], Callable[[], int]]
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """A training to a given loss: iterations; of one of them, seconds of computation in one process
-    and bytes to be summed over the nodes."""
-
-    method: str
-    iterations: float
-    compute_s: float
-    sum_bytes: float
-
-    def seconds(self, nodes: int, gigabits: float) -> float:
-        """Return the expected time on R nodes with equal numbers of rows and ring all-reduce.
-
-        A ring moves 2 (R − 1)/R of the bytes over each link, in 2 (R − 1) messages one after the
-        other (Patarasuk and Yuan 2009), here without overlap with the computation. All computation
-        is divided by R, even the solves or the optimizer's step, which in fact every node repeats:
-        small batches on many nodes take longer than this.
-        """
-        moved = 2 * (nodes - 1) / nodes * self.sum_bytes
-        sending = 8 * moved / (gigabits * 1e9) + 2 * (nodes - 1) * LATENCY_S
-        return self.iterations * (self.compute_s / nodes + sending)
-
-
 class CountingRanks(Ranks):
     """One process that counts the bytes it would send if it were one of several."""
 
@@ -82,26 +57,13 @@ class CountingRanks(Ranks):
         self.sent_bytes += array.nbytes
 
 
-class Reached(NamedTuple):
-    """iterations: interpolated between epochs. cpu_s, sent_bytes: of one iteration. last_loss: at
-    the end of the training."""
-
-    iterations: float
-    cpu_s: float
-    sent_bytes: float
-    last_loss: float
-
-
 def until_loss(
-    loss: float,
-    iterations_an_epoch: int,
-    epochs: Iterator[Epoch],
-    sent_bytes: Callable[[], int],
-) -> Reached | None:
-    """Train until the loss; None if it is not reached.
+    loss: float, steps_an_epoch: int, epochs: Iterator[Epoch], sent_bytes: Callable[[], int]
+) -> Row | None:
+    """Train until the loss; return the columns that this decides, None if it is not reached.
 
     sent_bytes: returns, after an epoch, what its steps have sent. The loss is known after each
-    epoch, and interpolated linearly between the last two.
+    epoch, and iterations are interpolated linearly between the last two.
     """
     losses, sent = [], 0
     try:
@@ -114,45 +76,45 @@ def until_loss(
             return None
     except DivergedError:
         return None
-    made = epoch.number * iterations_an_epoch
     part = (losses[-2] - loss) / (losses[-2] - losses[-1]) if len(losses) > 1 else 1.0
-    return Reached(
-        iterations=(epoch.number - 1 + part) * iterations_an_epoch,
-        cpu_s=epoch.clock.cpu_seconds / made,
-        sent_bytes=sent / made,
-        last_loss=losses[-1],
-    )
+    made = epoch.number * steps_an_epoch
+    return {
+        "iterations": (epoch.number - 1 + part) * steps_an_epoch,
+        "cpu_s_an_iteration": epoch.clock.cpu_seconds / made,
+        "bytes_an_iteration": sent / made,
+        "train_loss": losses[-1],
+    }
 
 
 def to_the_same_loss(
     loss: float, widths: tuple[int, ...], data: Dataset, threads: int
-) -> tuple[list[Row], list[Traffic]]:
-    """Return a table and the traffic of each method and batch size, with the setting that takes the
-    fewest iterations."""
+) -> list[Row]:
+    """Return a row for each method and batch size, of the setting that takes the fewest iterations;
+    empty cells where none reaches the loss."""
+    layers = pairwise([data.x_train.shape[1], *widths, 1])
+    parameters = sum((below + 1) * above for below, above in layers)
     table: list[Row] = []
-    trainings = []
     jobs = list(product(("back projection", "adam"), MOST_EPOCHS))
     for name, batch in progress(jobs, "to the same loss", len(jobs)):
         problem = Problem(data, widths, MOST_EPOCHS[batch], seed=0, threads=threads)
         ended = [
-            (setting, until_loss(loss, len(data.x_train) // batch, *training))
+            {"setting": setting} | reached
+            if (reached := until_loss(loss, len(data.x_train) // batch, *training))
+            else None
             for setting, training in large_batch_trainings(name, problem, batch)
         ]
-        found = [(reached, setting) for setting, reached in ended if reached is not None]
-        row: Row = dict.fromkeys(SAME_LOSS_COLUMNS, "")
-        row["method"] = method = f"{name}, batches of {batch:,}"
-        row["reached"] = f"{len(found)} of {len(ended)} in {MOST_EPOCHS[batch]} epochs"
+        found = [row for row in ended if row]
+        row: Row = dict.fromkeys(SAME_LOSS_COLUMNS, "") | {
+            "method": f"{name}, batches of {batch:,}",
+            "reached": f"{len(found)} of {len(ended)} in {MOST_EPOCHS[batch]} epochs",
+        }
         if found:
-            best, setting = min(found, key=lambda pair: pair[0].iterations)
+            row |= min(found, key=lambda one: one["iterations"])
             # Adam sends its gradient in float32, as data-parallel training does
-            sums = best.sent_bytes or 4 * parameters([data.x_train.shape[1], *widths, 1])
-            trainings.append(Traffic(method, best.iterations, best.cpu_s, sums))
-            numbers = (best.iterations, best.cpu_s, sums, best.iterations * sums / 1e6)
-            row |= {"setting": setting} | dict(
-                zip(SAME_LOSS_COLUMNS[3:], (*numbers, best.last_loss), strict=True)
-            )
+            row["bytes_an_iteration"] = row["bytes_an_iteration"] or 4 * parameters
+            row["megabytes"] = row["iterations"] * row["bytes_an_iteration"] / 1e6
         table.append(row)
-    return table, trainings
+    return table
 
 
 def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[tuple[str, Counted]]:
@@ -180,17 +142,26 @@ def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHU
     return epochs_of(training, problem.epochs), lambda: training.sent_bytes
 
 
-def parameters(widths: Sequence[int]) -> int:
-    """Return the number of weights and biases of a network."""
-    return sum((below + 1) * above for below, above in pairwise(widths))
+def expected_seconds(row: Row, nodes: int, gigabits: float) -> float:
+    """Return the time to the loss on R nodes with equal numbers of rows and ring all-reduce.
+
+    A ring moves 2 (R − 1)/R of the bytes over each link, in 2 (R − 1) messages one after the other
+    (Patarasuk and Yuan 2009), here without overlap with the computation. All computation is divided
+    by R, even the solves or the optimizer's step, which in fact every node repeats: small batches
+    on many nodes take longer than this.
+    """
+    moved = 2 * (nodes - 1) / nodes * row["bytes_an_iteration"]
+    sending = 8 * moved / (gigabits * 1e9) + 2 * (nodes - 1) * LATENCY_S
+    return row["iterations"] * (row["cpu_s_an_iteration"] / nodes + sending)
 
 
-def expected_times(trainings: Sequence[Traffic]) -> list[Row]:
-    """Return one row per method and link: the expected seconds on 1 … 64 nodes."""
+def expected_times(same_loss: Sequence[Row]) -> list[Row]:
+    """Return a row for each method that reached the loss, and link: seconds on 1 … 64 nodes."""
     return [
-        {"method": training.method, "gigabit_per_s": gigabits}
-        | {f"nodes_{nodes}_s": training.seconds(nodes, gigabits) for nodes in NODES}
-        for training in trainings
+        {"method": row["method"], "gigabit_per_s": gigabits}
+        | {f"nodes_{nodes}_s": expected_seconds(row, nodes, gigabits) for nodes in NODES}
+        for row in same_loss
+        if row["iterations"]
         for gigabits in GIGABITS
     ]
 

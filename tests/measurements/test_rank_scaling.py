@@ -9,10 +9,10 @@ from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.measurements.rank_scaling import (
     LATENCY_S,
-    Traffic,
     counted_training,
     draw_expected_times,
     draw_rank_scaling,
+    expected_seconds,
     expected_times,
     until_loss,
 )
@@ -23,30 +23,38 @@ from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import save_csv
 
 
+def row(method="any", *, iterations=1, compute_s=0.0, sent=0.0):
+    numbers = {"cpu_s_an_iteration": compute_s, "bytes_an_iteration": sent}
+    return {"method": method, "iterations": iterations} | numbers
+
+
 def test_one_node_sends_nothing():
-    assert Traffic("any", 7, 2.0, 1e9).seconds(1, 10) == pytest.approx(14)
+    seven = row(iterations=7, compute_s=2.0, sent=1e9)
+    assert expected_seconds(seven, 1, 10) == pytest.approx(14)
 
 
 def test_ring_moves_each_byte_less_than_twice():
-    training = Traffic("any", 1, 0.0, 1e9)  # one gigabyte at 10 Gbit/s takes 0.8 s
-    assert training.seconds(2, 10) == pytest.approx(0.8 + 2 * LATENCY_S)
-    assert training.seconds(64, 10) == pytest.approx(1.6 * 63 / 64 + 126 * LATENCY_S)
-    assert training.seconds(64, 100) == pytest.approx(0.16 * 63 / 64 + 126 * LATENCY_S)
+    training = row(sent=1e9)  # one gigabyte at 10 Gbit/s takes 0.8 s
+    assert expected_seconds(training, 2, 10) == pytest.approx(0.8 + 2 * LATENCY_S)
+    assert expected_seconds(training, 64, 10) == pytest.approx(1.6 * 63 / 64 + 126 * LATENCY_S)
+    assert expected_seconds(training, 64, 100) == pytest.approx(0.16 * 63 / 64 + 126 * LATENCY_S)
 
 
 def test_computation_is_divided_among_the_nodes():
-    assert Traffic("any", 3, 8.0, 0.0).seconds(4, 10) == pytest.approx(6 + 18 * LATENCY_S)
+    three = row(iterations=3, compute_s=8.0)
+    assert expected_seconds(three, 4, 10) == pytest.approx(6 + 18 * LATENCY_S)
 
 
-def test_table_has_each_method_on_each_link():
-    table = expected_times([Traffic("a", 1, 1.0, 1e6), Traffic("b", 1, 2.0, 1e6)])
+def test_table_has_each_method_that_reached_the_loss_on_each_link():
+    ours, other = row("a", compute_s=1.0, sent=1e6), row("b", compute_s=2.0, sent=1e6)
+    table = expected_times([ours, row("never", iterations=""), other])
     assert [(row["method"], row["gigabit_per_s"]) for row in table] == [
         ("a", 10),
         ("a", 100),
         ("b", 10),
         ("b", 100),
     ]
-    assert table[2]["nodes_2_s"] == Traffic("b", 1, 2.0, 1e6).seconds(2, 10)
+    assert table[2]["nodes_2_s"] == expected_seconds(other, 2, 10)
 
 
 def training(losses, diverges=False):
@@ -61,14 +69,14 @@ def training(losses, diverges=False):
 
 def test_iterations_are_interpolated_between_epochs():
     reached = until_loss(0.4, 10, training([0.9, 0.5, 0.3]), lambda: 600)
-    assert reached.iterations == pytest.approx(25)  # half way from 0.5 to 0.3
-    assert reached.last_loss == 0.3
-    assert reached.cpu_s == pytest.approx(0.2)
-    assert reached.sent_bytes == pytest.approx(60)
+    assert reached["iterations"] == pytest.approx(25)  # half way from 0.5 to 0.3
+    assert reached["train_loss"] == 0.3
+    assert reached["cpu_s_an_iteration"] == pytest.approx(0.2)
+    assert reached["bytes_an_iteration"] == pytest.approx(60)
 
 
 def test_loss_of_the_first_epoch_has_nothing_to_interpolate_from():
-    assert until_loss(0.4, 10, training([0.2]), lambda: 0).iterations == 10
+    assert until_loss(0.4, 10, training([0.2]), lambda: 0)["iterations"] == 10
 
 
 @pytest.mark.parametrize("diverges", [False, True])
