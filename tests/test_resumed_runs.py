@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache, partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import back_projection_training
-from new_algorithm.methods.back_projection_training import chunk_rows_in_force
-from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.method import Problem
+from new_algorithm.n_layer_relu_data import Config, train, train_and_record, with_penalties
 from new_algorithm.record import figures
 from new_algorithm.record.checkpoint import LATEST
 from new_algorithm.record.run import Run
+from tests.back_projection.problems import in_processes
 
 FORGETFUL = {"solver": "gradient", "order": "simultaneous", "step_size": 0.02}
+CHUNK_ROWS = 100
 STOPS = {"within an epoch": 1, "before its checkpoint": 1, "after its checkpoint": 2}
 
 
@@ -229,6 +233,47 @@ def test_another_number_of_processes_is_refused(run_it, run_until, tmp_path):
     with pytest.raises(UserError, match=r"had 2 processes, now there are 1: start as many"):
         run_it(resume=True, **FORGETFUL)
     assert_whole(run_it(resume=True, ranks=WithTwin(), **FORGETFUL))
+
+
+class InThreads(Ranks):
+    """Two ranks in threads of one process; whatever they exchange lies on a table."""
+
+    size = 2
+
+    def __init__(self, rank, all_sum, table):
+        self.rank, self.all_sum, self._table = rank, all_sum, table
+
+    def gather(self, value):
+        self._table[self.rank] = value
+        self.all_sum(np.zeros(1))  # which waits for the other
+        values = list(self._table)
+        self.all_sum(np.zeros(1))
+        return values
+
+
+def test_ranks_that_go_on_shuffle_as_if_never_stopped():
+    settings = {"num_layers": 2, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | FORGETFUL
+    config = with_penalties(Config(dataset="synthetic", chunk_rows=CHUNK_ROWS, **settings))
+    problem = Problem(load_dataset("synthetic", train_limit=600), (8,), epochs=3, seed=0)
+    table = [None, None]
+
+    def work(rank, all_sum, epochs, saved=None):
+        training = Training(config, problem, CHUNK_ROWS, InThreads(rank, all_sum, table))
+        if saved is not None:
+            training.load_state_dict(*saved)
+        for _ in islice(train(training, 3), epochs):
+            pass
+        return training.weights, training.state_dict()
+
+    (_, saved), _ = in_processes(2, partial(work, epochs=1))
+    first, second = saved[1]["shuffles"]
+    assert first != second, "each rank shuffles its own rows"
+    resumed = in_processes(2, partial(work, epochs=2, saved=saved))
+    for (weights, _), (expected, _) in zip(
+        resumed, in_processes(2, partial(work, epochs=3)), strict=True
+    ):
+        for found, array in zip(weights, expected, strict=True):
+            np.testing.assert_array_equal(found, array)
 
 
 # What happened before the run was cut short.
