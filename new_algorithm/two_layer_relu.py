@@ -63,7 +63,7 @@ from new_algorithm.plots.cg_convergence import (
     draw_convergence,
 )
 from new_algorithm.record.clock import TrainingClock
-from new_algorithm.record.files import save_csv
+from new_algorithm.record.files import Row, save_csv
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
@@ -124,11 +124,12 @@ def main() -> None:
         )
         run.table(
             "cg_solves",
-            [summary(solve) for solve in solves],
+            [row for row, _ in solves],
             "Solves beside theory, errors relative to the exact solution. In exact arithmetic "
             "iterations never outnumber distinct eigenvalues; rounding can add some:",
         )
-        save_csv(run.folder / CONVERGENCE_FILE, convergence(solves))
+        iterations = [row for _, rows in solves for row in rows]
+        save_csv(run.folder / CONVERGENCE_FILE, iterations)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
@@ -138,8 +139,9 @@ def train(
     targets: NDArray,
     solvers: Sequence[CGSolver],
     run: Run,
-) -> tuple[list[NDArray], list[ObservedSolve]]:
-    """Train on the first half of the rows, test on the second; return W̃ and observed solves.
+) -> tuple[list[NDArray], list[tuple[Row, list[Row]]]]:
+    """Train on the first half of the rows, test on the second; return W̃ and what `beside_theory`
+    makes of the solves that are observed.
 
     inputs: X̃ (2 rows, d + 1). DivergedError leaves the weights of the last good sweep saved.
     """
@@ -151,7 +153,7 @@ def train(
     velocity, weights = parameters.zeros_like(), parameters.matrices
     sweep = Sweep(parameters, solvers, SQUARED, mask, chunk_rows=config.rows, pass_residual=True)
     run.save_weights(weights)
-    solves: list[ObservedSolve] = []
+    solves = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
         try:
@@ -161,7 +163,8 @@ def train(
                 space, residual = sweep.workspace, SQUARED.residual(sweep.workspace.output, y_train)
                 deltas = [*(len(residual) * delta for delta in space.deltas), residual]
                 problems = zip(solvers, space.activations, weights, deltas, strict=True)
-                solves += [observe(epoch, layer, *one) for layer, one in enumerate(problems, 1)]
+                for layer, one in enumerate(problems, start=1):
+                    solves.append(beside_theory(observe(*one), sweep=epoch, layer=layer))
             with clock:
                 momentum_step(
                     parameters,
@@ -208,11 +211,9 @@ def closest_units(teacher: NDArray, student: NDArray) -> list[dict[str, float]]:
     ]
 
 
-def summary(solve: ObservedSolve) -> dict[str, float]:
-    """Return one line of the table of solves."""
-    return {
-        "sweep": solve.sweep,
-        "layer": solve.layer,
+def beside_theory(solve: ObservedSolve, **where: int) -> tuple[Row, list[Row]]:
+    """Return the solve's line of the table, and a row for each of its iterations."""
+    row = where | {
         "unknowns": solve.eigenvalues.size,
         "distinct_eigenvalues": solve.distinct_eigenvalues,
         "condition": solve.condition,
@@ -221,20 +222,9 @@ def summary(solve: ObservedSolve) -> dict[str, float]:
         "chebyshev_bound": float(solve.bounds[-1]),
         "error_frobenius": solve.solution_error,
     }
-
-
-def convergence(solves: Sequence[ObservedSolve]) -> list[dict[str, float]]:
-    """Return a row for every iteration of every solve, what its figure is drawn from."""
-    return [
-        {
-            "sweep": solve.sweep,
-            "layer": solve.layer,
-            "iteration": iteration,
-            "error_a_norm": float(error),
-            "chebyshev_bound": float(bound),
-        }
-        for solve in solves
-        for iteration, (error, bound) in enumerate(zip(solve.errors, solve.bounds, strict=True))
+    return row, [
+        where | {"iteration": k, "error_a_norm": float(error), "chebyshev_bound": float(bound)}
+        for k, (error, bound) in enumerate(zip(solve.errors, solve.bounds, strict=True))
     ]
 
 

@@ -162,15 +162,13 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 @dataclass(frozen=True)
 class ObservedSolve:
-    """The solve of layer `layer` in sweep `sweep`, both counted from 1.
+    """A solve of (2) by conjugate gradients from x_0 = 0, beside x*, the exact form (3).
 
-    eigenvalues: (d_in + 1, d_out), those of A, the operator of (2).
-    errors: (iterations + 1,), ‖x_k − x*‖_A / ‖x*‖_A with x* the exact form (3) and x_0 = 0.
-    solution_error: ‖x − x*‖_F / ‖x*‖_F of the last iterate.
+    eigenvalues: (d_in + 1, d_out), those of A, the operator of (2): g_i + λ_w (1 + k_j/λ_h).
+    errors: (iterations + 1,), ‖x_k − x*‖_A / ‖x*‖_A. solution_error: ‖x − x*‖_F / ‖x*‖_F of the
+    last iterate.
     """
 
-    sweep: int
-    layer: int
     eigenvalues: NDArray
     errors: NDArray
     solution_error: float
@@ -192,39 +190,19 @@ class ObservedSolve:
         return error_bound(self.condition, np.arange(len(self.errors)))
 
 
-def observe(
-    sweep: int,
-    layer_number: int,
-    solver: CGSolver,
-    inputs: NDArray,
-    weight: NDArray,
-    delta: NDArray,
-) -> ObservedSolve:
+def observe(solver: CGSolver, inputs: NDArray, weight: NDArray, delta: NDArray) -> ObservedSolve:
     """Repeat a cold solve of Δ (n, d_out), and compare every iterate with the exact form."""
     penalties = lambda_w, lambda_h = solver.lambda_w, solver.lambda_h
     exact = weight_change_exact(inputs, weight, delta, *penalties)
     g, k = gram(inputs), weight[:-1].T @ weight[:-1]
     apply = weight_operator(lambda v: g @ v, weight, *penalties)
-
-    def a_norm(error: NDArray) -> float:
-        return float(np.sqrt(np.vdot(error, apply(error))))
-
-    norms = [a_norm(exact)]
-    cg = weight_change_by_cg(
-        inputs,
-        weight,
-        delta,
-        *penalties,
-        rtol=solver.rtol,
-        max_iterations=solver.max_iterations,
-        callback=lambda x: norms.append(a_norm(x - exact)),
-    )
-    # the eigenvalues of (2) are g_i + λ_w (1 + k_j/λ_h)
-    penalty = lambda_w * (1 + np.linalg.eigvalsh(k) / lambda_h)
+    iterates = [np.zeros_like(exact)]
+    options: dict[str, Any] = {"rtol": solver.rtol, "max_iterations": solver.max_iterations}
+    weight_change_by_cg(inputs, weight, delta, *penalties, callback=iterates.append, **options)
+    errors = [np.sqrt(np.vdot(x - exact, apply(x - exact))) for x in iterates]
     return ObservedSolve(
-        sweep=sweep,
-        layer=layer_number,
-        eigenvalues=np.linalg.eigvalsh(g)[:, None] + penalty,
-        errors=np.array(norms) / norms[0],
-        solution_error=float(np.linalg.norm(cg.solution - exact) / np.linalg.norm(exact)),
+        eigenvalues=np.linalg.eigvalsh(g)[:, None]
+        + lambda_w * (1 + np.linalg.eigvalsh(k) / lambda_h),
+        errors=np.array(errors) / errors[0],
+        solution_error=float(np.linalg.norm(iterates[-1] - exact) / np.linalg.norm(exact)),
     )

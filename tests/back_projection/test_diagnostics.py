@@ -195,14 +195,13 @@ def observed(lambda_h: float = 0.5, **options) -> ObservedSolve:
     )
     assert solver.begin(weight, 1.0) == "trace"
     solver.observe(GramSum(None, float(np.vdot(inputs, inputs)), *inputs.shape))
-    return observe(3, 2, solver, inputs, weight, made.residual)
+    return observe(solver, inputs, weight, made.residual)
 
 
 @pytest.mark.parametrize("lambda_h", [0.5, np.inf])
 def test_observed_solve_is_compared_with_the_exact_form(lambda_h):
     made = problem((6, 4), "squared", rows=30)
     solve = observed(lambda_h, max_iterations=4)
-    assert (solve.sweep, solve.layer) == (3, 2)
     (weight,), inputs = made.weights, made.inputs
     g, k = inputs.T @ inputs / 30, weight[:-1].T @ weight[:-1]
     lambda_w = 0.1 * np.trace(g) / len(g)
@@ -222,4 +221,4 @@ def test_observed_solve_is_compared_with_the_exact_form(lambda_h):
 
 def test_distinct_eigenvalues_are_told_apart_above_rounding():
     values = np.array([[1.0, 1 + 1e-12], [2.0, 3.0]])
-    assert ObservedSolve(1, 1, values, np.ones(1), 0.0).distinct_eigenvalues == 3
+    assert ObservedSolve(values, np.ones(1), 0.0).distinct_eigenvalues == 3
