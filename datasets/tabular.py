@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset, hash_arrays
-from datasets.splits import Split
+from datasets.dataset import Dataset, Split, hash_arrays
+from datasets.mapped_files import distinct
 from datasets.standardise import Standardiser
 from new_algorithm.cli.errors import UserError
 
@@ -56,20 +56,15 @@ def tabular_dataset(
         # A constant target is only centred, so that other values stay visible.
         target_scale.sd[np.isinf(target_scale.sd)] = 1
         scaling += ", and targets likewise"
-    standardise = Standardiser.fit(_flatten(arrays["x_train"]))
-    arrays = split.limit(arrays)
-
-    def targets(key: str) -> NDArray:
-        if target_scale is None:
-            return arrays[key].astype(np.int64)
-        return check_scaled(path, key, target_scale(_flatten(arrays[key])))
-
+    scales = {"x": Standardiser.fit(_flatten(arrays["x_train"])), "y": target_scale}
+    for key, array in split.limit(arrays).items():
+        if scale := scales[key[0]]:
+            arrays[key] = check_scaled(path, key, scale(_flatten(array)))
+        else:
+            arrays[key] = array.astype(np.int64)
     return Dataset(
+        **arrays,
         name=path.name,
-        x_train=check_scaled(path, "x_train", standardise(_flatten(arrays["x_train"]))),
-        y_train=targets("y_train"),
-        x_test=check_scaled(path, "x_test", standardise(_flatten(arrays["x_test"]))),
-        y_test=targets("y_test"),
         num_classes=num_classes,
         held_out=split.held_out,
         source=source,
@@ -143,7 +138,7 @@ def is_classification(path: Path, arrays: Arrays) -> bool:
 
 def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
     """K, where the training labels are exactly 0 .. K-1, K >= 2, and hold every held-out label."""
-    classes = np.unique(y_train)
+    classes = distinct(y_train)
     if len(classes) < 2:
         raise UserError(f"{path}: y_train has one class only, {classes[0]}; two or more are needed")
     if not np.array_equal(classes, np.arange(len(classes))):
@@ -151,7 +146,7 @@ def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
         raise UserError(
             f"{path}: y_train has the labels {shown}; number the classes 0 to {len(classes) - 1}"
         )
-    unknown = np.setdiff1d(y_held_out, classes)
+    unknown = np.setdiff1d(distinct(y_held_out), classes)
     if len(unknown):
         raise UserError(
             f"{path}: the held-out labels include {unknown[0]}, which no training row has; add "

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.gzip_files import name_of_parts, open_parts
 from datasets.higgs import FEATURES
+from datasets.sources import name_of_parts, open_parts
 from new_algorithm.cli.errors import UserError
 
 COLUMNS = 1 + FEATURES
@@ -63,14 +63,9 @@ def _parse(text: bytes, columns: int) -> NDArray[np.float64] | None:
         table = csv.read_csv(
             pyarrow.BufferReader(text),
             csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
-            csv.ParseOptions(
-                quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
-            ),
+            csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pyarrow.float64()),
-                null_values=[],
-                strings_can_be_null=False,
-                check_utf8=False,
+                column_types=dict.fromkeys(names, pyarrow.float64()), null_values=[]
             ),
             memory_pool=pyarrow.system_memory_pool(),  # the others keep what they were given
         )
@@ -86,33 +81,36 @@ def _fits_float32(values: NDArray) -> NDArray[np.bool_]:
 
 
 def _first_fault(text: bytes, rows_before: int) -> str:
+    """The first row, and column of it, that is not as it should be, and the remedy."""
     lines = text.split(b"\n")
     index = next(index for index, line in enumerate(lines) if _sound_rows(line) is None)
     row, fields = rows_before + index + 1, lines[index].split(b",")
     if row == 1 and len(fields) > 1 and all(_number(field) is None for field in fields):
         return f"row 1, column 1: {_shown(fields[0])} looks like a header; remove that row"
-    column, fault = _fault(fields)
+    found = 0 if fields == [b""] else len(fields)
+    if found == COLUMNS:
+        faults = ((column, _fault(column, field)) for column, field in enumerate(fields, start=1))
+        column, fault = next(found for found in faults if found[1])
+    else:
+        column, problem = min(found, COLUMNS) + 1, "missing" if found < COLUMNS else "one too many"
+        fault = (
+            f"{problem}, the row has {found} columns, the label and {FEATURES} features make "
+            f"{COLUMNS}"
+        )
     return (
         f"row {row}, column {column}: {fault}; repair that row, or replace the file by an original"
     )
 
 
-def _fault(fields: list[bytes]) -> tuple[int, str]:
-    """Return the first column that is not as it should be, counted from 1, and why."""
-    found = 0 if fields == [b""] else len(fields)
-    if found != COLUMNS:
-        problem = "missing" if found < COLUMNS else "one too many"
-        expected = f"the label and {FEATURES} features make {COLUMNS}"
-        return min(found, COLUMNS) + 1, f"{problem}, the row has {found} columns, {expected}"
-    for column, field in enumerate(fields, start=1):
-        value = _number(field)
-        if value is None:
-            return column, f"{_shown(field)} is not a number" if field.strip() else "empty"
-        if not _fits_float32(value):
-            return column, f"{_shown(field)} is NaN, infinite or beyond float32"
-        if column == 1 and value not in (0, 1):
-            return column, f"the label is {_shown(field)}, neither 0 nor 1"
-    raise AssertionError("each field of the row is sound, the row is not")
+def _fault(column: int, field: bytes) -> str | None:
+    value = _number(field)
+    if value is None:
+        return f"{_shown(field)} is not a number" if field.strip() else "empty"
+    if not _fits_float32(value):
+        return f"{_shown(field)} is NaN, infinite or beyond float32"
+    if column == 1 and value not in (0, 1):
+        return f"the label is {_shown(field)}, neither 0 nor 1"
+    return None
 
 
 def _number(field: bytes) -> NDArray | None:

@@ -81,7 +81,7 @@ def test_progress_is_told_of_every_byte_on_the_disk(tmp_path, good, name):
 @pytest.mark.usefixtures("small_blocks")
 def test_a_file_without_line_ends_is_never_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "LONGEST_LINE", 500)
-    monkeypatch.setattr("datasets.gzip_files.READ_BYTES", 100)
+    monkeypatch.setattr("datasets.sources.READ_BYTES", 100)
     (tmp_path / "HIGGS.csv").write_bytes(b"7" * 100_000)
     read_bytes = []
     with pytest.raises(UserError, match="row 1, column 2: missing"):
