@@ -18,7 +18,7 @@ import tyro
 
 from datasets.higgs.cache import verify_rows
 from datasets.higgs.files import fetch_higgs, find_higgs, locate_higgs
-from datasets.higgs.generator import is_higgs_like, origin_of, rows_of, write_higgs_like
+from datasets.higgs.generator import origin_of, rows_of, write_higgs_like
 from datasets.mnist import find_mnist
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
@@ -43,15 +43,15 @@ class Config:
 def main() -> None:
     """Say where the data are and where they came from; UserError if there are none."""
     flags = parse(Config, __doc__)
-    _check(flags)
+    rows = rows_of(flags.name)
+    _check(flags, is_generated=rows is not None)
     if flags.name == "mnist":
         print(f"MNIST: verified, from {find_mnist(flags.data_dir)[0]}")
-    elif flags.name == "higgs":
+    elif rows is None:
         _fetch_missing_higgs(flags.data_dir, flags.sample)
         origin = locate_higgs(flags.data_dir)
         print(f"HIGGS: {verify_rows(origin):,} rows are sound, from {origin.words}")
     else:
-        rows = rows_of(flags.name)
         origin = origin_of(rows, flags.seed)
         if flags.write_csv is not None:
             write_higgs_like(flags.write_csv, rows, flags.seed)
@@ -60,8 +60,7 @@ def main() -> None:
             print(f"{flags.name}: {verify_rows(origin):,} rows are sound, {origin.words}")
 
 
-def _check(flags: Config) -> None:
-    is_generated = is_higgs_like(flags.name)
+def _check(flags: Config, is_generated: bool) -> None:
     if flags.name not in ("mnist", "higgs") and not is_generated:
         raise UserError(f"unknown data set {flags.name!r}: choose mnist, higgs or higgs-like:ROWS")
     if flags.sample and flags.name != "higgs":

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.mapped_files import row_blocks
-from datasets.standardise import Standardiser
+from datasets.mapped_files import Standardiser, row_blocks
 from new_algorithm.cli.errors import UserError
 
 HeldOut = Literal["test", "validation", "unseen"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datasets.dataset import Dataset, HeldOut, Split
 from datasets.higgs.files import load_higgs
-from datasets.higgs.generator import is_higgs_like, load_higgs_like, rows_of
+from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
 from datasets.npz_file import load_npz_file
@@ -60,8 +60,8 @@ def _loader(name: str, data_dir: Path | str | None, seed: int) -> Callable[[Spli
         return partial(load_mnist, folder)
     if name == "higgs":
         return partial(load_higgs, folder)
-    if is_higgs_like(name):
-        return partial(load_higgs_like, rows_of(name), seed)
+    if (rows := rows_of(name)) is not None:
+        return partial(load_higgs_like, rows, seed)
     if name in SYNTHETIC:
         return partial(load_synthetic, name, seed)
     if not name.endswith(".npz"):

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.dataset import Dataset, Split, hash_arrays
-from datasets.mapped_files import distinct
-from datasets.standardise import Standardiser
+from datasets.mapped_files import Standardiser, distinct
 from new_algorithm.cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -34,14 +33,16 @@ def tabular_dataset(
     path: named in errors, its last part in records. in_random_order: whether the last sixth is a
     fair validation set; otherwise the sixth is drawn, of each class where there are classes.
     """
-    check_shapes(path, loaded)
-    check_finite(path, loaded)
-    y_train = loaded["y_train"]
+    check_arrays(path, loaded)
     classification = is_classification(path, loaded)
+    rows = {key: array.reshape(len(array), -1) for key, array in loaded.items()}
+    y_train = loaded["y_train"]
     strata = None
+    if classification:
+        rows |= {key: loaded[key] for key in ("y_train", "y_test")}
     if not in_random_order:
         strata = y_train if classification else np.zeros(len(y_train))
-    arrays = split.hold_out(loaded, strata)
+    arrays = split.hold_out(rows, strata)
     num_classes, target_scale, scaling = None, None, FEATURE_SCALING
     if classification:
         num_classes = count_classes(path, y_train, arrays["y_test"])
@@ -52,14 +53,14 @@ def tabular_dataset(
                 "save integers to classify",
                 path,
             )
-        target_scale = Standardiser.fit(_flatten(arrays["y_train"]))
+        target_scale = Standardiser.fit(arrays["y_train"])
         # A constant target is only centred, so that other values stay visible.
         target_scale.sd[np.isinf(target_scale.sd)] = 1
         scaling += ", and targets likewise"
-    scales = {"x": Standardiser.fit(_flatten(arrays["x_train"])), "y": target_scale}
+    scales = {"x": Standardiser.fit(arrays["x_train"]), "y": target_scale}
     for key, array in split.limit(arrays).items():
         if scale := scales[key[0]]:
-            arrays[key] = check_scaled(path, key, scale(_flatten(array)))
+            arrays[key] = check_scaled(path, key, scale(array))
         else:
             arrays[key] = array.astype(np.int64)
     return Dataset(
@@ -74,13 +75,21 @@ def tabular_dataset(
     )
 
 
-def check_shapes(path: Path, arrays: Arrays) -> None:
-    """Rows and columns are there, x and y pair up, and test rows look like training rows."""
+def check_arrays(path: Path, arrays: Arrays) -> None:
+    """Rows and columns are there and finite in float32, x and y pair up, test looks like train."""
     for key, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise UserError(f"{path}: {key} has no rows; save one row a sample")
         if array.size == 0:
             raise UserError(f"{path}: {key} has rows of no numbers, shape {array.shape}; fill them")
+        # False for NaN as well, and for no integer
+        finite = np.abs(array) <= np.finfo(np.float32).max if array.dtype.kind == "f" else True
+        if not np.all(finite):
+            row = int(np.argmin(np.reshape(finite, (len(array), -1)).all(axis=1)))
+            raise UserError(
+                f"{path}: {key} holds NaN, infinity or a number beyond float32, first in row {row} "
+                "counted from 0; repair or remove such rows"
+            )
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(x) != len(y):
@@ -93,20 +102,6 @@ def check_shapes(path: Path, arrays: Arrays) -> None:
             raise UserError(
                 f"{path}: the rows of {letter}_train have shape {train} and those of "
                 f"{letter}_test {test}; save both in one shape"
-            )
-
-
-def check_finite(path: Path, arrays: Arrays) -> None:
-    """No NaN, no infinity, nothing that float32 turns into infinity."""
-    for key, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        finite = np.abs(array) <= np.finfo(np.float32).max  # False for NaN as well
-        if not finite.all():
-            row = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
-            raise UserError(
-                f"{path}: {key} holds NaN, infinity or a number beyond float32, first in row {row} "
-                "counted from 0; repair or remove such rows"
             )
 
 
@@ -153,7 +148,3 @@ def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
             "training rows of that class, or remove it"
         )
     return len(classes)
-
-
-def _flatten(rows: NDArray) -> NDArray:
-    return rows.reshape(len(rows), -1)

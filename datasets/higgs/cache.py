@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from datasets.dataset import Dataset, HeldOut, Split, hash_arrays
-from datasets.higgs import FEATURES, count_test_rows
+from datasets.higgs.csv_rows import FEATURES
+from datasets.mapped_files import Standardiser
 from datasets.sources import OWN_FOLDER
-from datasets.standardise import Standardiser
 from datasets.tabular import FEATURE_SCALING, check_scaled, count_classes
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import byte_progress
@@ -31,8 +31,20 @@ log = logging.getLogger(__name__)
 
 CACHE = OWN_FOLDER / "cache"
 LAYOUT = 2  # of a folder; caches with another number are rebuilt
+TEST_ROWS = 500_000
+ROWS_FOR_THAT_TEST_SET = 2_600_000
+TEST_DIVISOR = 5  # of fewer rows, one in five is a test row
 
 Arrays = Mapping[str, NDArray]
+
+
+def count_test_rows(path: Path, rows: int) -> int:
+    """How many of the last rows are the test set; UserError if they are too few to split."""
+    if rows < TEST_DIVISOR:
+        raise UserError(
+            f"{path}: {rows} rows are too few for a test set: {TEST_DIVISOR} or more are needed"
+        )
+    return TEST_ROWS if rows >= ROWS_FOR_THAT_TEST_SET else rows // TEST_DIVISOR
 
 
 class _StaleError(UserError):

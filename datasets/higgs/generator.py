@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.dataset import Dataset, Split
-from datasets.higgs import FEATURES, TEST_DIVISOR, count_test_rows
-from datasets.higgs.cache import Origin, load_cached
+from datasets.higgs.cache import TEST_DIVISOR, Origin, count_test_rows, load_cached
+from datasets.higgs.csv_rows import FEATURES
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import progress
 from new_algorithm.record.files import replace_atomically
@@ -102,14 +102,14 @@ def _scales() -> NDArray:
 # The data set.
 
 
-def is_higgs_like(name: str) -> bool:
-    """Whether a data set's name asks for these data; `rows_of` checks the rest of it."""
-    return name.partition(":")[0] == NAME
+def rows_of(name: str) -> int | None:
+    """The number of rows that `name` asks for; None if it asks for other data.
 
-
-def rows_of(name: str) -> int:
-    """The number of rows that `name` asks for; UserError unless it is within the limits."""
-    _, colon, digits = name.partition(":")
+    UserError unless the number is within the limits.
+    """
+    kind, colon, digits = name.partition(":")
+    if kind != NAME:
+        return None
     rows = int(digits) if re.fullmatch("[0-9]{1,9}", digits) else 0
     if not colon:
         return DEFAULT_ROWS

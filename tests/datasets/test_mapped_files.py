@@ -3,8 +3,7 @@ import mmap
 import numpy as np
 import pytest
 
-from datasets.mapped_files import distinct, is_mapped, release_pages, row_blocks
-from datasets.standardise import Standardiser
+from datasets.mapped_files import Standardiser, distinct, is_mapped, release_pages, row_blocks
 
 ROWS = 1 << 18  # of 28 float32: 28 MiB
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datasets import standardise
-from datasets.standardise import Standardiser
+from datasets import mapped_files
+from datasets.mapped_files import Standardiser
 
 matrices = hnp.arrays(
     np.float64,
@@ -59,5 +59,5 @@ def test_the_type_and_order_of_the_input_do_not_matter(dtype):
 def test_inputs_larger_than_a_block_come_out_the_same(monkeypatch):
     x = np.random.default_rng(0).normal(3, 5, (101, 4))
     whole = Standardiser.fit(x)(x)
-    monkeypatch.setattr(standardise, "BLOCK_ELEMENTS", 40)
+    monkeypatch.setattr(mapped_files, "BLOCK_ELEMENTS", 40)
     np.testing.assert_allclose(Standardiser.fit(x)(x), whole, rtol=1e-6, atol=1e-6)

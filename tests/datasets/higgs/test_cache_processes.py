@@ -21,7 +21,7 @@ LOADER = """
 import logging, sys, time
 from pathlib import Path
 import numpy as np
-from datasets import standardise
+from datasets import mapped_files
 from datasets.higgs import cache as higgs_cache
 from datasets.higgs import csv_rows as higgs_csv
 from datasets.dataset import Split
@@ -41,7 +41,7 @@ def halting(parts, on_read):
 
 files.read_blocks = halting
 higgs_csv.BLOCK_BYTES = 1500 if gate else 1 << 20
-standardise.BLOCK_ELEMENTS = 1 << 17
+mapped_files.BLOCK_ELEMENTS = 1 << 17
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 data = files.load_higgs(folder, Split())
 print(f"{data.x_train.sum():.6f} {data.x_test.sum():.6f}" if gate else len(data.x_train))

@@ -6,7 +6,7 @@ import pytest
 
 from datasets import load_dataset
 from datasets.dataset import hash_arrays
-from datasets.higgs import count_test_rows
+from datasets.higgs.cache import count_test_rows
 from new_algorithm.cli.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
