@@ -45,13 +45,7 @@ class Dataset:
 
         chance_accuracy: of always naming the held-out rows' largest class; None for regression.
         """
-        chance, target_units = None, {}
-        if self.num_classes is not None:
-            chance = float(np.bincount(self.y_test).max() / len(self.y_test))
-        if self.target_scale is not None:
-            mean, sd = self.target_scale.mean, self.target_scale.sd
-            target_units = {"target_mean": mean.tolist(), "target_sd": sd.tolist()}
-        return {
+        facts: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
             "scaling": self.scaling,
@@ -60,9 +54,13 @@ class Dataset:
             "counts": {"train": len(self.x_train), self.held_out: len(self.x_test)},
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
-            "chance_accuracy": chance,
-            **target_units,
+            "chance_accuracy": None,
         }
+        if self.num_classes is not None:
+            facts["chance_accuracy"] = float(np.bincount(self.y_test).max() / len(self.y_test))
+        if (scale := self.target_scale) is not None:
+            facts |= {"target_mean": scale.mean.tolist(), "target_sd": scale.sd.tolist()}
+        return facts
 
 
 def hash_arrays(arrays: Mapping[str, NDArray]) -> dict[str, str]:

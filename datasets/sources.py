@@ -123,19 +123,21 @@ def fetch_file(url: str, folder: Path, sha256: str | None = None) -> Path:
 
 
 @contextmanager
-def open_parts(
-    parts: Sequence[Path], on_read: Callable[[int], Any] = lambda count: None
-) -> Iterator[BinaryIO]:
+def open_parts(parts: Sequence[Path]) -> Iterator[BinaryIO]:
     """Open the parts of one file, in this order, for reading its uncompressed bytes.
 
     The whole is taken for gzip, of one member or several, if a name has .gz in it or if it begins
-    like gzip. `on_read` is called with each number of bytes read from the disk. UserError for a
-    file that is damaged or cannot be read.
+    like gzip. A bar shows the bytes read from the disk. UserError for a file that is damaged or
+    cannot be read.
     """
     named_gzip = any(".gz" in part.suffixes for part in parts)
     path = parts[0].parent / name_of_parts(parts)
     try:
-        with io.BufferedReader(_Chain(parts, on_read), READ_BYTES) as chain:
+        size = sum(part.stat().st_size for part in parts)
+        with (
+            byte_progress(f"reading {parts[0].name}", size) as progress,
+            io.BufferedReader(_Chain(parts, progress.update), READ_BYTES) as chain,
+        ):
             if named_gzip or chain.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=chain) as file:
                     yield cast(BinaryIO, file)

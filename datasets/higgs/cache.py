@@ -103,20 +103,12 @@ def load_cached(origin: Origin, split: Split, name: str, source: str) -> Dataset
 
 
 def verify_rows(origin: Origin) -> int:
-    """How many rows there are, after every byte in the cache was checked; what differs is rebuilt.
-
-    Scaled rows are rebuilt when they are next used.
-    """
-    rows, sha256 = _rows(origin).open()
-    splits = [Split(held_out) for held_out in get_args(HeldOut)]
-    tables = [_rows(origin), *(_scaled(origin, rows, sha256, split) for split in splits)]
-    if damaged := [table for table in tables if table.is_damaged()]:
-        names = " and ".join(table.name for table in damaged)
-        log.info("%s cache: damaged, %s", origin.title, names)
-        with _writing(origin):
-            for table in damaged:
-                table.description.unlink(missing_ok=True)
-        rows, _ = _rows(origin).open()
+    """How many rows there are; every byte in the cache is checked, what differs is rebuilt."""
+    rows, sha256 = _rows(origin).open(verify=True)
+    for held_out in get_args(HeldOut):
+        scaled = _scaled(origin, rows, sha256, Split(held_out))
+        if scaled.description.exists():
+            scaled.open(verify=True)
     return len(rows["y_train"]) + len(rows["y_test"])
 
 
@@ -140,29 +132,21 @@ class _Table:
     def description(self) -> Path:
         return self.origin.folder / f"{self.name}.json"
 
-    def open(self) -> tuple[Arrays, dict[str, str]]:
+    def open(self, verify: bool = False) -> tuple[Arrays, dict[str, str]]:
         """Map the parts, after this or another process has built them if need be; their hashes."""
         try:
-            return self._map()
+            return self._map(verify)
         except _StaleError:
             pass
         with _writing(self.origin):
             try:
-                return self._map()  # another process may have built it meanwhile
+                return self._map(verify)  # another process may have built it meanwhile
             except _StaleError as reason:
                 log.info("%s cache: %s", self.origin.title, reason)
             self._build()
             return self._map()
 
-    def is_damaged(self) -> bool:
-        """Whether the arrays have other hashes than their description says."""
-        try:
-            parts, sha256 = self._map()
-        except _StaleError:
-            return False  # it is rebuilt anyway before it is used
-        return hash_arrays(parts) != sha256
-
-    def _map(self) -> tuple[Arrays, dict[str, str]]:
+    def _map(self, verify: bool = False) -> tuple[Arrays, dict[str, str]]:
         path = self.description
         facts = read_json(path)
         if facts is None and not path.exists():
@@ -174,7 +158,10 @@ class _Table:
         arrays = self._arrays(facts.get("rows"))
         if read_json(path) != facts:
             raise _StaleError("rebuilding, it was being replaced")
-        return self.parts(*arrays), facts["sha256"]
+        parts = self.parts(*arrays)
+        if verify and hash_arrays(parts) != facts["sha256"]:
+            raise _StaleError(f"damaged, rebuilding {self.name}")
+        return parts, facts["sha256"]
 
     def _arrays(self, rows: int | None) -> list[NDArray]:
         arrays = []

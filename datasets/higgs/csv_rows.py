@@ -4,9 +4,8 @@ pyarrow parses it in blocks of whole lines. Every fault is a UserError naming th
 the column, both counted from 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +20,13 @@ LONGEST_LINE = 1 << 20  # of a file without line ends, no more is read at a time
 SHOWN_CHARACTERS = 40
 
 
-def read_blocks(
-    parts: Sequence[Path], on_read: Callable[[int], Any] = lambda count: None
-) -> Iterator[tuple[NDArray, NDArray]]:
+def read_blocks(parts: Sequence[Path]) -> Iterator[tuple[NDArray, NDArray]]:
     """Yield features, float32 (n, 28), and labels, int64 (n,), of one block of rows after another.
 
-    parts: one file, or the parts of one in order. on_read: called with each number of bytes read.
+    parts: one file, or the parts of one in order.
     """
     path, rows_before = parts[0].parent / name_of_parts(parts), 0
-    with open_parts(parts, on_read) as file:
+    with open_parts(parts) as file:
         while block := file.read(BLOCK_BYTES) + file.readline(LONGEST_LINE):
             text = block.replace(b"\r\n", b"\n").removesuffix(b"\n")
             rows = _sound_rows(text)

@@ -25,7 +25,6 @@ from datasets.sources import (
     name_of_parts,
 )
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.progress import byte_progress
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +145,7 @@ def _identity(parts: Sequence[Path]) -> dict[str, Any]:
 
 
 def _read(parts: list[Path], identity: dict[str, Any]) -> Iterator[tuple[NDArray, NDArray]]:
-    size = sum(size for _, size, _ in identity["files"])
-    with byte_progress(f"reading {parts[0].name}", size) as progress:
-        yield from read_blocks(parts, progress.update)
+    yield from read_blocks(parts)
     if _identity(parts) != identity:
         raise UserError(f"{parts[0]}: it changed while it was read; try again once it is whole")
 

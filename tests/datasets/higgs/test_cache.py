@@ -351,8 +351,8 @@ def test_a_source_that_changes_while_it_is_read_is_refused(
 ):
     read_blocks = higgs_files.read_blocks
 
-    def growing(parts, on_read):
-        yield from read_blocks(parts, on_read)
+    def growing(parts):
+        yield from read_blocks(parts)
         with parts[0].open("ab") as file:
             file.write(higgs_csv(higgs_rows(3)))
 

@@ -31,8 +31,8 @@ folder, gate = Path(sys.argv[1]), sys.argv[3]
 higgs_cache.CACHE = Path(sys.argv[2])
 read_blocks = files.read_blocks
 
-def halting(parts, on_read):
-    for index, block in enumerate(read_blocks(parts, on_read)):
+def halting(parts):
+    for index, block in enumerate(read_blocks(parts)):
         if gate and index == 1:
             print("half way", flush=True)
             while not Path(gate).exists():
