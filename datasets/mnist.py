@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,12 @@ Arrays = dict[str, NDArray]
 
 @dataclass(frozen=True)
 class ExpectedArray:
-    """Of a uint8 array: its shape, the sha256 of its bytes in C order, its IDX file's name."""
+    """A uint8 array: its shape, the sha256 of its bytes in C order, and its gzipped IDX file's."""
 
     shape: tuple[int, ...]
     sha256: str
     idx_name: str
+    idx_gz_sha256: str
 
 
 MNIST = {
@@ -44,21 +45,25 @@ MNIST = {
         (60_000, 28, 28),
         "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
         "train-images-idx3-ubyte",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     ),
     "y_train": ExpectedArray(
         (60_000,),
         "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
         "train-labels-idx1-ubyte",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     ),
     "x_test": ExpectedArray(
         (10_000, 28, 28),
         "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
         "t10k-images-idx3-ubyte",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     ),
     "y_test": ExpectedArray(
         (10_000,),
         "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
         "t10k-labels-idx1-ubyte",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
 }
 CLASSES = 10
@@ -203,10 +208,10 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray:
 # Fetches: each is given a temporary folder, and returns verified arrays.
 
 
-def fetch_from_mirror(url: str, files: Iterable[str], folder: Path) -> Arrays:
-    """Download `files` from `url`, a folder with its final slash."""
-    for name in files:
-        fetch_file(url + name, folder)
+def fetch_from_mirror(url: str, files: Mapping[str, str], folder: Path) -> Arrays:
+    """Download `files` (name -> sha256) from `url`, a folder with its final slash."""
+    for name, sha256 in files.items():
+        fetch_file(url + name, folder, sha256)
     return _read_fetched(folder)
 
 
@@ -268,12 +273,13 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
 
 
-IDX_FILES = [f"{array.idx_name}.gz" for array in MNIST.values()]
+IDX_FILES = {f"{array.idx_name}.gz": array.idx_gz_sha256 for array in MNIST.values()}
+NPZ_FILE = {"mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"}
 _OF_GOOGLE = "https://storage.googleapis.com"
 MIRRORS = {
     "ossci-datasets": ("https://ossci-datasets.s3.amazonaws.com/mnist/", IDX_FILES),
     "cvdf-datasets": (f"{_OF_GOOGLE}/cvdf-datasets/mnist/", IDX_FILES),
-    "tf-keras-datasets": (f"{_OF_GOOGLE}/tensorflow/tf-keras-datasets/", ["mnist.npz"]),
+    "tf-keras-datasets": (f"{_OF_GOOGLE}/tensorflow/tf-keras-datasets/", NPZ_FILE),
 }
 FETCHES: dict[str, Callable[[Path], Arrays]] = {
     **{f"the mirror {name}": partial(fetch_from_mirror, *at) for name, at in MIRRORS.items()},
