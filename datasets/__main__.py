@@ -10,6 +10,7 @@ runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any numbe
 datasets/cache/; or written as csv, for other programs.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -89,4 +90,5 @@ def _fetch_missing_higgs(data_dir: Path | None, sample_suffices: bool) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "python -m datasets"  # as --help and refusals call it
     run_main(main)

@@ -162,8 +162,8 @@ class _Chain(io.RawIOBase):
     """The bytes of several files, one after the other; one is open at a time."""
 
     def __init__(self, paths: Sequence[Path], on_read: Callable[[int], Any]) -> None:
-        self._file, self._next = io.FileIO(paths[0]), list(paths[1:])
-        self._on_read = on_read
+        self._file: io.FileIO | io.BytesIO = io.BytesIO()  # which has nothing to be read
+        self._next, self._on_read = list(paths), on_read
 
     def readable(self) -> bool:
         return True
