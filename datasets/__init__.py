@@ -1,7 +1,7 @@
 """Data sets by name, verified, scaled and split, each as one `Dataset`."""
 
 from datasets.dataset import Dataset
-from datasets.higgs.load import find_higgs
-from datasets.load import check_name, load_dataset, training_rows
+from datasets.higgs.files import find_higgs
+from datasets.load import check_name, load_dataset
 
-__all__ = ["Dataset", "check_name", "find_higgs", "load_dataset", "training_rows"]
+__all__ = ["Dataset", "check_name", "find_higgs", "load_dataset"]

@@ -44,11 +44,7 @@ class RowsInMemory:
         if size == len(self):
             yield [(self._inputs, self._targets)]
             return
-        gathered = np.empty((size, self._inputs.shape[1]), self._inputs.dtype)
-        for batch in minibatches(rng, len(self), size):
-            # mode="clip" writes to `out` directly; the indices are in range
-            np.take(self._inputs, batch, axis=0, out=gathered, mode="clip")
-            yield [(gathered, self._targets[batch])]
+        yield from _shuffled(rng, self._inputs, self._targets, size)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -98,7 +94,9 @@ class StreamedRows:
                 if sum(map(len, ranges)) == size:
                     yield _Stream(self, ranges)
         else:
-            yield from self._pooled_batches(rng, size)
+            pool_rows = max(1, POOL_ROWS // size) * size
+            for ranges in _groups(shuffled_blocks(rng, len(self)), pool_rows):
+                yield from _shuffled(rng, *self._read_together(ranges), size)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -110,31 +108,19 @@ class StreamedRows:
 
     def read(self, ranges: Iterable[range]) -> Iterator[Chunk]:
         """Yield the rows of `ranges` in chunks; each is valid until the next."""
-        inputs, targets = self._buffers(min(self.chunk_rows, len(self)))
+        buffers = self._buffers(min(self.chunk_rows, len(self)))
         for group in _groups(ranges, self.chunk_rows):
-            rows = self._fill(group, inputs, targets)
-            yield inputs[:rows], targets[:rows]
-
-    def _pooled_batches(self, rng: np.random.Generator, size: int) -> Iterator[Batch]:
-        pool_rows = max(1, POOL_ROWS // size) * size
-        gathered = np.empty((size, self._width), self._dtype)
-        for ranges in _groups(shuffled_blocks(rng, len(self)), pool_rows):
-            inputs, targets = self._read_together(ranges)
-            for batch in minibatches(rng, len(inputs), size):
-                np.take(inputs, batch, axis=0, out=gathered, mode="clip")
-                yield [(gathered, targets[batch])]
+            yield self._fill(group, *buffers)
 
     def _read_together(self, ranges: list[range]) -> Chunk:
-        inputs, targets = self._buffers(sum(map(len, ranges)))
-        self._fill(ranges, inputs, targets)
-        return inputs, targets
+        return self._fill(ranges, *self._buffers(sum(map(len, ranges))))
 
     def _buffers(self, rows: int) -> Chunk:
         shape = (rows, *self._targets.shape[1:])
         return np.empty((rows, self._width), self._dtype), np.empty(shape, self._targets.dtype)
 
-    def _fill(self, ranges: list[range], inputs: NDArray, targets: NDArray) -> int:
-        """Read the ranges one after the other into the arrays; return how many rows they are."""
+    def _fill(self, ranges: list[range], inputs: NDArray, targets: NDArray) -> Chunk:
+        """Read the ranges one after the other into the arrays; return what was filled of them."""
         end = 0
         for rows in ranges:
             here, there = slice(end, end + len(rows)), slice(rows.start, rows.stop)
@@ -143,7 +129,7 @@ class StreamedRows:
             end += len(rows)
         release_pages(self._x)
         release_pages(self._targets)
-        return end
+        return inputs[:end], targets[:end]
 
 
 class _Stream:
@@ -154,6 +140,17 @@ class _Stream:
 
     def __iter__(self) -> Iterator[Chunk]:
         return self._rows.read(self._ranges)
+
+
+def _shuffled(
+    rng: np.random.Generator, inputs: NDArray, targets: NDArray, size: int
+) -> Iterator[Batch]:
+    """Yield shuffled batches of `size` rows, each in the place of the one before."""
+    gathered = np.empty((size, inputs.shape[1]), inputs.dtype)
+    for batch in minibatches(rng, len(inputs), size):
+        # mode="clip" writes to `out` directly; the indices are in range
+        np.take(inputs, batch, axis=0, out=gathered, mode="clip")
+        yield [(gathered, targets[batch])]
 
 
 def minibatches(rng: np.random.Generator, rows: int, size: int) -> Iterator[NDArray[np.intp]]:

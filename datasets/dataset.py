@@ -1,15 +1,19 @@
-"""The one form in which every data set reaches a script."""
+"""The one form in which every data set reaches a script, and which of its rows are used."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.splits import HeldOut
-from datasets.standardise import Standardiser
+from datasets.mapped_files import Standardiser, row_blocks
+from new_algorithm.cli.errors import UserError
+
+HeldOut = Literal["test", "validation", "unseen"]
+VALIDATION_DIVISOR = 6  # one row in six: 10,000 of MNIST's 60,000
+VALIDATION_SEED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +45,7 @@ class Dataset:
 
         chance_accuracy: of always naming the held-out rows' largest class; None for regression.
         """
-        chance, target_units = None, {}
-        if self.num_classes is not None:
-            chance = float(np.bincount(self.y_test).max() / len(self.y_test))
-        if self.target_scale is not None:
-            mean, sd = self.target_scale.mean, self.target_scale.sd
-            target_units = {"target_mean": mean.tolist(), "target_sd": sd.tolist()}
-        return {
+        facts: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
             "scaling": self.scaling,
@@ -56,14 +54,104 @@ class Dataset:
             "counts": {"train": len(self.x_train), self.held_out: len(self.x_test)},
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
-            "chance_accuracy": chance,
-            **target_units,
+            "chance_accuracy": None,
         }
+        if self.num_classes is not None:
+            facts["chance_accuracy"] = float(np.bincount(self.y_test).max() / len(self.y_test))
+        if (scale := self.target_scale) is not None:
+            facts |= {"target_mean": scale.mean.tolist(), "target_sd": scale.sd.tolist()}
+        return facts
 
 
 def hash_arrays(arrays: Mapping[str, NDArray]) -> dict[str, str]:
     """sha256 of each array's bytes in C order; dtype and shape do not enter."""
-    return {
-        name: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-        for name, array in arrays.items()
-    }
+    digests = {name: hashlib.sha256() for name in arrays}
+    for name, array in arrays.items():
+        for _, block in row_blocks(array):
+            digests[name].update(np.ascontiguousarray(block).data)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows are held out first; then the limits keep the first rows of each part.
+
+    held_out: `test`; `validation`, a sixth of the training rows in the place of the test set; or
+    `unseen`, the test set beside the training rows of `validation`, scaled alike, for networks
+    whose settings were chosen there. batch_size: what `check_batch` compares with the rows.
+    UserError for a limit below 1 or an unknown `held_out`.
+    """
+
+    held_out: HeldOut = "test"
+    train_limit: int | None = None
+    test_limit: int | None = None
+    batch_size: int | Literal["full"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train_limit", "test_limit"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
+                raise UserError(f"{name} {limit}: a limit is 1 row or more; leave it out for all")
+        if self.held_out not in get_args(HeldOut):
+            choices = ", ".join(get_args(HeldOut))
+            raise UserError(f"held_out {self.held_out!r}: choose {choices}")
+
+    def check_batch(self, rows: int) -> None:
+        """UserError if a batch is larger than what is used of a data set's `rows` training rows."""
+        used = len(range(self._before_validation(rows))[: self.train_limit])
+        if isinstance(self.batch_size, int) and self.batch_size > used:
+            raise UserError(
+                f"batch size {self.batch_size} is more than the {used} training samples: "
+                f"give at most {used}"
+            )
+
+    def hold_out(
+        self, arrays: Mapping[str, NDArray], strata: NDArray | None = None
+    ) -> dict[str, NDArray]:
+        """Return x_train, y_train, x_test, y_test with the held-out rows in the test set's place.
+
+        The validation rows are the last sixth; or, with `strata` (n,), a random sixth of the
+        training rows of each value, the same in every run.
+        """
+        if self.held_out == "test":
+            return dict(arrays)
+        x, y = arrays["x_train"], arrays["y_train"]
+        end = self._before_validation(len(x))
+        kept: slice | NDArray = slice(end)
+        validation: slice | NDArray = slice(end, None)
+        if strata is not None:
+            validation = _random_sixth(strata)
+            kept = ~validation
+        training = {"x_train": x[kept], "y_train": y[kept]}
+        if self.held_out == "unseen":
+            return dict(arrays) | training
+        return training | {"x_test": x[validation], "y_test": y[validation]}
+
+    def limit(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Return the first rows of each part; a limit beyond the data takes all of it."""
+        limits = {"train": self.train_limit, "test": self.test_limit}
+        return {key: array[: limits[key[2:]]] for key, array in arrays.items()}
+
+    def _before_validation(self, rows: int) -> int:
+        if self.held_out == "test":
+            return rows
+        if rows < VALIDATION_DIVISOR:
+            raise UserError(
+                f"{rows} training rows are too few to hold out a validation set: "
+                f"{VALIDATION_DIVISOR} or more are needed"
+            )
+        return rows - rows // VALIDATION_DIVISOR
+
+
+def _random_sixth(strata: NDArray) -> NDArray[np.bool_]:
+    """Mark one row in six, rounded down, of all rows, and of each stratum to within one row.
+
+    Rows are shuffled within their strata, and every sixth of the sequence of strata is taken. The
+    smallest strata come first, before the first row taken: a single row of its kind is kept.
+    """
+    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    shuffled = np.random.default_rng(VALIDATION_SEED).permutation(len(strata))
+    order = np.lexsort((shuffled, stratum, sizes[stratum]))
+    taken = np.zeros(len(strata), bool)
+    taken[order[VALIDATION_DIVISOR - 1 :: VALIDATION_DIVISOR]] = True
+    return taken

@@ -1,12 +1,15 @@
-""".npy files larger than memory: written block by block, read as maps, their pages let go."""
+"""Arrays that may lie in files larger than memory: taken and standardised block by block."""
 
 import mmap
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
+
+ROWS_AT_ONCE = 1 << 13
+BLOCK_ELEMENTS = 1 << 20  # 8 MiB of float64 at a time, so that large inputs are never copied whole
 
 
 def release_pages(array: NDArray) -> None:
@@ -16,7 +19,7 @@ def release_pages(array: NDArray) -> None:
     whose changes may be nowhere else, are left alone.
     """
     owner = _owner(array)
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if isinstance(owner, mmap.mmap):
         with memoryview(owner) as view:
             read_only = view.readonly
         if read_only:
@@ -28,7 +31,7 @@ def is_mapped(array: NDArray) -> bool:
     return isinstance(_owner(array), mmap.mmap)
 
 
-def row_blocks(array: NDArray, step: int) -> Iterator[tuple[slice, NDArray]]:
+def row_blocks(array: NDArray, step: int = ROWS_AT_ONCE) -> Iterator[tuple[slice, NDArray]]:
     """Yield views of `step` rows at a time and where they are, releasing the pages behind them."""
     for start in range(0, len(array), step):
         rows = slice(start, start + step)
@@ -36,39 +39,9 @@ def row_blocks(array: NDArray, step: int) -> Iterator[tuple[slice, NDArray]]:
         release_pages(array)
 
 
-class NpyWriter:
-    """Appends blocks of rows to an .npy file; the number of rows is known only at the end."""
-
-    def __init__(self, file: BinaryIO, dtype: DTypeLike, row_shape: tuple[int, ...]) -> None:
-        self._file, self._dtype, self._row_shape = file, np.dtype(dtype), row_shape
-        self._rows = 0
-        self._write_header()
-
-    def append(self, block: NDArray) -> None:
-        """Add the rows of `block`, of the writer's dtype and row shape."""
-        self._file.write(np.ascontiguousarray(block, self._dtype).data)
-        self._rows += len(block)
-
-    def finish(self) -> None:
-        """Put the number of rows into the header, which NumPy pads for any number."""
-        self._file.seek(0)
-        self._write_header()
-
-    def _write_header(self) -> None:
-        descr, shape = np.lib.format.dtype_to_descr(self._dtype), (self._rows, *self._row_shape)
-        facts = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, facts)
-
-
-def map_npy(path: Path, dtype: DTypeLike, row_shape: tuple[int, ...]) -> NDArray:
-    """Map the array of a file that `NpyWriter` wrote, read-only.
-
-    ValueError unless the file holds such an array; OSError if it cannot be opened.
-    """
-    array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    if array.dtype != dtype or array.shape[1:] != row_shape or not array.flags.c_contiguous:
-        raise ValueError(f"{path.name}: not rows of shape {row_shape} and type {dtype}")
-    return array
+def distinct(labels: NDArray) -> NDArray:
+    """The sorted values in labels (n,), n >= 1."""
+    return np.unique(np.concatenate([np.unique(block) for _, block in row_blocks(labels)]))
 
 
 def _owner(array: NDArray) -> Any:
@@ -76,3 +49,42 @@ def _owner(array: NDArray) -> Any:
     while isinstance(owner, np.ndarray):
         owner = owner.base
     return owner
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """x -> (x - mean) / sd, (n, d) -> float32 (n, d), in float64 whatever the type of x.
+
+    sd is infinite where the rows it was fitted on are constant, so that such a feature is zero.
+    """
+
+    mean: NDArray
+    sd: NDArray
+
+    @classmethod
+    def fit(cls, x: NDArray) -> "Standardiser":
+        """Mean and standard deviation (divisor n) of the rows of x (n, d), n >= 1."""
+        # Sums relative to the first row are exactly zero for constants, which plain means are not.
+        first = x[0].astype(np.float64)
+        mean = first + sum((block - first).sum(axis=0) for _, block in _blocks(x)) / len(x)
+        variance = sum(np.square(block - mean).sum(axis=0) for _, block in _blocks(x)) / len(x)
+        return cls(mean, np.sqrt(np.where(variance > 0, variance, np.inf)))
+
+    def __call__(self, x: NDArray) -> NDArray[np.float32]:
+        """The standardised x; infinite where a value is beyond float32 after standardising."""
+        scaled = np.empty(x.shape, np.float32)
+        for rows, block in self.blocks(x):
+            scaled[rows] = block
+        return scaled
+
+    def blocks(self, x: NDArray) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The standardised x as `__call__` gives it, a block of rows at a time."""
+        for rows, block in _blocks(x):
+            with np.errstate(over="ignore"):
+                scaled = ((block - self.mean) / self.sd).astype(np.float32)
+            yield rows, scaled
+
+
+def _blocks(x: NDArray) -> Iterator[tuple[slice, NDArray]]:
+    for rows, block in row_blocks(x, max(1, BLOCK_ELEMENTS // x.shape[1])):
+        yield rows, block.astype(np.float64)

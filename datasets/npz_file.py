@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset
-from datasets.splits import Split
+from datasets.dataset import Dataset, Split
 from datasets.tabular import KEYS, tabular_dataset
 from new_algorithm.cli.errors import UserError
 
@@ -29,17 +28,12 @@ HEADERS = {
 
 def load_npz_file(path: Path, split: Split) -> Dataset:
     """Load x_train, y_train, x_test and y_test; validation rows are drawn, of each class alike."""
+    with _open_archive(path) as archive:
+        x_train = _read_array(archive, path, "x_train", header_alone=True)
+    if x_train.ndim and len(x_train):  # otherwise refused with the other shapes
+        split.check_batch(len(x_train))
     source = f"the file {path.name}"
     return tabular_dataset(path, read_arrays(path, KEYS), split, source, in_random_order=False)
-
-
-def count_training_rows(path: Path) -> int:
-    """Rows of x_train, read off its header alone."""
-    with _open_archive(path) as archive:
-        shape = _read_array(archive, path, "x_train", header_alone=True).shape
-    if not shape or shape[0] == 0:
-        raise UserError(f"{path}: x_train has no rows; save one row a sample")
-    return shape[0]
 
 
 def read_arrays(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset
-from datasets.splits import Split
+from datasets.dataset import Dataset, Split
 from datasets.tabular import tabular_dataset
 
 TRAINING_ROWS = 6_000
@@ -19,14 +18,13 @@ DRAWN_PER_ROW_KEPT = 4
 
 
 def teacher_network(
-    rng: np.random.Generator, widths: Sequence[int], rows: int, noise: float = 0.0
+    rng: np.random.Generator, widths: Sequence[int], rows: int
 ) -> tuple[NDArray, NDArray, list[NDArray]]:
     """Standard normal inputs, and what a random ReLU network makes of them.
 
     Returns inputs (rows, widths[0]), targets (rows, widths[-1]) and the weights, one array
     (d_in + 1, d_out) a layer with the bias as its last row; the last layer is linear. He-scaled
-    weights keep every layer's outputs of order one. `noise`: standard deviation of what is added
-    to the targets. All float64.
+    weights keep every layer's outputs of order one. All float64.
     """
     inputs = rng.standard_normal((rows, widths[0]))
     weights = [
@@ -36,17 +34,18 @@ def teacher_network(
     outputs = inputs
     for layer, weight in enumerate(weights):
         outputs = (outputs if layer == 0 else np.maximum(outputs, 0)) @ weight[:-1] + weight[-1]
-    return inputs, outputs + noise * rng.standard_normal(outputs.shape), weights
+    return inputs, outputs, weights
 
 
 def load_synthetic(name: str, seed: int, split: Split) -> Dataset:
     """Load the data set `name` of SYNTHETIC; only "synthetic" depends on `seed`."""
-    recipe = SYNTHETIC[name]
-    x, y = recipe.draw(seed)
-    rows = recipe.training_rows
+    rows, draw, source = SYNTHETIC[name]
+    split.check_batch(rows)
+    x, y = draw(seed)
     arrays = {"x_train": x[:rows], "y_train": y[:rows], "x_test": x[rows:], "y_test": y[rows:]}
-    source = recipe.source.format(seed=seed)
-    return tabular_dataset(Path(name), arrays, split, source, in_random_order=True)
+    return tabular_dataset(
+        Path(name), arrays, split, source.format(seed=seed), in_random_order=True
+    )
 
 
 def _clear_preferences(seed: int) -> tuple[NDArray, NDArray]:

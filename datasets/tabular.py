@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset, hash_arrays
-from datasets.splits import Split
-from datasets.standardise import Standardiser
+from datasets.dataset import Dataset, Split, hash_arrays
+from datasets.mapped_files import Standardiser, distinct
 from new_algorithm.cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -34,14 +33,16 @@ def tabular_dataset(
     path: named in errors, its last part in records. in_random_order: whether the last sixth is a
     fair validation set; otherwise the sixth is drawn, of each class where there are classes.
     """
-    check_shapes(path, loaded)
-    check_finite(path, loaded)
-    y_train = loaded["y_train"]
+    check_arrays(path, loaded)
     classification = is_classification(path, loaded)
+    rows = {key: array.reshape(len(array), -1) for key, array in loaded.items()}
+    y_train = loaded["y_train"]
     strata = None
+    if classification:
+        rows |= {key: loaded[key] for key in ("y_train", "y_test")}
     if not in_random_order:
         strata = y_train if classification else np.zeros(len(y_train))
-    arrays = split.hold_out(loaded, strata)
+    arrays = split.hold_out(rows, strata)
     num_classes, target_scale, scaling = None, None, FEATURE_SCALING
     if classification:
         num_classes = count_classes(path, y_train, arrays["y_test"])
@@ -52,24 +53,19 @@ def tabular_dataset(
                 "save integers to classify",
                 path,
             )
-        target_scale = Standardiser.fit(_flatten(arrays["y_train"]))
+        target_scale = Standardiser.fit(arrays["y_train"])
         # A constant target is only centred, so that other values stay visible.
         target_scale.sd[np.isinf(target_scale.sd)] = 1
         scaling += ", and targets likewise"
-    standardise = Standardiser.fit(_flatten(arrays["x_train"]))
-    arrays = split.limit(arrays)
-
-    def targets(key: str) -> NDArray:
-        if target_scale is None:
-            return arrays[key].astype(np.int64)
-        return check_scaled(path, key, target_scale(_flatten(arrays[key])))
-
+    scales = {"x": Standardiser.fit(arrays["x_train"]), "y": target_scale}
+    for key, array in split.limit(arrays).items():
+        if scale := scales[key[0]]:
+            arrays[key] = check_scaled(path, key, scale(array))
+        else:
+            arrays[key] = array.astype(np.int64)
     return Dataset(
+        **arrays,
         name=path.name,
-        x_train=check_scaled(path, "x_train", standardise(_flatten(arrays["x_train"]))),
-        y_train=targets("y_train"),
-        x_test=check_scaled(path, "x_test", standardise(_flatten(arrays["x_test"]))),
-        y_test=targets("y_test"),
         num_classes=num_classes,
         held_out=split.held_out,
         source=source,
@@ -79,13 +75,21 @@ def tabular_dataset(
     )
 
 
-def check_shapes(path: Path, arrays: Arrays) -> None:
-    """Rows and columns are there, x and y pair up, and test rows look like training rows."""
+def check_arrays(path: Path, arrays: Arrays) -> None:
+    """Rows and columns are there and finite in float32, x and y pair up, test looks like train."""
     for key, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise UserError(f"{path}: {key} has no rows; save one row a sample")
         if array.size == 0:
             raise UserError(f"{path}: {key} has rows of no numbers, shape {array.shape}; fill them")
+        # False for NaN as well, and for no integer
+        finite = np.abs(array) <= np.finfo(np.float32).max if array.dtype.kind == "f" else True
+        if not np.all(finite):
+            row = int(np.argmin(np.reshape(finite, (len(array), -1)).all(axis=1)))
+            raise UserError(
+                f"{path}: {key} holds NaN, infinity or a number beyond float32, first in row {row} "
+                "counted from 0; repair or remove such rows"
+            )
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(x) != len(y):
@@ -98,20 +102,6 @@ def check_shapes(path: Path, arrays: Arrays) -> None:
             raise UserError(
                 f"{path}: the rows of {letter}_train have shape {train} and those of "
                 f"{letter}_test {test}; save both in one shape"
-            )
-
-
-def check_finite(path: Path, arrays: Arrays) -> None:
-    """No NaN, no infinity, nothing that float32 turns into infinity."""
-    for key, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        finite = np.abs(array) <= np.finfo(np.float32).max  # False for NaN as well
-        if not finite.all():
-            row = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
-            raise UserError(
-                f"{path}: {key} holds NaN, infinity or a number beyond float32, first in row {row} "
-                "counted from 0; repair or remove such rows"
             )
 
 
@@ -143,7 +133,7 @@ def is_classification(path: Path, arrays: Arrays) -> bool:
 
 def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
     """K, where the training labels are exactly 0 .. K-1, K >= 2, and hold every held-out label."""
-    classes = np.unique(y_train)
+    classes = distinct(y_train)
     if len(classes) < 2:
         raise UserError(f"{path}: y_train has one class only, {classes[0]}; two or more are needed")
     if not np.array_equal(classes, np.arange(len(classes))):
@@ -151,14 +141,10 @@ def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
         raise UserError(
             f"{path}: y_train has the labels {shown}; number the classes 0 to {len(classes) - 1}"
         )
-    unknown = np.setdiff1d(y_held_out, classes)
+    unknown = np.setdiff1d(distinct(y_held_out), classes)
     if len(unknown):
         raise UserError(
             f"{path}: the held-out labels include {unknown[0]}, which no training row has; add "
             "training rows of that class, or remove it"
         )
     return len(classes)
-
-
-def _flatten(rows: NDArray) -> NDArray:
-    return rows.reshape(len(rows), -1)

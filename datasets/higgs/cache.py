@@ -7,23 +7,20 @@ replaced and written after them, and arrays that none describes are never read. 
 block by block: memory does not grow with the rows.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from datasets.dataset import Dataset
-from datasets.higgs import FEATURES, count_test_rows
-from datasets.mapped_files import NpyWriter, map_npy, row_blocks
+from datasets.dataset import Dataset, HeldOut, Split, hash_arrays
+from datasets.higgs.csv_rows import FEATURES
+from datasets.mapped_files import Standardiser
 from datasets.sources import OWN_FOLDER
-from datasets.splits import Split
-from datasets.standardise import Standardiser
 from datasets.tabular import FEATURE_SCALING, check_scaled, count_classes
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import byte_progress
@@ -34,7 +31,20 @@ log = logging.getLogger(__name__)
 
 CACHE = OWN_FOLDER / "cache"
 LAYOUT = 2  # of a folder; caches with another number are rebuilt
-STEP = 1 << 16  # rows at a time
+TEST_ROWS = 500_000
+ROWS_FOR_THAT_TEST_SET = 2_600_000
+TEST_DIVISOR = 5  # of fewer rows, one in five is a test row
+
+Arrays = Mapping[str, NDArray]
+
+
+def count_test_rows(path: Path, rows: int) -> int:
+    """How many of the last rows are the test set; UserError if they are too few to split."""
+    if rows < TEST_DIVISOR:
+        raise UserError(
+            f"{path}: {rows} rows are too few for a test set: {TEST_DIVISOR} or more are needed"
+        )
+    return TEST_ROWS if rows >= ROWS_FOR_THAT_TEST_SET else rows // TEST_DIVISOR
 
 
 class _StaleError(UserError):
@@ -45,13 +55,15 @@ class _StaleError(UserError):
 class Origin:
     """What the rows are made of.
 
-    title: begins lines of the log. path: named in errors. key: name of the folder in the cache.
+    title: begins lines of the log. words: for records, naming no folder of this machine.
+    path: named in errors. key: name of the folder in the cache.
     identity: survives a trip through JSON unchanged; a cache with another one is rebuilt.
     making, changed: what building does, and why an old cache cannot be used, in words.
     read: yields features, float32 (n, 28), and labels, int64 (n,), of one block after another.
     """
 
     title: str
+    words: str
     path: Path
     key: str
     identity: dict[str, Any]
@@ -59,222 +71,191 @@ class Origin:
     changed: str
     read: Callable[[], Iterable[tuple[NDArray, NDArray]]]
 
+    @property
+    def folder(self) -> Path:
+        return CACHE / self.key
+
+
+def load_cached(origin: Origin, split: Split, name: str, source: str) -> Dataset:
+    """The rows as a classification, held-out rows and limits as `split` says.
+
+    They are read into the cache, and standardised there, unless that was done before. UserError
+    for faulty rows, which leaves an older cache as it was, and for a folder that cannot be written.
+    """
+    rows, sha256 = _rows(origin).open()
+    train, test = len(rows["y_train"]), len(rows["y_test"])
+    split.check_batch(train)
+    arrays = split.hold_out(rows)
+    num_classes = count_classes(origin.path, arrays["y_train"], arrays["y_test"])
+    scaled, _ = _scaled(origin, rows, sha256, split).open()
+    end = len(arrays["x_train"])
+    arrays |= {"x_train": scaled["scaled"][:end], "x_test": scaled["scaled"][end:]}
+    return Dataset(
+        **split.limit(arrays),
+        name=name,
+        num_classes=num_classes,
+        held_out=split.held_out,
+        source=f"{source}, the last {test:,} of {train + test:,} rows being the test set",
+        scaling=FEATURE_SCALING,
+        sha256=sha256,
+        target_scale=None,
+    )
+
+
+def verify_rows(origin: Origin) -> int:
+    """How many rows there are; every byte in the cache is checked, what differs is rebuilt."""
+    rows, sha256 = _rows(origin).open(verify=True)
+    for held_out in get_args(HeldOut):
+        scaled = _scaled(origin, rows, sha256, Split(held_out))
+        if scaled.description.exists():
+            scaled.open(verify=True)
+    return len(rows["y_train"]) + len(rows["y_test"])
+
 
 @dataclass(frozen=True)
-class _Group:
-    """Arrays of equally many rows that are built together.
+class _Table:
+    """Arrays of equally many rows that are built together, and described by a file NAME.json.
 
-    columns: name -> type and shape of a row. parts: those of the arrays that are hashed.
+    columns: name -> type and shape of a row. blocks: yields the rows of all, part by part.
+    parts: those of the arrays that are used, and hashed, by name.
     """
 
+    origin: Origin
     name: str
     columns: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
     identity: dict[str, Any]
     making: str
     blocks: Callable[[], Iterable[tuple[NDArray, ...]]]
-    parts: Callable[[list[NDArray]], dict[str, NDArray]]
+    parts: Callable[..., Arrays]
+
+    @property
+    def description(self) -> Path:
+        return self.origin.folder / f"{self.name}.json"
+
+    def open(self, verify: bool = False) -> tuple[Arrays, dict[str, str]]:
+        """Map the parts, after this or another process has built them if need be; their hashes."""
+        try:
+            return self._map(verify)
+        except _StaleError:
+            pass
+        with _writing(self.origin):
+            try:
+                return self._map(verify)  # another process may have built it meanwhile
+            except _StaleError as reason:
+                log.info("%s cache: %s", self.origin.title, reason)
+            self._build()
+            return self._map()
+
+    def _map(self, verify: bool = False) -> tuple[Arrays, dict[str, str]]:
+        path = self.description
+        facts = read_json(path)
+        if facts is None and not path.exists():
+            raise _StaleError(f"{self.making}, once for this and all later runs")
+        if facts is None or facts.get("layout") != LAYOUT:
+            raise _StaleError(f"rebuilding, {path.name} is damaged or of another version")
+        if facts.get("identity") != self.identity:
+            raise _StaleError(f"rebuilding, {self.origin.changed} since")
+        arrays = self._arrays(facts.get("rows"))
+        if read_json(path) != facts:
+            raise _StaleError("rebuilding, it was being replaced")
+        parts = self.parts(*arrays)
+        if verify and hash_arrays(parts) != facts["sha256"]:
+            raise _StaleError(f"damaged, rebuilding {self.name}")
+        return parts, facts["sha256"]
+
+    def _arrays(self, rows: int | None) -> list[NDArray]:
+        arrays = []
+        for name, (dtype, row_shape) in self.columns.items():
+            try:
+                path = self.origin.folder / f"{name}.npy"
+                array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+                form = (array.dtype, array.shape, array.flags.c_contiguous)
+                if form != (dtype, (rows, *row_shape), True):
+                    raise ValueError(form)
+            except FileNotFoundError:
+                raise _StaleError(f"rebuilding, {name}.npy is missing") from None
+            except (OSError, ValueError) as error:
+                raise _StaleError(f"rebuilding, {name}.npy is damaged or cannot be read") from error
+            arrays.append(array)
+        return arrays
+
+    def _build(self) -> None:
+        with ExitStack() as stack:
+            paths = [self.origin.folder / f"{name}.npy" for name in self.columns]
+            files = [stack.enter_context(replace_atomically(path)) for path in paths]
+            self._write_headers(files, 0)
+            rows = 0
+            for blocks in self.blocks():
+                for file, block in zip(files, blocks, strict=True):
+                    file.write(np.ascontiguousarray(block).data)
+                rows += len(blocks[0])
+            count_test_rows(self.origin.path, rows)  # too few are refused, nothing is replaced
+            self._write_headers(files, rows)
+            self.description.unlink(missing_ok=True)
+        sha256 = hash_arrays(self.parts(*self._arrays(rows)))
+        facts = {"layout": LAYOUT, "identity": self.identity, "rows": rows, "sha256": sha256}
+        save_json(self.description, facts)
+
+    def _write_headers(self, files: list[BinaryIO], rows: int) -> None:
+        """Begin the files with a header, which NumPy pads so that any number of rows fits in."""
+        for file, (dtype, row_shape) in zip(files, self.columns.values(), strict=True):
+            facts = {"descr": np.dtype(dtype).str, "fortran_order": False}
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(file, facts | {"shape": (rows, *row_shape)})
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """x_train, y_train, x_test and y_test as read, as read-only maps, and the sha256 of each."""
+def _rows(origin: Origin) -> _Table:
+    """The rows as read; parts: x_train, y_train, x_test and y_test."""
 
-    origin: Origin
-    folder: Path
-    parts: dict[str, NDArray]
-    sha256: dict[str, str]
-
-    def __len__(self) -> int:
-        return len(self.parts["y_train"]) + len(self.parts["y_test"])
-
-
-def open_rows(origin: Origin, cache_dir: Path | None = None) -> Rows:
-    """Open the rows in the cache, by default `CACHE`, which is built unless a good one is there.
-
-    UserError for faulty rows, which leaves an older cache as it was, and for a folder that cannot
-    be written.
-    """
-
-    def blocks() -> Iterator[tuple[NDArray, NDArray]]:
-        count = 0
-        for x, y in origin.read():
-            yield x, y
-            count += len(y)
-        count_test_rows(origin.path, count)  # too few are refused before anything is replaced
-
-    def parts(arrays: list[NDArray]) -> dict[str, NDArray]:
-        x, y = arrays
+    def parts(x: NDArray, y: NDArray) -> Arrays:
         end = len(y) - count_test_rows(origin.path, len(y))
         return {"x_train": x[:end], "y_train": y[:end], "x_test": x[end:], "y_test": y[end:]}
 
     columns = {"features": (np.float32, (FEATURES,)), "labels": (np.int64, ())}
-    folder = (CACHE if cache_dir is None else cache_dir) / origin.key
-    group = _Group("rows", columns, origin.identity, origin.making, blocks, parts)
-    arrays, sha256 = _open(origin, folder, group)
-    return Rows(origin, folder, parts(arrays), sha256)
+    return _Table(origin, "rows", columns, origin.identity, origin.making, origin.read, parts)
 
 
-def dataset_of(rows: Rows, split: Split, name: str, source: str) -> Dataset:
-    """The rows as a classification, held-out rows and limits as `split` says."""
-    path, arrays = rows.origin.path, split.hold_out(rows.parts)
-    num_classes = count_classes(path, _classes(arrays["y_train"]), _classes(arrays["y_test"]))
-    unscaled = {key: arrays[key] for key in ("x_train", "x_test")}
-    arrays = split.limit(arrays | _open_scaled(rows, split.held_out, unscaled))
-    return Dataset(
-        name=name,
-        x_train=arrays["x_train"],
-        y_train=arrays["y_train"],
-        x_test=arrays["x_test"],
-        y_test=arrays["y_test"],
-        num_classes=num_classes,
-        held_out=split.held_out,
-        source=f"{source}, the last {len(rows.parts['y_test']):,} of {len(rows):,} rows being the "
-        "test set",
-        scaling=FEATURE_SCALING,
-        sha256=rows.sha256,
-    )
-
-
-def verify_rows(origin: Origin, cache_dir: Path | None = None) -> int:
-    """How many rows there are, after every byte in the cache was checked; what differs is rebuilt.
-
-    Scaled rows are rebuilt when they are next used.
-    """
-    rows = open_rows(origin, cache_dir)
-    damaged = [] if _hashes(rows.parts) == rows.sha256 else ["rows"]
-    for path in rows.folder.glob("scaled_*.json"):
-        facts = read_json(path) or {}
-        try:
-            scaled = map_npy(path.with_suffix(".npy"), np.float32, (FEATURES,))
-            intact = _hashes({"scaled": scaled}) == facts.get("sha256")
-        except (OSError, ValueError):
-            intact = False
-        if not intact:
-            damaged.append(path.stem)
-    if damaged:
-        log.info("%s cache: damaged, %s", origin.title, " and ".join(damaged))
-        with _writing(rows.folder, origin.title):
-            for name in damaged:
-                (rows.folder / f"{name}.json").unlink(missing_ok=True)
-    return len(open_rows(origin, cache_dir))
-
-
-def _open_scaled(rows: Rows, held_out: str, unscaled: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """x_train and x_test of a split as read-only maps, standardised by x_train."""
+def _scaled(origin: Origin, rows: Arrays, sha256: dict[str, str], split: Split) -> _Table:
+    """x_train and x_test of a split, one after the other, standardised by x_train."""
+    name = f"scaled_{split.held_out}"
 
     def blocks() -> Iterator[tuple[NDArray]]:
+        arrays = split.hold_out(rows)
+        unscaled = {key: arrays[key] for key in ("x_train", "x_test")}
         standardise = Standardiser.fit(unscaled["x_train"])
         with byte_progress("standardising", sum(x.nbytes for x in unscaled.values())) as progress:
             for key, x in unscaled.items():
                 for _, block in standardise.blocks(x):
-                    yield (check_scaled(rows.origin.path, key, block),)
+                    yield (check_scaled(origin.path, key, block),)
                     progress.update(block.nbytes)
 
-    name, identity = f"scaled_{held_out}", {"rows": rows.sha256}
-    making = f"standardising for {held_out}"
     columns = {name: (np.float32, (FEATURES,))}
-    group = _Group(name, columns, identity, making, blocks, lambda a: {"scaled": a[0]})
-    (scaled,), _ = _open(rows.origin, rows.folder, group)
-    end = len(unscaled["x_train"])
-    return {"x_train": scaled[:end], "x_test": scaled[end:]}
-
-
-def _open(origin: Origin, folder: Path, group: _Group) -> tuple[list[NDArray], dict[str, str]]:
-    """Map the arrays of a group, after this or another process has built them if need be."""
-    try:
-        return _map(origin, folder, group)
-    except _StaleError:
-        pass
-    with _writing(folder, origin.title):
-        try:
-            return _map(origin, folder, group)  # another process may have built it meanwhile
-        except _StaleError as reason:
-            log.info("%s cache: %s", origin.title, reason)
-        _build(folder, group)
-        return _map(origin, folder, group)
-
-
-def _map(origin: Origin, folder: Path, group: _Group) -> tuple[list[NDArray], dict[str, str]]:
-    path = folder / f"{group.name}.json"
-    facts = read_json(path)
-    if facts is None and not path.exists():
-        raise _StaleError(f"{group.making}, once for this and all later runs")
-    if facts is None or facts.get("layout") != LAYOUT:
-        raise _StaleError(f"rebuilding, {path.name} is damaged or of another version")
-    if facts.get("identity") != group.identity:
-        raise _StaleError(f"rebuilding, {origin.changed} since")
-    arrays = _map_arrays(folder, group)
-    if any(len(array) != facts.get("rows") for array in arrays):
-        raise _StaleError("rebuilding, an array has lost rows")
-    if read_json(path) != facts:
-        raise _StaleError("rebuilding, it was being replaced")
-    return arrays, facts["sha256"]
-
-
-def _map_arrays(folder: Path, group: _Group) -> list[NDArray]:
-    arrays = []
-    for name, (dtype, row_shape) in group.columns.items():
-        try:
-            arrays.append(map_npy(folder / f"{name}.npy", dtype, row_shape))
-        except FileNotFoundError:
-            raise _StaleError(f"rebuilding, {name}.npy is missing") from None
-        except (OSError, ValueError) as error:
-            raise _StaleError(f"rebuilding, {name}.npy is damaged or cannot be read") from error
-    return arrays
-
-
-def _build(folder: Path, group: _Group) -> None:
-    facts_file = folder / f"{group.name}.json"
-    with ExitStack() as stack:
-        writers = [
-            NpyWriter(stack.enter_context(replace_atomically(folder / f"{name}.npy")), *column)
-            for name, column in group.columns.items()
-        ]
-        for blocks in group.blocks():
-            for writer, block in zip(writers, blocks, strict=True):
-                writer.append(block)
-        for writer in writers:
-            writer.finish()
-        facts_file.unlink(missing_ok=True)
-    arrays = _map_arrays(folder, group)
-    facts = {"layout": LAYOUT, "identity": group.identity, "rows": len(arrays[0])}
-    save_json(facts_file, facts | {"sha256": _hashes(group.parts(arrays))})
+    making = f"standardising for {split.held_out}"
+    return _Table(
+        origin, name, columns, {"rows": sha256}, making, blocks, lambda scaled: {"scaled": scaled}
+    )
 
 
 @contextmanager
-def _writing(folder: Path, title: str) -> Iterator[None]:
+def _writing(origin: Origin) -> Iterator[None]:
     """Make the folder and be the only process that writes there, after waiting for any other.
 
     An OSError inside becomes a UserError.
     """
+    folder = origin.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             try:
                 stack.enter_context(hold_lock(folder / LOCK_NAME))
             except BlockingIOError:
-                log.info("%s cache: waiting for another process that is building it", title)
+                log.info("%s cache: waiting for another process that is building it", origin.title)
                 stack.enter_context(hold_lock(folder / LOCK_NAME, wait=True))
             for path in folder.glob(".*.*"):  # temporary files of a build that was killed
                 path.unlink()
             yield
     except OSError as error:
         raise UserError(
-            f"{folder}: the cache of {title} cannot be written ({error.strerror or error}); make "
-            f"room or allow writing there, or make {folder.parent} a link to another disk"
+            f"{folder}: the cache of {origin.title} cannot be written ({error.strerror or error}); "
+            f"make room or allow writing there, or make {folder.parent} a link to another disk"
         ) from error
-
-
-def _classes(labels: NDArray) -> NDArray:
-    return np.unique(np.concatenate([np.unique(block) for _, block in row_blocks(labels, STEP)]))
-
-
-def _hashes(parts: Mapping[str, NDArray]) -> dict[str, str]:
-    return {name: _sha256(part) for name, part in parts.items()}
-
-
-def _sha256(array: NDArray) -> str:
-    digest = hashlib.sha256()
-    for _, block in row_blocks(array, STEP):
-        digest.update(block.data)
-    return digest.hexdigest()

@@ -4,32 +4,29 @@ pyarrow parses it in blocks of whole lines. Every fault is a UserError naming th
 the column, both counted from 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.gzip_files import name_of_parts, open_parts
-from datasets.higgs import FEATURES
+from datasets.sources import name_of_parts, open_parts
 from new_algorithm.cli.errors import UserError
 
+FEATURES = 28
 COLUMNS = 1 + FEATURES
 BLOCK_BYTES = 1 << 23  # about 11,000 rows
 LONGEST_LINE = 1 << 20  # of a file without line ends, no more is read at a time
 SHOWN_CHARACTERS = 40
 
 
-def read_blocks(
-    parts: Sequence[Path], on_read: Callable[[int], Any] = lambda count: None
-) -> Iterator[tuple[NDArray, NDArray]]:
+def read_blocks(parts: Sequence[Path]) -> Iterator[tuple[NDArray, NDArray]]:
     """Yield features, float32 (n, 28), and labels, int64 (n,), of one block of rows after another.
 
-    parts: one file, or the parts of one in order. on_read: called with each number of bytes read.
+    parts: one file, or the parts of one in order.
     """
     path, rows_before = parts[0].parent / name_of_parts(parts), 0
-    with open_parts(parts, on_read) as file:
+    with open_parts(parts) as file:
         while block := file.read(BLOCK_BYTES) + file.readline(LONGEST_LINE):
             text = block.replace(b"\r\n", b"\n").removesuffix(b"\n")
             rows = _sound_rows(text)
@@ -63,14 +60,9 @@ def _parse(text: bytes, columns: int) -> NDArray[np.float64] | None:
         table = csv.read_csv(
             pyarrow.BufferReader(text),
             csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
-            csv.ParseOptions(
-                quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
-            ),
+            csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pyarrow.float64()),
-                null_values=[],
-                strings_can_be_null=False,
-                check_utf8=False,
+                column_types=dict.fromkeys(names, pyarrow.float64()), null_values=[]
             ),
             memory_pool=pyarrow.system_memory_pool(),  # the others keep what they were given
         )
@@ -86,33 +78,36 @@ def _fits_float32(values: NDArray) -> NDArray[np.bool_]:
 
 
 def _first_fault(text: bytes, rows_before: int) -> str:
+    """The first row, and column of it, that is not as it should be, and the remedy."""
     lines = text.split(b"\n")
     index = next(index for index, line in enumerate(lines) if _sound_rows(line) is None)
     row, fields = rows_before + index + 1, lines[index].split(b",")
     if row == 1 and len(fields) > 1 and all(_number(field) is None for field in fields):
         return f"row 1, column 1: {_shown(fields[0])} looks like a header; remove that row"
-    column, fault = _fault(fields)
+    found = 0 if fields == [b""] else len(fields)
+    if found == COLUMNS:
+        faults = ((column, _fault(column, field)) for column, field in enumerate(fields, start=1))
+        column, fault = next(found for found in faults if found[1])
+    else:
+        column, problem = min(found, COLUMNS) + 1, "missing" if found < COLUMNS else "one too many"
+        fault = (
+            f"{problem}, the row has {found} columns, the label and {FEATURES} features make "
+            f"{COLUMNS}"
+        )
     return (
         f"row {row}, column {column}: {fault}; repair that row, or replace the file by an original"
     )
 
 
-def _fault(fields: list[bytes]) -> tuple[int, str]:
-    """Return the first column that is not as it should be, counted from 1, and why."""
-    found = 0 if fields == [b""] else len(fields)
-    if found != COLUMNS:
-        problem = "missing" if found < COLUMNS else "one too many"
-        expected = f"the label and {FEATURES} features make {COLUMNS}"
-        return min(found, COLUMNS) + 1, f"{problem}, the row has {found} columns, {expected}"
-    for column, field in enumerate(fields, start=1):
-        value = _number(field)
-        if value is None:
-            return column, f"{_shown(field)} is not a number" if field.strip() else "empty"
-        if not _fits_float32(value):
-            return column, f"{_shown(field)} is NaN, infinite or beyond float32"
-        if column == 1 and value not in (0, 1):
-            return column, f"the label is {_shown(field)}, neither 0 nor 1"
-    raise AssertionError("each field of the row is sound, the row is not")
+def _fault(column: int, field: bytes) -> str | None:
+    value = _number(field)
+    if value is None:
+        return f"{_shown(field)} is not a number" if field.strip() else "empty"
+    if not _fits_float32(value):
+        return f"{_shown(field)} is NaN, infinite or beyond float32"
+    if column == 1 and value not in (0, 1):
+        return f"the label is {_shown(field)}, neither 0 nor 1"
+    return None
 
 
 def _number(field: bytes) -> NDArray | None:

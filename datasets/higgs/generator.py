@@ -14,7 +14,8 @@ how many are drawn.
 """
 
 import gzip
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -24,10 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset
-from datasets.higgs import FEATURES, TEST_DIVISOR
-from datasets.higgs.cache import Origin, dataset_of, open_rows
-from datasets.splits import Split
+from datasets.dataset import Dataset, Split
+from datasets.higgs.cache import TEST_DIVISOR, Origin, count_test_rows, load_cached
+from datasets.higgs.csv_rows import FEATURES
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import progress
 from new_algorithm.record.files import replace_atomically
@@ -35,7 +35,6 @@ from new_algorithm.record.files import replace_atomically
 NAME = "higgs-like"
 DEFAULT_ROWS = 100_000
 MOST_ROWS = 100_000_000
-MOST_DIGITS = len(str(MOST_ROWS))
 GZIP_LEVEL = 1  # random digits hardly shrink any further
 
 VERSION = 1  # of the generator: other numbers for the same seed come with another version
@@ -65,16 +64,10 @@ def draw_block(seed: int, block: int) -> tuple[NDArray, NDArray]:
 
 def draw(rows: int, seed: int) -> Iterator[tuple[NDArray, NDArray]]:
     """The first `rows` rows, a block at a time; the last block is shorter."""
-    for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
+    starts = range(0, rows, BLOCK_ROWS)
+    for block, start in enumerate(progress(starts, "drawing rows", len(starts))):
         x, y = draw_block(seed, block)
         yield x[: rows - start], y[: rows - start]
-
-
-def bayes_score(x: NDArray) -> NDArray:
-    """log p(x | 1) − log p(x | 0), float64 (n,), of features x (n, 28)."""
-    v = x.astype(np.float64)
-    v[:, SKEWED] = np.log(v[:, SKEWED]) / _scales()
-    return (v[:, HALF:] - _tangle(v[:, :HALF])) @ _constants()[0]
 
 
 @cache
@@ -109,37 +102,44 @@ def _scales() -> NDArray:
 # The data set.
 
 
-def is_higgs_like(name: str) -> bool:
-    """Whether a data set's name asks for these data; `rows_of` checks the rest of it."""
-    return name.partition(":")[0] == NAME
+def rows_of(name: str) -> int | None:
+    """The number of rows that `name` asks for; None if it asks for other data.
 
-
-def rows_of(name: str) -> int:
-    """The number of rows that `name` asks for; UserError unless it is within the limits."""
-    _, colon, digits = name.partition(":")
+    UserError unless the number is within the limits.
+    """
+    kind, colon, digits = name.partition(":")
+    if kind != NAME:
+        return None
+    rows = int(digits) if re.fullmatch("[0-9]{1,9}", digits) else 0
     if not colon:
         return DEFAULT_ROWS
-    if digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS:
-        rows = int(digits)
-        if TEST_DIVISOR <= rows <= MOST_ROWS:
-            return rows
+    if TEST_DIVISOR <= rows <= MOST_ROWS:
+        return rows
     raise UserError(
         f"{name}: {digits!r} is not a number of rows; give a whole number from {TEST_DIVISOR} to "
         f"{MOST_ROWS}, such as {NAME}:2600000"
     )
 
 
-def load_higgs_like(rows: int, seed: int, split: Split, cache_dir: Path | None = None) -> Dataset:
-    """Two classes of which the best possible AUC is known: see generator.py."""
-    cached = open_rows(origin_of(rows, seed), cache_dir)
-    return dataset_of(cached, split, f"{NAME}:{rows}", describe(seed))
+def load_higgs_like(rows: int, seed: int, split: Split) -> Dataset:
+    """Two classes of which the best possible AUC is known: see above."""
+    origin = origin_of(rows, seed)
+    split.check_batch(rows - count_test_rows(origin.path, rows))
+    return load_cached(origin, split, str(origin.path), origin.words)
 
 
-def describe(seed: int) -> str:
-    """Where the rows come from, for records."""
-    return (
-        f"generated in the form of HIGGS, version {VERSION}, with seed {seed}; the best possible "
-        f"AUC is {BAYES_AUC}"
+def origin_of(rows: int, seed: int) -> Origin:
+    """The rows, told from others by their number, the seed and the version of the generator."""
+    return Origin(
+        title=NAME,
+        words=f"generated in the form of HIGGS, version {VERSION}, with seed {seed}; the best "
+        f"possible AUC is {BAYES_AUC}",
+        path=Path(f"{NAME}:{rows}"),
+        key=f"{NAME}-{rows}-{seed}",
+        identity={"rows": rows, "seed": seed, "version": VERSION},
+        making=f"drawing {rows:,} rows with seed {seed}",
+        changed="the generator has changed",
+        read=partial(draw, rows, seed),
     )
 
 
@@ -148,45 +148,24 @@ def write_higgs_like(path: Path, rows: int, seed: int) -> None:
 
     UserError if there is such a file already, or if it cannot be written.
     """
+    import pyarrow
+    from pyarrow import csv
+
     if path.exists():
         raise UserError(f"{path}: exists already; delete it, or choose another name")
+    names = [str(column) for column in range(1 + FEATURES)]
+    options = csv.WriteOptions(include_header=False, quoting_style="none")
     try:
         with ExitStack() as stack:
             file: Any = stack.enter_context(replace_atomically(path))
             if path.suffix == ".gz":  # no name and no time in it: the same rows, the same file
                 file = gzip.GzipFile("", "wb", GZIP_LEVEL, fileobj=file, mtime=0)
                 stack.enter_context(file)
-            _write_csv(file, rows, seed)
+            for x, y in draw(rows, seed):
+                columns = [y.astype(np.float64), *x.T.astype(np.float64)]
+                csv.write_csv(pyarrow.table(columns, names), file, options)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); make room there, or choose "
             "another folder"
         ) from error
-
-
-def _write_csv(file: Any, rows: int, seed: int) -> None:
-    import pyarrow
-    from pyarrow import csv
-
-    names = [str(column) for column in range(1 + FEATURES)]
-    options = csv.WriteOptions(include_header=False, quoting_style="none")
-    for x, y in _draw_with_progress(rows, seed):
-        columns = [y.astype(np.float64), *x.T.astype(np.float64)]
-        csv.write_csv(pyarrow.table(columns, names), file, options)
-
-
-def _draw_with_progress(rows: int, seed: int) -> Iterable[tuple[NDArray, NDArray]]:
-    return progress(draw(rows, seed), "drawing rows", total=-(-rows // BLOCK_ROWS))
-
-
-def origin_of(rows: int, seed: int) -> Origin:
-    """The rows, told from others by their number, the seed and the version of the generator."""
-    return Origin(
-        title=NAME,
-        path=Path(f"{NAME}:{rows}"),
-        key=f"{NAME}-{rows}-{seed}",
-        identity={"rows": rows, "seed": seed, "version": VERSION},
-        making=f"drawing {rows:,} rows with seed {seed}",
-        changed="the generator has changed",
-        read=partial(_draw_with_progress, rows, seed),
-    )

@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -10,17 +11,11 @@ import numpy as np
 import pooch
 import pytest
 
+from datasets import sources
 from datasets.dataset import hash_arrays
 from datasets.higgs import cache as higgs_cache
-from datasets.mnist.files import ExpectedArray
+from datasets.mnist import MNIST
 from tests.datasets.misbehaving_server import serving
-
-IDX_NAMES = {
-    "x_train": "train-images-idx3-ubyte",
-    "y_train": "train-labels-idx1-ubyte",
-    "x_test": "t10k-images-idx3-ubyte",
-    "y_test": "t10k-labels-idx1-ubyte",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +28,14 @@ def no_cache_of_the_developer(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(higgs_cache, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """An empty folder in the place of `datasets/`."""
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(sources, "OWN_FOLDER", tmp_path / "own")
+    return tmp_path / "own"
 
 
 @pytest.fixture
@@ -52,27 +55,26 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def tiny():
+def tiny(monkeypatch):
+    """Arrays that are MNIST's for as long as the test runs."""
     rng = np.random.default_rng(0)
-    return {
+    arrays = {
         "x_train": rng.integers(0, 256, (12, 4, 3), dtype=np.uint8),
         "y_train": rng.integers(0, 10, 12, dtype=np.uint8),
         "x_test": rng.integers(0, 256, (5, 4, 3), dtype=np.uint8),
         "y_test": rng.integers(0, 10, 5, dtype=np.uint8),
     }
-
-
-@pytest.fixture
-def expected(tiny):
-    hashes = hash_arrays(tiny)
-    return {key: ExpectedArray(array.shape, hashes[key]) for key, array in tiny.items()}
+    for key, sha256 in hash_arrays(arrays).items():
+        facts = replace(MNIST[key], shape=arrays[key].shape, sha256=sha256)
+        monkeypatch.setitem(MNIST, key, facts)
+    return arrays
 
 
 @pytest.fixture
 def idx_files(tiny):
     """File name -> bytes of the four uncompressed IDX files."""
     return {
-        IDX_NAMES[key]: struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        MNIST[key].idx_name: struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
         + array.tobytes()
         for key, array in tiny.items()
     }

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 import pytest
@@ -35,20 +34,15 @@ def run(work_tree):
 
 
 @pytest.fixture
-def main(monkeypatch, tmp_path, capsys):
+def main(monkeypatch, own, capsys):
     """main("higgs", ...) -> status, stdout, stderr; where HIGGS is asked for, it is not fetched."""
     fetched = []
 
-    def fetch_higgs(folder):
-        fetched.append(folder)
+    def fetch_higgs(data_dir):
+        fetched.append(data_dir)
         raise UserError("HIGGS could not be fetched: no network. By hand: get it")
 
     monkeypatch.setattr(command, "fetch_higgs", fetch_higgs)
-    (tmp_path / "own").mkdir()
-    monkeypatch.setattr(command, "OWN_FOLDER", tmp_path / "own")
-    for name in ("find_source", "locate_higgs"):
-        function = getattr(command, name)
-        monkeypatch.setattr(command, name, partial(function, own_folder=tmp_path / "own"))
 
     def called(*arguments):
         monkeypatch.setattr(sys, "argv", ["datasets", *map(str, arguments)])
@@ -85,16 +79,16 @@ def test_a_fault_in_a_file_is_one_line(main, tmp_path, higgs_rows, higgs_csv):
     assert err.startswith(f"error: {tmp_path}/mnist.npz: y_train is missing")
 
 
-def test_where_there_is_no_higgs_it_is_fetched_into_datasets(main, tmp_path):
+def test_where_there_is_no_higgs_it_is_fetched_into_datasets(main):
     status, out, err = main("higgs")
     assert (status, out) == (2, "")
     assert err == "error: HIGGS could not be fetched: no network. By hand: get it\n"
-    assert main.fetched == [tmp_path / "own"]
+    assert main.fetched == [None]
 
 
-def test_what_is_fetched_is_read(main, monkeypatch, write_higgs, higgs_rows):
+def test_what_is_fetched_is_read(main, own, monkeypatch, write_higgs, higgs_rows):
     rows = higgs_rows(8)
-    monkeypatch.setattr(command, "fetch_higgs", lambda f: write_higgs(f / "HIGGS.csv.gz", rows))
+    monkeypatch.setattr(command, "fetch_higgs", lambda _: write_higgs(own / "HIGGS.csv.gz", rows))
     assert main("higgs")[:2] == (0, "HIGGS: 8 rows are sound, from HIGGS.csv.gz in datasets/\n")
 
 
@@ -110,12 +104,10 @@ def test_a_whole_file_at_hand_is_not_fetched(main, tmp_path, write_higgs, higgs_
     assert main.fetched == []
 
 
-def test_in_place_of_a_sample_the_whole_is_fetched(
-    main, monkeypatch, tmp_path, write_higgs, higgs_rows
-):
-    write_higgs(tmp_path / "own" / "HIGGS_sample.csv", higgs_rows(8))
+def test_in_place_of_a_sample_the_whole_is_fetched(main, own, monkeypatch, write_higgs, higgs_rows):
+    write_higgs(own / "HIGGS_sample.csv", higgs_rows(8))
     rows = higgs_rows(12)
-    monkeypatch.setattr(command, "fetch_higgs", lambda f: write_higgs(f / "HIGGS.csv.gz", rows))
+    monkeypatch.setattr(command, "fetch_higgs", lambda _: write_higgs(own / "HIGGS.csv.gz", rows))
     assert main("higgs")[:2] == (0, "HIGGS: 12 rows are sound, from HIGGS.csv.gz in datasets/\n")
 
 
@@ -135,9 +127,9 @@ def test_a_sample_will_do_where_that_is_said(main, tmp_path, write_higgs, higgs_
     assert main.fetched == []
 
 
-def test_without_any_sample_the_whole_is_fetched_nevertheless(main, tmp_path):
+def test_without_any_sample_the_whole_is_fetched_nevertheless(main):
     assert main("higgs", "--sample")[0] == 2
-    assert main.fetched == [tmp_path / "own"]
+    assert main.fetched == [None]
 
 
 def test_generated_rows_are_put_into_the_cache(main):
@@ -176,14 +168,14 @@ def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
     ("arguments", "fault"),
     [
         (["cifar"], "unknown data set 'cifar': choose mnist, higgs or higgs-like:ROWS"),
-        ([], "required: name"),
+        ([], "NAME"),
         (["mnist", "--sample"], "--sample goes with higgs alone"),
         (["higgs", "--write-csv", "rows.csv"], "--seed and --write-csv go with higgs-like"),
         (["mnist", "--seed", "1"], "--seed and --write-csv go with higgs-like"),
         (["higgs-like", "--data-dir", "."], "--data-dir goes with mnist and higgs"),
-        (["higgs-like", "--seed", "-1"], "--seed: a whole number of at least 0"),
-        (["higgs-like", "--seed", "x"], "invalid int value"),
-        (["higgs", "--samp"], "unrecognized arguments"),
+        (["higgs-like", "--seed", "-1"], "--seed -1 is not allowed: give a whole number from 0"),
+        (["higgs-like", "--seed", "x"], "invalid"),
+        (["higgs", "--samp"], "--samp"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(main, arguments, fault):
@@ -194,5 +186,5 @@ def test_flags_that_do_not_fit_are_refused(main, arguments, fault):
 
 def test_help_says_what_there_is(main):
     text = main("--help")[1]
-    for word in ("mnist ", "higgs-like:ROWS", "--write-csv FILE", "--sample", "examples:"):
+    for word in ("mnist, higgs", "higgs-like:ROWS", "--write-csv FILE", "--sample", "--seed 1"):
         assert word in text

@@ -3,18 +3,19 @@ import json
 import numpy as np
 import pytest
 
-from datasets import check_name, load, load_dataset, training_rows
+from datasets import check_name, load_dataset, mnist, synthetic
+from datasets.higgs import generator
 from new_algorithm.cli.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["cifar", "MNIST", "", "data.npy", "mnist.npz.gz"])
-@pytest.mark.parametrize("function", [check_name, training_rows, load_dataset])
+@pytest.mark.parametrize("function", [check_name, load_dataset])
 def test_unknown_names_are_refused_with_the_choices(function, name):
     with pytest.raises(UserError, match=r"choose mnist, .* spirals or the path of an \.npz"):
         function(name)
 
 
-@pytest.mark.parametrize("function", [check_name, training_rows, load_dataset])
+@pytest.mark.parametrize("function", [check_name, load_dataset])
 def test_an_absent_file_is_refused(function, tmp_path):
     with pytest.raises(UserError, match=r"absent\.npz: no such file"):
         function(str(tmp_path / "absent.npz"))
@@ -28,28 +29,25 @@ def test_known_names_pass(name):
     check_name(name)
 
 
-def test_mnists_training_rows_are_known_without_the_data(tmp_path):
-    assert training_rows("mnist", data_dir=tmp_path) == 60_000
-    assert training_rows("mnist", held_out="validation") == 50_000
-    assert training_rows("mnist", train_limit=128, held_out="validation") == 128
-
-
-@pytest.mark.parametrize("function", [training_rows, load_dataset])
-def test_an_absent_data_dir_is_refused(function, tmp_path):
+def test_an_absent_data_dir_is_refused(tmp_path):
     with pytest.raises(UserError, match="absent: no such folder"):
-        function("mnist", data_dir=tmp_path / "absent")
+        load_dataset("mnist", data_dir=tmp_path / "absent")
 
 
-@pytest.mark.parametrize("function", [training_rows, load_dataset])
-def test_limits_below_one_are_refused(function):
+def test_limits_below_one_are_refused():
     with pytest.raises(UserError, match="train_limit 0"):
-        function("synthetic", train_limit=0)
+        load_dataset("synthetic", train_limit=0)
 
 
 @pytest.mark.parametrize(
     ("name", "limits", "rows"),
     [
         ("mnist", {}, 60_000),
+        ("mnist", {"held_out": "validation"}, 50_000),
+        ("mnist", {"held_out": "validation", "train_limit": 128}, 128),
+        ("higgs-like", {}, 80_000),
+        ("higgs-like:2600000", {}, 2_100_000),
+        ("higgs-like:500", {"held_out": "validation", "train_limit": 1000}, 334),
         ("higgs-like:100000000", {"held_out": "validation"}, 82_916_667),
         ("synthetic", {"train_limit": 600}, 600),
         ("spirals", {"held_out": "unseen"}, 3_334),
@@ -58,9 +56,11 @@ def test_limits_below_one_are_refused(function):
 def test_a_batch_larger_than_the_training_rows_is_refused_before_loading(
     name, limits, rows, monkeypatch
 ):
-    loaders = ("load_mnist", "load_higgs_like", "load_synthetic")
-    for loader in loaders:
-        monkeypatch.setattr(load, loader, lambda *_: pytest.fail("loaded"))
+    for module, loader in ((mnist, "find_mnist"), (generator, "load_cached")):
+        monkeypatch.setattr(module, loader, lambda *_: pytest.fail("loaded"))
+    for known, recipe in synthetic.SYNTHETIC.items():
+        unable = recipe._replace(draw=lambda _: pytest.fail("drawn"))
+        monkeypatch.setitem(synthetic.SYNTHETIC, known, unable)
     with pytest.raises(UserError, match=rf"^batch size {rows + 1} is more .* at most {rows}$"):
         load_dataset(name, batch_size=rows + 1, **limits)
 

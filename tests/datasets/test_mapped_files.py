@@ -2,9 +2,12 @@ import mmap
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from datasets.mapped_files import NpyWriter, is_mapped, map_npy, release_pages, row_blocks
-from datasets.standardise import Standardiser
+from datasets import mapped_files
+from datasets.mapped_files import Standardiser, distinct, is_mapped, release_pages, row_blocks
 
 ROWS = 1 << 18  # of 28 float32: 28 MiB
 
@@ -96,60 +99,65 @@ def test_a_map_is_standardised_as_the_array_is(tmp_path):
     np.testing.assert_array_equal(Standardiser.fit(mapped)(mapped), Standardiser.fit(x)(x))
 
 
-def written(path, blocks):
-    with path.open("wb") as file:
-        writer = NpyWriter(file, np.float32, (3,))
-        for block in blocks:
-            writer.append(block)
-        writer.finish()
-    return path
+def test_distinct_values_are_found_in_all_blocks():
+    labels = np.random.default_rng(0).integers(0, 7, 200_000)
+    labels[150_000] = 9
+    np.testing.assert_array_equal(distinct(labels), [*range(7), 9])
 
 
-def blocks_of(*lengths):
-    rng = np.random.default_rng(0)
-    return [rng.normal(size=(length, 3)).astype(np.float32) for length in lengths]
+# Standardising.
+
+matrices = hnp.arrays(
+    np.float64,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
+    elements=st.floats(-1e6, 1e6, width=32),
+)
 
 
-@pytest.mark.parametrize("lengths", [(5,), (2, 3, 0, 1), (1,) * 12, ()])
-def test_what_is_appended_is_what_numpy_reads(tmp_path, lengths):
-    blocks = blocks_of(*lengths)
-    path = written(tmp_path / "x.npy", blocks)
-    expected = np.concatenate([np.empty((0, 3), np.float32), *blocks])
-    np.testing.assert_array_equal(np.load(path), expected)
-    if lengths:
-        array = map_npy(path, np.float32, (3,))
-        np.testing.assert_array_equal(array, expected)
-        assert is_mapped(array)
-        assert not array.flags.writeable
+@given(matrices)
+def test_each_feature_has_mean_0_and_sd_1_or_is_zero(x):
+    scaled = Standardiser.fit(x)(x).astype(np.float64)
+    constant = (x == x[0]).all(axis=0)
+    assert np.all(scaled[:, constant] == 0)
+    varying = x.std(axis=0) > 1e-6 * np.abs(x).max()
+    np.testing.assert_allclose(scaled[:, varying].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled[:, varying].std(axis=0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("step", [1, 2])
-def test_blocks_in_any_order_of_memory_are_written_row_by_row(tmp_path, step):
-    (block,) = blocks_of(6)
-    path = written(tmp_path / "x.npy", [np.asfortranarray(block)[::step]])
-    np.testing.assert_array_equal(np.load(path), block[::step])
+@given(matrices)
+def test_the_result_is_finite_float32_in_c_order(x):
+    scaled = Standardiser.fit(x)(x)
+    assert scaled.dtype == np.float32
+    assert scaled.flags.c_contiguous
+    assert np.isfinite(scaled).all()
 
 
-SPOILT = {
-    "truncated": lambda content: content[:-1],
-    "in the header": lambda content: content[:50],
-    "empty": lambda content: b"",
-    "another type": lambda content: content.replace(b"<f4", b"<i4"),
-    "columns first": lambda content: content.replace(b"False", b"True "),
-    "more rows than it holds": lambda content: content.replace(b"(4, 3)", b"(9, 3)"),
-    "text": lambda content: b"<html>" * 100,
-    "zip": lambda content: b"PK\x03\x04" + content,
-}
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e30, 255])
+def test_constants_are_zero_although_their_mean_is_rounded(value):
+    x = np.full((1000, 2), value)
+    assert np.all(Standardiser.fit(x)(x) == 0)
 
 
-@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_damaged_file_is_refused(tmp_path, spoil):
-    path = written(tmp_path / "x.npy", blocks_of(4))
-    path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises((ValueError, OSError)):
-        map_npy(path, np.float32, (3,))
+def test_a_feature_constant_in_training_is_zero_in_other_rows_too():
+    standardiser = Standardiser.fit(np.full((5, 1), 7.0))
+    assert standardiser(np.array([[9.0]])) == 0
 
 
-def test_an_absent_file_is_told_from_a_damaged_one(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        map_npy(tmp_path / "x.npy", np.float32, (3,))
+def test_an_offset_far_above_the_spread_does_no_harm():
+    spread = np.array([[-1.0], [1.0]] * 50)
+    np.testing.assert_allclose(Standardiser.fit(spread + 2**40)(spread + 2**40), spread)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, ">i2", np.float16, np.float64])
+def test_the_type_and_order_of_the_input_do_not_matter(dtype):
+    x = np.random.default_rng(0).integers(0, 2, (20, 3))
+    given_type = np.asfortranarray(x.astype(dtype))
+    expected = (x - x.mean(axis=0)) / x.std(axis=0)
+    np.testing.assert_allclose(Standardiser.fit(given_type)(given_type), expected, rtol=1e-6)
+
+
+def test_inputs_larger_than_a_block_come_out_the_same(monkeypatch):
+    x = np.random.default_rng(0).normal(3, 5, (101, 4))
+    whole = Standardiser.fit(x)(x)
+    monkeypatch.setattr(mapped_files, "BLOCK_ELEMENTS", 40)
+    np.testing.assert_allclose(Standardiser.fit(x)(x), whole, rtol=1e-6, atol=1e-6)

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datasets.npz_file import count_training_rows, read_arrays
+from datasets import load_dataset
+from datasets.npz_file import read_arrays
 from new_algorithm.cli.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -81,19 +82,13 @@ def test_the_most_compressible_data_are_not_mistaken_for_a_fraud(path, method):
     assert read_arrays(path, ["x"])["x"].size == 10_000_000
 
 
-def test_training_rows_are_counted_without_the_data(path):
+def test_a_batch_that_is_too_large_is_refused_by_the_header_alone(path):
     np.savez(path, x_train=np.zeros((1_000_000, 3), np.float32))  # and nothing else
     tracemalloc.start()
-    assert count_training_rows(path) == 1_000_000
+    with pytest.raises(UserError, match="more than the 1000000 training samples"):
+        load_dataset(str(path), batch_size=1_000_001)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
-
-
-@pytest.mark.parametrize("shape", [(0, 2), ()])
-def test_no_training_rows_are_refused(path, shape):
-    np.savez(path, x_train=np.zeros(shape))
-    with pytest.raises(UserError, match="x_train has no rows"):
-        count_training_rows(path)
 
 
 def test_pickled_objects_are_refused_and_never_run(path, tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datasets import sources
-from datasets.sources import FetchError, fetch_file, folders_to_search
+from datasets.sources import fetch_file, folders_to_search
+from new_algorithm.cli.errors import UserError
 from tests.datasets.misbehaving_server import Answer
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -50,7 +51,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_stays_is_one_reason_and_leaves_nothing(server, tmp_path, fault):
     answer, reason, requests = FAULTS[fault]
-    with pytest.raises(FetchError, match=reason) as failure:
+    with pytest.raises(UserError, match=reason) as failure:
         fetch_file(server.give("file.gz", answer), tmp_path, SHA256)
     assert "\n" not in str(failure.value)
     assert len(server.asked) == requests
@@ -58,13 +59,13 @@ def test_a_fault_that_stays_is_one_reason_and_leaves_nothing(server, tmp_path, f
 
 
 def test_a_short_body_is_seen_without_a_hash(server, tmp_path):
-    with pytest.raises(FetchError, match="failed"):
+    with pytest.raises(UserError, match="failed"):
         fetch_file(server.give("file.gz", SHORT), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unreachable_server_is_one_reason(server, tmp_path):
-    with pytest.raises(FetchError, match=r"^file\.gz: the server cannot be reached$"):
+    with pytest.raises(UserError, match=r"^file\.gz: the server cannot be reached$"):
         fetch_file("http://127.0.0.1:9/file.gz", tmp_path)
     assert server.pauses == []
 
@@ -73,7 +74,7 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file.gz"
-        with pytest.raises(FetchError, match="cannot be reached"):
+        with pytest.raises(UserError, match="cannot be reached"):
             fetch_file(url, tmp_path)
 
 
@@ -85,10 +86,10 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(server, tmp_path):
     tmp_path.chmod(0o755)
 
 
-def test_folders_are_searched_in_order_and_named_without_their_paths(monkeypatch):
-    own, named = Path("own"), Path("named")
-    assert folders_to_search(None, own) == [(own, "datasets/")]
+def test_folders_are_searched_in_order_and_named_without_their_paths(monkeypatch, own):
+    named = Path("named")
+    assert folders_to_search(None) == [(own, "datasets/")]
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", "named")
     words = "the folder named by BACK_PROJECTION_DATASETS"
-    assert folders_to_search(None, own) == [(named, words), (own, "datasets/")]
-    assert folders_to_search(named, own) == [(named, "the folder named by --data-dir")]
+    assert folders_to_search(None) == [(named, words), (own, "datasets/")]
+    assert folders_to_search(named) == [(named, "the folder named by --data-dir")]

@@ -4,7 +4,7 @@ import logging
 import numpy as np
 import pytest
 
-from datasets import load_dataset, training_rows
+from datasets import load_dataset
 from new_algorithm.cli.errors import UserError
 
 
@@ -272,11 +272,3 @@ def test_a_missing_array_is_named(load, classification, key):
     del classification[key]
     with pytest.raises(UserError, match=f"{key} is missing"):
         load(classification)
-
-
-def test_training_rows_reads_the_header_alone(tmp_path):
-    path = tmp_path / "mine.npz"
-    np.savez(path, x_train=np.zeros((60, 2)))  # nothing else is there to be loaded
-    assert training_rows(str(path)) == 60
-    assert training_rows(str(path), train_limit=7) == 7
-    assert training_rows(str(path), held_out="validation") == 50

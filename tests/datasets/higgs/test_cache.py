@@ -8,17 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from datasets.dataset import Split
 from datasets.higgs import cache as higgs_cache
 from datasets.higgs import csv_rows as reading
-from datasets.higgs import load as higgs_load
-from datasets.higgs.cache import verify_rows
-from datasets.higgs.load import (
-    count_higgs_training_rows,
-    csv_origin,
-    load_higgs,
-    locate_higgs,
-)
-from datasets.splits import Split
+from datasets.higgs import files as higgs_files
+from datasets.higgs.cache import Origin, load_cached, verify_rows
+from datasets.higgs.files import load_higgs, locate_higgs
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.reservation import LOCK_NAME
 
@@ -32,7 +27,6 @@ ALL_FILES = {LOCK_NAME, "rows.json", "features.npy", "labels.npy"} | SCALED
 def small_blocks(monkeypatch):
     """Several blocks, so that a fault comes when some are written already."""
     monkeypatch.setattr(reading, "BLOCK_BYTES", 1500)
-    monkeypatch.setattr(higgs_cache, "STEP", 4)
 
 
 @pytest.fixture
@@ -43,19 +37,20 @@ def folder(tmp_path, write_higgs, higgs_rows):
     return tmp_path / "data"
 
 
-@pytest.fixture
-def cache(tmp_path):
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(higgs_cache, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def load(folder, cache, caplog):
+def load(folder, caplog):
     """load(...) -> the Dataset; the lines of the log are those of the last load."""
 
     def from_cache(held_out="test", **limits):
         caplog.clear()
         with caplog.at_level(logging.INFO, "datasets"):
-            return load_higgs(folder, Split(held_out, **limits), cache)
+            return load_higgs(folder, Split(held_out, **limits))
 
     return from_cache
 
@@ -75,9 +70,9 @@ def entry(cache):
 def reads(monkeypatch):
     """A list that grows with each reading of a csv file."""
     begun = []
-    read_blocks = higgs_load.read_blocks
+    read_blocks = higgs_files.read_blocks
     monkeypatch.setattr(
-        higgs_load, "read_blocks", lambda *args: begun.append(args) or read_blocks(*args)
+        higgs_files, "read_blocks", lambda *args: begun.append(args) or read_blocks(*args)
     )
     return begun
 
@@ -119,7 +114,7 @@ def test_what_is_kept(load, folder, cache, higgs_rows, entry):
 
 
 def test_the_csv_is_read_once_for_all_splits_and_limits(load, folder, cache, reads, lines):
-    assert count_higgs_training_rows(folder, cache) == 16
+    assert verify_rows(locate_higgs(folder)) == 20
     first = load()
     assert lines() == ["HIGGS cache: standardising for test, once for this and all later runs"]
     assert len(load("validation").y_test) == 2
@@ -127,7 +122,7 @@ def test_the_csv_is_read_once_for_all_splits_and_limits(load, folder, cache, rea
     assert lines() == []
     np.testing.assert_array_equal(again.x_train, first.x_train[:5])
     np.testing.assert_array_equal(again.x_test, first.x_test[:1])
-    assert verify_rows(csv_origin(locate_higgs(folder)), cache) == 20
+    assert verify_rows(locate_higgs(folder)) == 20
     assert len(reads) == 1
 
 
@@ -147,7 +142,7 @@ def test_files_of_one_name_in_different_folders_have_caches_of_their_own(
     load()
     (tmp_path / "other").mkdir()
     write_higgs(tmp_path / "other" / "HIGGS.csv", higgs_rows(30))
-    assert count_higgs_training_rows(tmp_path / "other", cache) == 24
+    assert len(load_higgs(tmp_path / "other", Split()).y_train) == 24
     assert len(list(cache.iterdir())) == 2
     load()
     assert len(load().y_train) == 16
@@ -162,16 +157,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_cache_older_than_its_source_is_built_anew(
-    load, folder, lines, write_higgs, higgs_rows, change, entry, tmp_path
+    load, folder, lines, write_higgs, higgs_rows, change, tmp_path, monkeypatch
 ):
     load()
     load("validation")
     change(folder, write_higgs, higgs_rows)
     after = load()
     assert set(lines()) == {"HIGGS cache: rebuilding, HIGGS.csv has changed since"}
-    assert same(after, load_higgs(folder, Split(), tmp_path / "fresh"))
     load()
     assert lines() == []
+    monkeypatch.setattr(higgs_cache, "CACHE", tmp_path / "fresh")
+    assert same(after, load())
 
 
 DAMAGE = {
@@ -192,6 +188,41 @@ def test_a_damaged_file_is_rebuilt(load, entry, lines, name):
     np.testing.assert_array_equal(after.x_train, x_train)
     load()
     assert lines() == []
+
+
+SPOILT = {
+    "in the header": lambda content: content[:50],
+    "another type": lambda content: content.replace(b"<f4", b"<i4"),
+    "columns first": lambda content: content.replace(b"False", b"True "),
+    "more rows than it holds": lambda content: content.replace(b"(20, 28)", b"(90, 28)"),
+    "text": lambda content: b"<html>" * 100,
+    "zip": lambda content: b"PK\x03\x04" + content,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_features_that_are_spoilt_are_rebuilt(load, entry, lines, spoil):
+    x_train = load().x_train.copy()
+    (entry() / "features.npy").write_bytes(spoil((entry() / "features.npy").read_bytes()))
+    np.testing.assert_array_equal(load().x_train, x_train)
+    assert lines()[0].startswith("HIGGS cache: rebuilding, features.npy is damaged")
+
+
+@pytest.mark.parametrize("lengths", [(20,), (2, 3, 0, 15), (1,) * 20])
+def test_blocks_of_any_length_and_order_of_memory_are_kept_row_by_row(
+    cache, higgs_rows, lengths, tmp_path
+):
+    rows = higgs_rows(20)
+    x, y = rows[:, 1:].astype(np.float32), rows[:, 0].astype(np.int64)
+    ends = np.cumsum(lengths)
+    blocks = [
+        (np.asfortranarray(x[end - length : end]), y[end - length : end])
+        for end, length in zip(ends, lengths, strict=True)
+    ]
+    origin = Origin("title", "words", tmp_path, "key", {}, "making", "changed", lambda: blocks)
+    load_cached(origin, Split(), "name", "source")
+    np.testing.assert_array_equal(np.load(cache / "key" / "features.npy"), x)
+    np.testing.assert_array_equal(np.load(cache / "key" / "labels.npy"), y)
 
 
 @pytest.mark.parametrize("name", sorted(ALL_FILES - {LOCK_NAME}))
@@ -262,7 +293,7 @@ def test_verification_finds_a_flipped_bit(load, folder, cache, entry, caplog, na
     content[200] ^= 1
     (entry() / name).write_bytes(content)
     with caplog.at_level(logging.INFO, "datasets"):
-        assert verify_rows(csv_origin(locate_higgs(folder)), cache) == 20
+        assert verify_rows(locate_higgs(folder)) == 20
     assert any("HIGGS cache: damaged, " in r.getMessage() for r in caplog.records)
     after = load()
     np.testing.assert_array_equal(after.x_train, x_train)
@@ -273,7 +304,7 @@ def test_verification_finds_a_flipped_bit(load, folder, cache, entry, caplog, na
 def test_verification_bears_a_scaled_array_that_is_gone(load, folder, cache, entry, damage):
     before = load()
     damage(entry() / "scaled_test.npy")
-    assert verify_rows(csv_origin(locate_higgs(folder)), cache) == 20
+    assert verify_rows(locate_higgs(folder)) == 20
     assert files(entry()) >= {"features.npy", "labels.npy", "rows.json"}
     assert len(load().x_train) == len(before.x_train)
 
@@ -294,7 +325,7 @@ def test_a_fault_in_the_source_leaves_no_cache(
 ):
     (tmp_path / "HIGGS.csv.gz").write_bytes(fault(higgs_csv(higgs_rows(20))))
     with pytest.raises(UserError, match=r"HIGGS\.csv\.gz: "):
-        load_higgs(tmp_path, Split(), cache)
+        load_higgs(tmp_path, Split())
     assert files(entry()) == {LOCK_NAME}
 
 
@@ -303,29 +334,29 @@ def test_a_fault_in_a_later_source_leaves_the_older_cache_as_it_was(
     tmp_path, cache, fault, write_higgs, higgs_rows, entry
 ):
     path = write_higgs(tmp_path / "HIGGS.csv.gz", higgs_rows(20))
-    good, before = path.read_bytes(), load_higgs(tmp_path, Split(), cache)
+    good, before = path.read_bytes(), load_higgs(tmp_path, Split())
     stat, kept = path.stat(), contents(entry())
     path.write_bytes(fault(gzip.decompress(good)))
     with pytest.raises(UserError):
-        load_higgs(tmp_path, Split(), cache)
+        load_higgs(tmp_path, Split())
     assert contents(entry()) == kept
     path.write_bytes(good)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert same(load_higgs(tmp_path, Split(), cache), before)
+    assert same(load_higgs(tmp_path, Split()), before)
     assert contents(entry()) == kept
 
 
 def test_a_source_that_changes_while_it_is_read_is_refused(
     load, folder, monkeypatch, higgs_rows, higgs_csv, entry
 ):
-    read_blocks = higgs_load.read_blocks
+    read_blocks = higgs_files.read_blocks
 
-    def growing(parts, on_read):
-        yield from read_blocks(parts, on_read)
+    def growing(parts):
+        yield from read_blocks(parts)
         with parts[0].open("ab") as file:
             file.write(higgs_csv(higgs_rows(3)))
 
-    monkeypatch.setattr(higgs_load, "read_blocks", growing)
+    monkeypatch.setattr(higgs_files, "read_blocks", growing)
     with pytest.raises(UserError, match=r"HIGGS\.csv: it changed while it was read"):
         load()
     assert files(entry()) == {LOCK_NAME}
@@ -348,7 +379,7 @@ def test_arrays_that_were_replaced_are_not_believed_before_all_is_done(
     x_train, content, stat = load().x_train.copy(), path.read_bytes(), path.stat()
     write_higgs(path, higgs_rows(20, seed=1))
     with monkeypatch.context() as ended:
-        ended.setattr(higgs_cache, "_hashes", lambda parts: 1 / 0)
+        ended.setattr(higgs_cache, "hash_arrays", lambda parts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             load()
     path.write_bytes(content)
@@ -488,7 +519,7 @@ def test_parts_are_read_as_one_file(load, folder, tmp_path, kind, first):
     (tmp_path / "parts").mkdir()
     for number, piece in enumerate(divide((folder / "HIGGS.csv").read_bytes()), start=first):
         (tmp_path / "parts" / (name % number)).write_bytes(piece)
-    parts = load_higgs(tmp_path / "parts", Split(), tmp_path / "cache")
+    parts = load_higgs(tmp_path / "parts", Split())
     assert same(parts, whole)
     assert parts.sha256 == whole.sha256
     assert f"{name % first} to {name % number} (" in parts.source
@@ -498,10 +529,10 @@ def test_a_part_that_changes_makes_the_cache_stale(folder, cache, tmp_path, capl
     (tmp_path / "parts").mkdir()
     for number, piece in enumerate(cut((folder / "HIGGS.csv").read_bytes(), 3)):
         (tmp_path / "parts" / f"HIGGS.csv.{number}").write_bytes(piece)
-    load_higgs(tmp_path / "parts", Split(), cache)
+    load_higgs(tmp_path / "parts", Split())
     os.utime(tmp_path / "parts" / "HIGGS.csv.2", (0, 5))
     with caplog.at_level(logging.INFO, "datasets"):
-        load_higgs(tmp_path / "parts", Split(), cache)
+        load_higgs(tmp_path / "parts", Split())
     changed = "rebuilding, one of HIGGS.csv.0 to HIGGS.csv.2 (3 parts) has changed since"
     assert changed in caplog.text
 
@@ -514,5 +545,5 @@ def test_a_part_that_lacks_its_end_is_refused(folder, cache, tmp_path, part, fau
         (tmp_path / "parts" / f"HIGGS.csv.gz.{number}").write_bytes(piece[:end])
     named = r"HIGGS\.csv\.gz\.0 to HIGGS\.csv\.gz\.2 \(3 parts\): "
     with pytest.raises(UserError, match=named + fault):
-        load_higgs(tmp_path / "parts", Split(), cache)
+        load_higgs(tmp_path / "parts", Split())
     assert files(next(cache.iterdir())) == {LOCK_NAME}

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.higgs.load import load_higgs
-from datasets.splits import Split
+from datasets.dataset import Split
+from datasets.higgs import cache as higgs_cache
+from datasets.higgs.files import load_higgs
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -20,30 +21,29 @@ LOADER = """
 import logging, sys, time
 from pathlib import Path
 import numpy as np
-from datasets import standardise
+from datasets import mapped_files
 from datasets.higgs import cache as higgs_cache
 from datasets.higgs import csv_rows as higgs_csv
-from datasets.higgs import load as higgs_load
-from datasets.higgs.load import load_higgs
-from datasets.splits import Split
+from datasets.dataset import Split
+from datasets.higgs import files
 
-folder, cache, gate = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-read_blocks = higgs_load.read_blocks
+folder, gate = Path(sys.argv[1]), sys.argv[3]
+higgs_cache.CACHE = Path(sys.argv[2])
+read_blocks = files.read_blocks
 
-def halting(parts, on_read):
-    for index, block in enumerate(read_blocks(parts, on_read)):
+def halting(parts):
+    for index, block in enumerate(read_blocks(parts)):
         if gate and index == 1:
             print("half way", flush=True)
             while not Path(gate).exists():
                 time.sleep(0.01)
         yield block
 
-higgs_load.read_blocks = halting
+files.read_blocks = halting
 higgs_csv.BLOCK_BYTES = 1500 if gate else 1 << 20
-higgs_cache.STEP = 1 << 12
-standardise.BLOCK_ELEMENTS = 1 << 17
+mapped_files.BLOCK_ELEMENTS = 1 << 17
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-data = load_higgs(folder, Split(), cache)
+data = files.load_higgs(folder, Split())
 print(f"{data.x_train.sum():.6f} {data.x_test.sum():.6f}" if gate else len(data.x_train))
 (peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(peak)
@@ -67,11 +67,22 @@ def folder(tmp_path, write_higgs, higgs_rows):
     return tmp_path / "data"
 
 
+@pytest.fixture
+def load(folder, monkeypatch):
+    """load(cache) -> the Dataset."""
+
+    def from_cache(cache):
+        monkeypatch.setattr(higgs_cache, "CACHE", cache)
+        return load_higgs(folder, Split())
+
+    return from_cache
+
+
 @pytest.mark.parametrize("older", [False, True], ids=["first build", "rebuild"])
-def test_a_build_that_is_killed_leaves_nothing_that_is_believed(folder, tmp_path, older):
+def test_a_build_that_is_killed_leaves_nothing_that_is_believed(load, folder, tmp_path, older):
     cache = tmp_path / "cache"
     if older:
-        load_higgs(folder, Split(), cache)
+        load(cache)
         os.utime(folder / "HIGGS.csv", (0, 5))
     process = start(folder, cache, gate=tmp_path / "never")
     with process:
@@ -79,8 +90,8 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_believed(folder, tmp_path
         process.send_signal(signal.SIGKILL)
     entry = next(cache.iterdir())
     assert list(entry.glob(".features.npy.*"))  # it was killed in the middle
-    data = load_higgs(folder, Split(), cache)
-    expected = load_higgs(folder, Split(), tmp_path / "fresh")
+    data = load(cache)
+    expected = load(tmp_path / "fresh")
     np.testing.assert_array_equal(data.x_train, expected.x_train)
     np.testing.assert_array_equal(data.y_test, expected.y_test)
     assert not list(entry.glob(".*.npy.*"))

@@ -1,12 +1,15 @@
 import gzip
 import sys
 import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets import sources
 from datasets.higgs import csv_rows as reading
 from datasets.higgs.csv_rows import read_blocks
 from new_algorithm.cli.errors import UserError
@@ -67,25 +70,32 @@ def test_a_file_is_read_in_blocks_of_whole_rows(tmp_path, good):
     assert [len(labels) for _, labels in read_blocks([tmp_path / "HIGGS.csv"])] == [3, 3, 3]
 
 
+@pytest.fixture
+def read_bytes(monkeypatch):
+    """A list of the numbers of bytes that the bar is told of."""
+    counts = []
+    bar = SimpleNamespace(update=counts.append)
+    monkeypatch.setattr(sources, "byte_progress", lambda name, total: nullcontext(bar))
+    return counts
+
+
 @pytest.mark.parametrize("name", ["HIGGS.csv", "HIGGS.csv.gz"])
-def test_progress_is_told_of_every_byte_on_the_disk(tmp_path, good, name):
+def test_progress_is_told_of_every_byte_on_the_disk(tmp_path, good, name, read_bytes):
     content = ENCODED[name](good)
     for number, half in enumerate((content[:700], content[700:])):
         (tmp_path / f"{name}.{number}").write_bytes(half)
-    read_bytes = []
-    for _ in read_blocks([tmp_path / f"{name}.{n}" for n in (0, 1)], read_bytes.append):
+    for _ in read_blocks([tmp_path / f"{name}.{n}" for n in (0, 1)]):
         pass
     assert sum(read_bytes) == len(content)
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_a_file_without_line_ends_is_never_read_whole(tmp_path, monkeypatch):
+def test_a_file_without_line_ends_is_never_read_whole(tmp_path, monkeypatch, read_bytes):
     monkeypatch.setattr(reading, "LONGEST_LINE", 500)
-    monkeypatch.setattr("datasets.gzip_files.READ_BYTES", 100)
+    monkeypatch.setattr("datasets.sources.READ_BYTES", 100)
     (tmp_path / "HIGGS.csv").write_bytes(b"7" * 100_000)
-    read_bytes = []
     with pytest.raises(UserError, match="row 1, column 2: missing"):
-        list(read_blocks([tmp_path / "HIGGS.csv"], read_bytes.append))
+        list(read_blocks([tmp_path / "HIGGS.csv"]))
     assert sum(read_bytes) < 3000
 
 

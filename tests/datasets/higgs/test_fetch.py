@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from datasets.higgs.fetch import MIRRORS, SHA256, fetch_higgs
+from datasets.higgs import files
+from datasets.higgs.files import MIRRORS, SHA256, fetch_higgs
 from new_algorithm.cli.errors import UserError
 from tests.datasets.misbehaving_server import Answer
 
@@ -41,12 +42,15 @@ DAMAGED_ZIPS = {
 
 
 @pytest.fixture
-def fetch(server, tmp_path):
+def fetch(server, tmp_path, monkeypatch):
     """fetch(url, url) -> the path, from mirrors of these addresses."""
+    monkeypatch.setattr(files, "SHA256", hashlib.sha256(CONTENT).hexdigest())
 
     def fetch_from(*urls, folder=tmp_path):
         mirrors = {f"mirror {place}": url for place, url in enumerate(urls)}
-        return fetch_higgs(folder, mirrors, sha256=hashlib.sha256(CONTENT).hexdigest())
+        monkeypatch.setattr(files, "MIRRORS", mirrors)
+        fetch_higgs(folder)
+        return folder / "HIGGS.csv.gz"
 
     return fetch_from
 
@@ -103,7 +107,7 @@ def test_when_all_fail_one_line_says_why_and_what_to_do(server, fetch, tmp_path)
     message = str(failure.value)
     assert "mirror 0 (higgs.zip: the server answered 403); mirror 1 (HIGGS.csv.gz: the" in message
     assert "mirror 2 (HIGGS.csv.gz: the file sent has the wrong hash)" in message
-    for needed in (*MIRRORS.values(), SHA256, str(tmp_path), "HIGGS.csv.*", "2.8 GB"):
+    for needed in (*MIRRORS.values(), files.SHA256, str(tmp_path), "HIGGS.csv.*", "2.8 GB"):
         assert needed in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
@@ -114,7 +118,7 @@ def test_interrupted_unpacking_leaves_nothing(server, fetch, tmp_path, monkeypat
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("datasets.higgs.fetch.shutil.copyfileobj", fail)
+    monkeypatch.setattr("shutil.copyfileobj", fail)
     expected = UserError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as failure:
         fetch(server.give("higgs.zip", Answer(body=zipped())))

@@ -1,7 +1,7 @@
 import pytest
 
 from datasets import find_higgs
-from datasets.higgs.load import HiggsSource, locate_higgs
+from datasets.higgs.files import locate_higgs
 from new_algorithm.cli.errors import UserError
 
 IN_ORDER = [
@@ -16,7 +16,7 @@ IN_ORDER = [
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, own):
     """folder("own", "HIGGS.csv") -> a folder of that name with such a file, not fit to be read."""
 
     def make(name, *files):
@@ -26,6 +26,11 @@ def folder(tmp_path):
         return tmp_path / name
 
     return make
+
+
+def parts_of(origin):
+    """The names of the files in their order."""
+    return [name for name, *_ in origin.identity["files"]]
 
 
 @pytest.mark.parametrize("place", range(len(IN_ORDER)))
@@ -47,7 +52,7 @@ def test_the_whole_file_comes_before_a_sample(folder, place):
 def test_other_files_are_passed_over(folder, name):
     assert find_higgs(folder("given", name)) is None
     beside = folder("beside", name, "HIGGS.csv.1")
-    assert locate_higgs(beside).parts == (beside / "HIGGS.csv.1",)
+    assert parts_of(locate_higgs(beside)) == ["HIGGS.csv.1"]
 
 
 def test_folders_of_that_name_are_passed_over(folder):
@@ -68,26 +73,26 @@ ORDERS = {
 @pytest.mark.parametrize("order", ORDERS)
 def test_parts_come_in_the_order_of_their_numbers(folder, order):
     given = folder("given", *reversed(ORDERS[order]))
-    source = locate_higgs(given)
-    assert [part.name for part in source.parts] == ORDERS[order]
+    origin = locate_higgs(given)
+    assert parts_of(origin) == ORDERS[order]
     first, last = ORDERS[order][0], ORDERS[order][-1]
-    assert source.name == f"{first} to {last} ({len(ORDERS[order])} parts)"
+    words = f"{first} to {last} ({len(ORDERS[order])} parts) in the folder named by --data-dir"
+    assert origin.words == words
     assert find_higgs(given) == given / first
-    assert not source.is_sample
 
 
 def test_parts_of_two_kinds_are_never_mixed(folder):
     given = folder("given", "HIGGS.csv.gz.0", "HIGGS.csv.gz.1", "HIGGS.csv.0", "HIGGS.csv.1")
-    assert [part.name for part in locate_higgs(given).parts] == ["HIGGS.csv.0", "HIGGS.csv.1"]
+    assert parts_of(locate_higgs(given)) == ["HIGGS.csv.0", "HIGGS.csv.1"]
 
 
 @pytest.mark.parametrize(
     ("names", "fault"),
     [
-        (["HIGGS.csv.0", "HIGGS.csv.2"], r"HIGGS\.csv\.2: the part before it is missing"),
-        (["HIGGS.csv.2", "HIGGS.csv.3"], r"HIGGS\.csv\.2: the parts before it are missing"),
+        (["HIGGS.csv.0", "HIGGS.csv.2"], r"HIGGS\.csv\.2: a part before it is missing"),
+        (["HIGGS.csv.2", "HIGGS.csv.3"], r"HIGGS\.csv\.2: a part before it is missing"),
         (["HIGGS.csv.1", "HIGGS.csv.01"], r"HIGGS\.csv\.0?1: there are two of it"),
-        (["HIGGS.csv.gz.ac"], r"HIGGS\.csv\.gz\.ac: the parts before it are missing"),
+        (["HIGGS.csv.gz.ac"], r"HIGGS\.csv\.gz\.ac: a part before it is missing"),
     ],
 )
 def test_a_part_that_lacks_or_comes_twice_is_named(folder, names, fault):
@@ -99,29 +104,29 @@ def test_a_part_that_lacks_or_comes_twice_is_named(folder, names, fault):
 
 def test_an_explicit_data_dir_is_searched_alone(folder, monkeypatch):
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder("named", "HIGGS.csv")))
-    own = folder("own", "HIGGS.csv")
-    assert find_higgs(folder("bare"), own_folder=own) is None
+    folder("own", "HIGGS.csv")
+    assert find_higgs(folder("bare")) is None
     with pytest.raises(UserError, match=r"no HIGGS in \S*bare: put HIGGS\.csv\.gz \(the UCI HIGGS"):
-        locate_higgs(folder("bare"), own_folder=own)
+        locate_higgs(folder("bare"))
     given = folder("given", "HIGGS.csv")
-    source = locate_higgs(given, own_folder=own)
-    assert str(source) == "HIGGS.csv in the folder named by --data-dir"
-    assert source.parts == (given / "HIGGS.csv",)
+    origin = locate_higgs(given)
+    assert origin.words == "HIGGS.csv in the folder named by --data-dir"
+    assert origin.path == given / "HIGGS.csv"
 
 
 def test_the_environment_comes_before_the_own_folder(folder, monkeypatch):
-    own = folder("own", "HIGGS.csv")
+    folder("own", "HIGGS.csv")
     named = folder("named", "HIGGS.csv.gz")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
-    source = locate_higgs(own_folder=own)
-    assert str(source) == "HIGGS.csv.gz in the folder named by BACK_PROJECTION_DATASETS"
-    assert source.path == find_higgs(own_folder=own) == named / "HIGGS.csv.gz"
+    origin = locate_higgs()
+    assert origin.words == "HIGGS.csv.gz in the folder named by BACK_PROJECTION_DATASETS"
+    assert origin.path == find_higgs() == named / "HIGGS.csv.gz"
 
 
 def test_a_whole_file_anywhere_comes_before_a_sample(folder, monkeypatch):
     own = folder("own", "HIGGS.csv")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder("named", "HIGGS_sample.csv")))
-    assert find_higgs(own_folder=own) == own / "HIGGS.csv"
+    assert find_higgs() == own / "HIGGS.csv"
 
 
 @pytest.mark.parametrize("named", ["bare", "absent", ""])
@@ -129,15 +134,16 @@ def test_the_own_folder_comes_last(folder, tmp_path, monkeypatch, named):
     folder("bare")
     own = folder("own", "HIGGS.csv.gz")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", named and str(tmp_path / named))
-    assert locate_higgs(own_folder=own) == HiggsSource((own / "HIGGS.csv.gz",), "datasets/")
+    assert locate_higgs().path == own / "HIGGS.csv.gz"
+    assert locate_higgs().words == "HIGGS.csv.gz in datasets/"
 
 
 def test_where_there_is_none_one_line_names_the_folders_and_the_remedy(folder, monkeypatch):
     named, own = folder("named"), folder("own")
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
-    assert find_higgs(own_folder=own) is None
+    assert find_higgs() is None
     with pytest.raises(UserError) as failure:
-        locate_higgs(own_folder=own)
+        locate_higgs()
     message = str(failure.value)
     assert f"no HIGGS in {named} or {own}: put HIGGS.csv.gz" in message
     assert "\n" not in message

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import load_dataset, training_rows
+from datasets import load_dataset
 from datasets.dataset import hash_arrays
-from datasets.higgs import count_test_rows
+from datasets.higgs.cache import count_test_rows
 from new_algorithm.cli.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -99,10 +99,12 @@ def test_validation_is_the_last_sixth_of_the_training_rows(load, higgs_rows):
 
 @pytest.mark.parametrize("held_out", ["test", "validation", "unseen"])
 @pytest.mark.parametrize("limit", [None, 7, 1000])
-def test_training_rows_foretells_what_is_trained_on(load, higgs_rows, tmp_path, held_out, limit):
+def test_a_batch_may_have_as_many_rows_as_are_trained_on(load, higgs_rows, held_out, limit):
     options = {"held_out": held_out, "train_limit": limit}
-    dataset = load(higgs_rows(53), **options)
-    assert training_rows("higgs", data_dir=tmp_path, **options) == len(dataset.x_train)
+    rows = len(load(higgs_rows(53), **options).x_train)
+    load(higgs_rows(53), batch_size=rows, **options)
+    with pytest.raises(UserError, match=f"more than the {rows} training samples"):
+        load(higgs_rows(53), batch_size=rows + 1, **options)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +121,10 @@ def test_the_test_set_is_ucis_or_the_last_fifth_of_a_smaller_file(rows, expected
     assert count_test_rows(Path("HIGGS.csv"), rows) == expected
 
 
-@pytest.mark.parametrize("function", [load_dataset, training_rows])
-def test_too_few_rows_are_refused(function, tmp_path, higgs_rows, higgs_csv):
+def test_too_few_rows_are_refused(tmp_path, higgs_rows, higgs_csv):
     (tmp_path / "HIGGS.csv").write_bytes(higgs_csv(higgs_rows(4)))
     with pytest.raises(UserError, match=r"HIGGS\.csv: 4 rows are too few"):
-        function("higgs", data_dir=tmp_path)
+        load_dataset("higgs", data_dir=tmp_path)
 
 
 def test_a_single_class_is_refused(load, higgs_rows):
@@ -166,13 +167,12 @@ def test_outliers_beyond_float32_once_standardised_are_refused(load, higgs_rows)
     assert load(rows, held_out="validation").num_classes == 2  # those rows do not enter
 
 
-@pytest.mark.parametrize("function", [load_dataset, training_rows])
-def test_a_data_dir_without_higgs_is_refused(function, tmp_path):
+def test_a_data_dir_without_higgs_is_refused(tmp_path):
     with pytest.raises(UserError, match=f"no HIGGS in {tmp_path}: put HIGGS"):
-        function("higgs", data_dir=tmp_path)
+        load_dataset("higgs", data_dir=tmp_path)
 
 
 def test_a_limit_below_one_is_refused_before_the_file_is_read(tmp_path):
     (tmp_path / "HIGGS.csv").write_bytes(b"bad")
     with pytest.raises(UserError, match="train_limit 0"):
-        training_rows("higgs", data_dir=tmp_path, train_limit=0)
+        load_dataset("higgs", data_dir=tmp_path, train_limit=0)

@@ -3,17 +3,10 @@ import logging
 import numpy as np
 import pytest
 
-from datasets.mnist import load as mnist
-from datasets.mnist.load import find_mnist
-from datasets.sources import FetchError
-from datasets.splits import Split
+from datasets import mnist
+from datasets.dataset import Split
+from datasets.mnist import find_mnist
 from new_algorithm.cli.errors import UserError
-
-
-@pytest.fixture
-def own(tmp_path):
-    (tmp_path / "own").mkdir()
-    return tmp_path / "own"
 
 
 @pytest.fixture
@@ -26,13 +19,23 @@ def folder_with(tmp_path):
     return save
 
 
-def never(folder, expected):
-    raise AssertionError("this source must not be asked")
+@pytest.fixture(autouse=True)
+def sources_are(monkeypatch, own, tiny):
+    """sources_are(name=fetch, ...): these are the fetches; before that none may be asked."""
+
+    def never(folder):
+        raise AssertionError("this source must not be asked")
+
+    def patch(**fetches):
+        monkeypatch.setattr(mnist, "FETCHES", fetches or {"net": never})
+
+    patch()
+    return patch
 
 
 def failing(reason):
-    def fetch(folder, expected):
-        raise FetchError(reason)
+    def fetch(folder):
+        raise UserError(reason)
 
     return fetch
 
@@ -41,47 +44,47 @@ def altered(tiny):
     return tiny | {"x_train": tiny["x_train"] ^ 1}
 
 
-def test_data_dir_comes_before_everything(own, tiny, expected, folder_with, monkeypatch):
+def test_data_dir_comes_before_everything(own, tiny, folder_with, monkeypatch):
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder_with("named", tiny)))
     folder_with("own", tiny)
     given = folder_with("given", tiny)
-    source, _ = find_mnist(given, own_folder=own, expected=expected, fetches={"net": never})
+    source, _ = find_mnist(given)
     assert source == "mnist.npz in the folder named by --data-dir"
 
 
-def test_the_environment_comes_before_the_own_folder(own, tiny, expected, folder_with, monkeypatch):
+def test_the_environment_comes_before_the_own_folder(own, tiny, folder_with, monkeypatch):
     named = folder_with("named", tiny)
     folder_with("own", tiny)
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(named))
-    source, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    source, _ = find_mnist()
     assert source == "mnist.npz in the folder named by BACK_PROJECTION_DATASETS"
 
 
-def test_the_own_folder_comes_before_the_network(own, tiny, expected, folder_with, caplog):
+def test_the_own_folder_comes_before_the_network(own, tiny, folder_with, caplog):
     folder_with("own", tiny)
     with caplog.at_level(logging.INFO):
-        source, arrays = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+        source, arrays = find_mnist()
     assert source == "mnist.npz in datasets/"
     assert source in caplog.text
     np.testing.assert_array_equal(arrays["x_train"], tiny["x_train"])
 
 
 def test_an_explicit_data_dir_without_mnist_is_never_replaced(
-    own, tmp_path, tiny, expected, folder_with, monkeypatch
+    own, tmp_path, tiny, folder_with, monkeypatch
 ):
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(folder_with("named", tiny)))
     folder_with("own", tiny)
     (tmp_path / "bare").mkdir()
     with pytest.raises(UserError, match="bare: no MNIST there"):
-        find_mnist(tmp_path / "bare", own_folder=own, expected=expected, fetches={"net": never})
+        find_mnist(tmp_path / "bare")
 
 
 def test_an_environment_folder_without_mnist_is_one_notice(
-    own, tmp_path, tiny, expected, folder_with, monkeypatch, caplog
+    own, tmp_path, tiny, folder_with, monkeypatch, caplog
 ):
     monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(tmp_path / "bare"))
     folder_with("own", tiny)
-    source, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
+    source, _ = find_mnist()
     assert source == "mnist.npz in datasets/"
     notices = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(notices) == 1
@@ -90,71 +93,60 @@ def test_an_environment_folder_without_mnist_is_one_notice(
 
 @pytest.mark.parametrize("place", ["given", "named", "own"])
 def test_an_altered_file_is_refused_instead_of_passed_over(
-    own, tmp_path, tiny, expected, folder_with, monkeypatch, place
+    own, tmp_path, tiny, folder_with, monkeypatch, place
 ):
     folder_with("own", tiny)
     spoilt = folder_with(place, altered(tiny))
     if place == "named":
         monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(spoilt))
     with pytest.raises(UserError, match=f"{place}.*altered"):
-        find_mnist(
-            spoilt if place == "given" else None,
-            own_folder=own,
-            expected=expected,
-            fetches={"net": never},
-        )
+        find_mnist(spoilt if place == "given" else None)
 
 
-def test_the_first_fetch_that_works_is_kept(own, tiny, expected, caplog):
-    fetches = {"a": failing("down"), "b": lambda folder, expected: tiny, "c": never}
-    source, arrays = find_mnist(own_folder=own, expected=expected, fetches=fetches)
+def test_the_first_fetch_that_works_is_kept(own, tiny, sources_are, caplog):
+    sources_are(a=failing("down"), b=lambda folder: tiny)
+    source, arrays = find_mnist()
     np.testing.assert_array_equal(arrays["y_test"], tiny["y_test"])
     assert source == "b, kept as datasets/mnist.npz"
     assert "a failed (down)" in caplog.text
     assert [path.name for path in own.iterdir()] == ["mnist.npz"]
-    again, _ = find_mnist(own_folder=own, expected=expected, fetches={"net": never})
-    assert again == "mnist.npz in datasets/"
+    sources_are()
+    assert find_mnist()[0] == "mnist.npz in datasets/"
 
 
-def test_fetched_arrays_are_verified(own, tiny, expected):
-    fetches = {"liar": lambda folder, expected: altered(tiny), "b": lambda folder, expected: tiny}
-    source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
-    assert source.startswith("b")
-
-
-def test_the_temporary_folder_of_a_fetch_is_removed(own, tiny, expected):
+def test_the_temporary_folder_of_a_fetch_is_removed(own, tiny, sources_are):
     used = []
 
-    def littering(folder, expected):
+    def littering(folder):
         used.append(folder)
         (folder / "litter").write_text("x")
-        raise FetchError("down")
+        raise UserError("down")
 
-    with pytest.raises(UserError):
-        find_mnist(own_folder=own, expected=expected, fetches={"a": littering})
+    sources_are(a=littering, b=lambda folder: tiny)
+    find_mnist()
     assert not used[0].exists()
-    assert list(own.iterdir()) == []
+    assert [path.name for path in own.iterdir()] == ["mnist.npz"]
 
 
-def test_when_all_fail_one_line_says_why_and_what_to_do(own, expected):
-    fetches = {"a": failing("answered 403"), "b": failing("no answer")}
+def test_when_all_fail_one_line_says_why_and_what_to_do(own, sources_are):
+    sources_are(a=failing("answered 403"), b=failing("no answer"))
     with pytest.raises(UserError) as failure:
-        find_mnist(own_folder=own, expected=expected, fetches=fetches)
+        find_mnist()
     message = str(failure.value)
     assert "a (answered 403); b (no answer)" in message
     assert f"into {own}" in message
     assert "BACK_PROJECTION_DATASETS" in message
     assert "\n" not in message
+    assert list(own.iterdir()) == []
 
 
-def test_what_cannot_be_kept_is_still_used(own, tiny, expected, monkeypatch, caplog):
+def test_what_cannot_be_kept_is_still_used(tiny, sources_are, monkeypatch, caplog):
     def full_disk(path, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datasets.mnist.load.save_npz", full_disk)
-    fetches = {"a": lambda folder, expected: tiny}
-    source, _ = find_mnist(own_folder=own, expected=expected, fetches=fetches)
-    assert source == "a"
+    monkeypatch.setattr(mnist, "save_npz", full_disk)
+    sources_are(a=lambda folder: tiny)
+    assert find_mnist()[0] == "a"
     assert "No space left" in caplog.text
 
 

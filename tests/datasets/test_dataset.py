@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.splits import Split
+from datasets.dataset import Split
 from new_algorithm.cli.errors import UserError
 
 limits = st.none() | st.integers(1, 100)
@@ -24,10 +26,14 @@ def numbered_rows(train, test):
     st.sampled_from(["test", "validation", "unseen"]),
     limits,
 )
-def test_training_rows_foretells_what_is_trained_on(train, test, held_out, limit):
+def test_a_batch_may_have_as_many_rows_as_are_trained_on(train, test, held_out, limit):
     split = Split(held_out, limit)
     arrays = split.limit(split.hold_out(numbered_rows(train, test)))
-    assert split.training_rows(train) == len(arrays["x_train"]) == len(arrays["y_train"])
+    used = len(arrays["x_train"])
+    assert used == len(arrays["y_train"])
+    replace(split, batch_size=used).check_batch(train)
+    with pytest.raises(UserError, match=f"batch size {used + 1} is more than the {used} training"):
+        replace(split, batch_size=used + 1).check_batch(train)
 
 
 def test_validation_is_the_last_sixth_of_the_training_rows_and_the_test_set_is_gone():
@@ -66,7 +72,7 @@ def test_a_drawn_sixth_holds_a_sixth_of_each_class_to_within_one_row(labels):
     y = np.sort(np.array(labels))
     held_out = np.bincount(held_out_labels(y, y), minlength=5)
     counts = np.bincount(y, minlength=5)
-    assert held_out.sum() == len(y) // 6 == len(y) - Split("validation").training_rows(len(y))
+    assert held_out.sum() == len(y) // 6
     assert (np.abs(held_out - counts / 6) < 1).all()
     assert (held_out[counts == 1] == 0).all(), "its class would be lost to training"
 
@@ -79,19 +85,11 @@ def test_rows_are_drawn_at_random_the_same_in_every_run():
     assert len(np.unique(np.diff(first))) > 5
 
 
-def test_mnists_validation_set_has_10000_rows():
-    assert Split("validation").training_rows(60_000) == 50_000
-
-
 def test_limits_take_the_first_rows_after_the_hold_out():
     split = Split("validation", train_limit=3, test_limit=2)
     arrays = split.limit(split.hold_out(numbered_rows(train=60, test=7)))
     np.testing.assert_array_equal(arrays["y_train"], [0, 1, 2])
     np.testing.assert_array_equal(arrays["y_test"], [50, 51])
-
-
-def test_a_limit_beyond_the_data_takes_all():
-    assert Split(train_limit=1000).training_rows(12) == 12
 
 
 @pytest.mark.parametrize("limits", [{"train_limit": 0}, {"test_limit": 0}, {"train_limit": -5}])
@@ -108,4 +106,4 @@ def test_unknown_held_out_is_refused():
 
 def test_too_few_rows_for_a_validation_set_are_refused():
     with pytest.raises(UserError, match="5 training rows"):
-        Split("validation").training_rows(5)
+        Split("validation").hold_out(numbered_rows(train=5, test=1))

@@ -1,1 +1,0 @@
-"""MNIST: found or fetched, verified, scaled."""
