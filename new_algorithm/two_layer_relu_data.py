@@ -63,7 +63,7 @@ def main() -> None:
     _, lambda_h = flags.per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
-    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
+    with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, lambda_w, lambda_h, run)
 
 

@@ -235,7 +235,7 @@ def test_bad_values_are_refused_before_anything_happens(
     # an empty folder of data: had they been looked for first, that would be the complaint
     nowhere = [] if script == TEACHER else ["--data-dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [script, *nowhere, *flags])
-    monkeypatch.setattr(Run, "__enter__", None)
+    monkeypatch.setattr(Run, "open", None)
     with pytest.raises(UserError) as refusal:
         main_of(script)()
     text = str(refusal.value)

@@ -64,9 +64,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete what a completed run no longer needs."""
-    cut_short = folder.glob(f".{LATEST}.*")  # of a save that was killed
-    for path in (folder / LATEST, folder / PREVIOUS, folder / f"{LATEST}.new", *cut_short):
-        path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name.lstrip(".").startswith("checkpoint"):  # with a dot: of a save that was killed
+            path.unlink()
 
 
 def check_same(

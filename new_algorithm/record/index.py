@@ -42,7 +42,7 @@ def _row(folder: Path, record: dict[str, Any] | None, layout: Layout) -> list[st
         _metric(metrics, LOSSES[:1]),
         _metric(metrics, ACCURACIES[1:]),
         show(metrics.get("train_cpu_seconds")),
-        _status(folder, record),
+        _status(folder, record, layout),
     ]
 
 
@@ -53,9 +53,10 @@ def _metric(metrics: dict[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
-def _status(folder: Path, record: dict[str, Any]) -> str:
+def _status(folder: Path, record: dict[str, Any], layout: Layout) -> str:
     status = show(record.get("status"))
-    return "killed" if status == "running" and not is_held(folder) else status
+    killed = status == "running" and not is_held(layout.lock(folder.name))
+    return "killed" if killed else status
 
 
 def _start(record: dict[str, Any] | None) -> float:
