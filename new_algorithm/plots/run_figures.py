@@ -1,6 +1,6 @@
 """Figures of one run and of several, drawn from what is recorded of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ CONVERGENCE_FILE = "cg_convergence.csv"  # sweep, layer, iteration, error_a_norm
 CONVERGENCE_SIZE = (10.0, 4.2)  # inches
 COMPARISON_SIZE = (10.0, 7.0)
 
+Curves = dict[str, np.ndarray]  # over the epochs, by the labels in the legend
 Runs = dict[str, tuple[Series, str | None]]  # series and unit of the loss, by tag
 
 
@@ -36,63 +37,42 @@ def run_figures(series: Series, title: str, loss_unit: str | None) -> Iterator[t
     """Yield the figures of a run as .png files, each with its name; none of an empty series."""
     if not series:
         return
-    drawings: dict[str, Callable[[Axes, Series], None]] = {
-        "loss": partial(_draw_loss, loss_unit=loss_unit),
-        "layer_norms": _draw_norms,
+
+    def parts(quantity: str) -> Curves:
+        names = {part: f"{part}_{quantity}" for part in ("train", held_out_name(series))}
+        return {part: series[name] for part, name in names.items() if name in series}
+
+    def layers(name: str) -> Curves:
+        columns = series[name].T if name in series else np.empty(0)
+        named = len(columns) <= MOST_LAYERS_NAMED  # a longer legend leaves no room for the curves
+        return {f"layer {i}" if named else f"_{i}": y for i, y in enumerate(columns, start=1)}
+
+    drawings = {
+        "loss": (f"loss ({loss_unit})" if loss_unit else "loss", parts("loss")),
+        "layer_norms": ("Frobenius norm of the weights", layers("layer_norms")),
+        "accuracy": ("accuracy (fraction)", parts("accuracy")),
+        "cg_iterations": ("conjugate-gradient iterations", layers("cg_iterations")),
     }
-    if any(name.endswith("_accuracy") for name in series):
-        drawings["accuracy"] = _draw_accuracy
-    if "cg_iterations" in series and series["cg_iterations"].any():
-        drawings["cg_iterations"] = _draw_cg_iterations
-    for name, fill in drawings.items():
-        yield name, draw(partial(_draw_one, fill, title, series))
+    for name, (label, curves) in drawings.items():
+        if curves and (name != "cg_iterations" or series[name].any()):
+            yield name, draw(partial(_draw_curves, name, label, curves, series["epoch"], title))
     if MAPS.keys() <= series.keys():
         yield "layer_maps", draw(partial(draw_layer_maps, series=series), (13.0, 6.0))
 
 
-def _draw_one(
-    fill: Callable[[Axes, Series], None], title: str, series: Series, figure: Figure
+def _draw_curves(
+    name: str, label: str, curves: Curves, epochs: np.ndarray, title: str, figure: Figure
 ) -> None:
-    axes = figure.add_subplot(title=title)
-    fill(axes, series)
+    axes = figure.add_subplot(title=title, ylabel=label)
+    for curve, values in curves.items():
+        draw_curve(axes, epochs, values, curve)
+    if name in ("loss", "layer_norms"):
+        log_where_wide(axes)
+    if name == "cg_iterations":
+        axes.margins(y=0.1)
+        axes.set_ylim(bottom=0)
     label_epochs(axes)
     legend_beside(axes)
-
-
-def _draw_loss(axes: Axes, series: Series, loss_unit: str | None) -> None:
-    _draw_train_and_held_out(axes, series, "loss")
-    axes.set_ylabel(f"loss ({loss_unit})" if loss_unit else "loss")
-    log_where_wide(axes)
-
-
-def _draw_accuracy(axes: Axes, series: Series) -> None:
-    _draw_train_and_held_out(axes, series, "accuracy")
-    axes.set_ylabel("accuracy (fraction)")
-
-
-def _draw_norms(axes: Axes, series: Series) -> None:
-    _draw_layers(axes, series["epoch"], series["layer_norms"])
-    axes.set_ylabel("Frobenius norm of the weights")
-    log_where_wide(axes)
-
-
-def _draw_cg_iterations(axes: Axes, series: Series) -> None:
-    _draw_layers(axes, series["epoch"], series["cg_iterations"])
-    axes.set_ylabel("conjugate-gradient iterations")
-    axes.margins(y=0.1)
-    axes.set_ylim(bottom=0)
-
-
-def _draw_train_and_held_out(axes: Axes, series: Series, quantity: str) -> None:
-    for part in ("train", held_out_name(series)):
-        if f"{part}_{quantity}" in series:
-            draw_curve(axes, series["epoch"], series[f"{part}_{quantity}"], part)
-
-
-def _draw_layers(axes: Axes, epochs: np.ndarray, values: np.ndarray) -> None:
-    named = values.shape[1] <= MOST_LAYERS_NAMED  # a longer legend leaves no room for the curves
-    for layer, column in enumerate(values.T, start=1):
-        draw_curve(axes, epochs, column, f"layer {layer}" if named else f"_{layer}")
 
 
 def draw_layer_maps(figure: Figure, series: Series) -> None:

@@ -247,31 +247,28 @@ class Run:
 
     def _report(self, tables: "Tables") -> None:
         """Anomalies, figures, note and index, each whatever becomes of the others."""
-
-        def look_for_anomalies() -> None:
-            chance = self._record["data"].get("chance_accuracy")
-            found = find_anomalies(read_series(self.folder), chance_accuracy=chance)
-            self._record["anomalies"] += found
+        layout, record = self._layout, self._record
+        with self._attempt("anomalies"):
+            chance = record["data"].get("chance_accuracy")
+            record["anomalies"] += find_anomalies(read_series(self.folder), chance_accuracy=chance)
             self._save()
+        if not layout.group:
+            with self._attempt("figures"):
+                from new_algorithm.record.figures import draw_run  # matplotlib takes a second
 
-        def draw_figures() -> None:
-            from new_algorithm.record.figures import draw_run  # importing matplotlib takes a second
+                draw_run(self.tag, layout, tables)
+        with self._attempt("note"):
+            write_note(self.tag, layout)
+        if not layout.group:
+            with self._attempt("index"):
+                rebuild_index(layout)
 
-            draw_run(self.tag, self._layout, tables)
-
-        steps = {
-            "anomalies": look_for_anomalies,
-            "figures": draw_figures,
-            "note": lambda: write_note(self.tag, self._layout),
-            "index": lambda: rebuild_index(self._layout),
-        }
-        for what, step in steps.items():
-            if self._layout.group and what in ("figures", "index"):
-                continue
-            try:
-                step()
-            except Exception as error:
-                notice(f"no {what} of run {self.tag} ({error}); its record is complete")
+    @contextmanager
+    def _attempt(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            notice(f"no {what} of run {self.tag} ({error}); its record is complete")
 
 
 @contextmanager
