@@ -83,7 +83,8 @@ def tee_stdout(log_path: Path | None = None) -> Iterator[Callable[[str], None]]:
     finally:
         sys.stdout = original
         if name in tee.streams:
-            tee.streams.pop(name).close()
+            with suppress(OSError):
+                tee.streams.pop(name).close()
 
 
 def notice(text: str) -> None:

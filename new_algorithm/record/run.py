@@ -1,6 +1,6 @@
 """The record of one run: its numbers, where they come from, and how it ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -48,10 +48,10 @@ class Run:
     folder: where it lies. checkpoint: where a run that was cut short goes on; None of a new one.
     """
 
-    def __init__(self, held: Reservation, layout: Layout, record: dict[str, Any]) -> None:
-        self.tag, self.folder = held.tag, layout.record(held.tag)
+    def __init__(self, reservation: Reservation, layout: Layout, record: dict[str, Any]) -> None:
+        self.tag, self.folder = reservation.tag, layout.record(reservation.tag)
         self.checkpoint: checkpoint.Checkpoint | None = None
-        self._held, self._layout, self._record = held, layout, record
+        self._reservation, self._layout, self._record = reservation, layout, record
         self._history = History(self.folder, record["loss_unit"])
         self._results: dict[str, Any] = {}
 
@@ -92,12 +92,12 @@ class Run:
         with ExitStack() as stack:
             with _writing(layout):
                 place = config.tag, script.stem, config.overwrite, layout, now
-                held = stack.enter_context(reserve(*place, resume=kept, kind=kind))
-                log_path = layout.log(held.tag, now)
+                reserved = stack.enter_context(reserve(*place, resume=kept, kind=kind))
+                log_path = layout.log(reserved.tag, now)
                 log = stack.enter_context(tee_stdout(log_path))
                 stack.enter_context(sigterm_exits())
                 record = {
-                    "tag": held.tag,
+                    "tag": reserved.tag,
                     "kind": kind,
                     "status": "running",
                     "error": None,
@@ -107,10 +107,10 @@ class Run:
                     "final_metrics": {},
                     "anomalies": [],
                     "loss_unit": "nats" if data.get("num_classes") else None,
-                    **describe(script, config, held.tag, layout),
+                    **describe(script, config, reserved.tag, layout),
                     "log": layout.relative(log_path) if log_path.exists() else None,
                 }
-                run = cls(held, layout, record)
+                run = cls(reserved, layout, record)
                 if resume:
                     run._go_on()
                 save_json(run.folder / RECORD_FILE, record)
@@ -118,11 +118,9 @@ class Run:
             try:
                 yield run
             except BaseException as error:
-                if outcome(error) != "completed":
-                    log(log_entry(error))
-                run._end(error, tables or {})
+                run._end(error, log, tables or {})
                 raise
-            run._end(None, tables or {})
+            run._end(None, log, tables or {})
 
     def record_epoch(
         self,
@@ -146,10 +144,8 @@ class Run:
         for part, scores in (("train", train), (held, held_out)):
             named = {f"{part}_{name}": value for name, value in scores._asdict().items()}
             numbers |= {name: value for name, value in named.items() if value is not None}
-        numbers["layer_norms"] = layer_norms
-        numbers["train_cpu_seconds"] = clock.cpu_seconds
-        numbers["train_wall_seconds"] = clock.wall_seconds
-        row = plain_row(numbers | extra)
+        times = {"train_cpu_seconds": clock.cpu_seconds, "train_wall_seconds": clock.wall_seconds}
+        row = plain_row({**numbers, "layer_norms": layer_norms, **times, **extra})
         with _writing(self._layout):
             self._history.append(row)
             self._save(durable=False)
@@ -158,7 +154,7 @@ class Run:
 
     def supersede(self) -> None:
         """Delete the record that this one overwrites: there are results in its place."""
-        self._held.supersede()
+        self._reservation.supersede()
 
     def anomaly(self, text: str) -> None:
         """Print and record something that went wrong, such as a solver that stalled."""
@@ -209,11 +205,17 @@ class Run:
         self._record["final_metrics"] = self._history.last() | self._results
         save_json(self.folder / RECORD_FILE, self._record, durable)
 
-    def _end(self, error: BaseException | None, tables: "Tables") -> None:
+    def _end(
+        self, error: BaseException | None, log: Callable[[str], None], tables: "Tables"
+    ) -> None:
         record = self._record
         with uninterrupted():
+            record["status"] = outcome(error)
+            if error is not None and record["status"] != "completed":
+                record["error"] = reason(error)
+                log(log_entry(error))
             saved = self._save_end(error)
-            put_back = self._held.put_back()
+            put_back = self._reservation.put_back()
         if saved and not put_back:
             # torchrun stops a rank that ends early: its error must reach the user all the same
             with uninterrupted() if isinstance(error, UserError) else nullcontext():
@@ -224,17 +226,13 @@ class Run:
 
     def _save_end(self, error: BaseException | None) -> bool:
         """Write how the run ended; whether that could be written."""
-        record, status = self._record, outcome(error)
-        record["status"] = status
-        if error is not None and status != "completed":
-            record["error"] = reason(error)
-        record["thread_pools"] = thread_pools()  # torch's own are loaded by now
-        record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._record["thread_pools"] = thread_pools()  # torch's own are loaded by now
+        self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
         try:
             with _writing(self._layout):
                 self._history.save()
                 self._save()
-                if status == "completed":
+                if self._record["status"] == "completed":
                     self.supersede()
                     checkpoint.remove_checkpoints(self.folder)
         except UserError as failure:
