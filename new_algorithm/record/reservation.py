@@ -188,8 +188,8 @@ def _check_free(tag: str, layout: Layout) -> None:
 
 
 def is_filled(folder: Path) -> bool:
-    """Whether there is anything in the folder."""
-    return any(folder.iterdir()) if folder.is_dir() else folder.exists()
+    """Whether there is anything in the folder but hidden files, such as locks."""
+    return any(folder.glob("[!.]*")) if folder.is_dir() else folder.exists()
 
 
 def _in_use(tag: str) -> UserError:

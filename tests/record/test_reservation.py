@@ -133,6 +133,8 @@ def test_a_held_tag_is_refused_until_it_is_released(layout, overwrite):
     assert not is_held(layout.lock("t"))
     with hold(layout):  # released without a file: still free
         pass
+    Layout(layout.root, group="t").lock("").mkdir()  # locks of runs that are gone
+    check_tag("t", False, layout)
 
 
 def test_a_record_that_appears_while_waiting_for_the_lock_is_safe(layout, monkeypatch):
