@@ -59,7 +59,7 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
-    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
+    with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, run)
 
 

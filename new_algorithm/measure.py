@@ -65,7 +65,7 @@ def main() -> None:
             check_tag(f"{config.tag}_{count}", config.overwrite)
     fix_threads(config.threads)
     part, data = PARTS[config.part]
-    with Run(script=Path(__file__), config=config, data=data, tables=TABLES) as run:
+    with Run.open(script=Path(__file__), config=config, data=data, tables=TABLES) as run:
         part(config, run)
 
 

@@ -85,7 +85,7 @@ def main() -> None:
         chunk_rows = chunk_rows_in_force(config, data, ranks)
         run = None
         if ranks.rank == 0:  # which alone keeps the record
-            record = Run(
+            record = Run.open(
                 script=Path(__file__),
                 config=config,
                 data=data.provenance(),

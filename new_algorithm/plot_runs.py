@@ -25,10 +25,9 @@ import tyro
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import parse, validate_tag
-from new_algorithm.plots.series import Series
 from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.history import read_series
-from new_algorithm.record.layout import Layout
+from new_algorithm.record.layout import ASIDE, Layout
 
 if TYPE_CHECKING:
     from new_algorithm.record.figures import Tables
@@ -63,7 +62,7 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
     UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
     """
     # matplotlib takes a second to import
-    from new_algorithm.plots.comparison import SIZE, draw_comparison
+    from new_algorithm.plots.run_figures import COMPARISON_SIZE, draw_comparison
     from new_algorithm.plots.style import draw
     from new_algorithm.record.figures import draw_run, save_figure
 
@@ -77,8 +76,13 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
     validate_tag(name, "--output-name")
     if layout.record(name).exists():
         raise UserError(f"--output-name {name} is the tag of a run: choose another name")
-    runs = {tag: _read(tag, layout) for tag in tags}
-    image = draw(partial(draw_comparison, runs=runs), SIZE)
+    runs = {}
+    for tag in tags:
+        folder = layout.record(tag)
+        runs[tag] = read_series(folder), (read_record(folder) or {}).get("loss_unit")
+        if not runs[tag][0]:
+            raise UserError(f"run {tag} has recorded no epoch: leave it out")
+    image = draw(partial(draw_comparison, runs=runs), COMPARISON_SIZE)
     return [save_figure(layout.figures(name) / "comparison.png", image)]
 
 
@@ -87,47 +91,37 @@ def _tables() -> "Tables":
     from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
     from new_algorithm.measurements import TABLES
-    from new_algorithm.plots import cg_convergence as cg
+    from new_algorithm.plots import run_figures
 
     return TABLES | {
-        cg.CONVERGENCE_FILE: (cg.draw_convergence, cg.CONVERGENCE_SIZE),
+        run_figures.CONVERGENCE_FILE: (run_figures.draw_convergence, run_figures.CONVERGENCE_SIZE),
         DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
         SEARCH_FILE: (draw_search, None),
     }
 
 
-def _read(tag: str, layout: Layout) -> tuple[Series, str | None]:
-    series = read_series(layout.record(tag))
-    if not series:
-        raise UserError(f"run {tag} has recorded no epoch: leave it out")
-    return series, (read_record(layout.record(tag)) or {}).get("loss_unit")
-
-
 def _check_known(tags: list[str], layout: Layout) -> None:
     members = _recorded("*/*", layout)
-    newest = _recorded("*", layout) or members
-    if not newest:
+    runs = _recorded("*", layout) or members
+    if not runs:
         raise UserError("ploting_data/ holds no run: run one of the training scripts first")
+    newest = f"the newest are {', '.join(runs[:TAGS_SHOWN])}"
     if not tags:
-        raise UserError(f"name at least one run; the newest are {_shown(newest)}")
-    known = {*newest, *members}
-    unknown = next((tag for tag in tags if tag not in known), None)
-    if unknown is not None:
-        near = difflib.get_close_matches(unknown, members if "/" in unknown else newest, n=3)
-        hint = f"did you mean {_shown(near)}?" if near else f"the newest are {_shown(newest)}"
-        raise UserError(f"ploting_data/ holds no run {unknown!r}: {hint}")
+        raise UserError(f"name at least one run; {newest}")
+    for tag in tags:
+        if tag not in runs and tag not in members:
+            near = difflib.get_close_matches(tag, members if "/" in tag else runs, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else newest
+            raise UserError(f"ploting_data/ holds no run {tag!r}: {hint}")
 
 
 def _recorded(pattern: str, layout: Layout) -> list[str]:
     """The names of the runs whose folders match, the newest first."""
-    records = layout.records.glob(f"{pattern}/{RECORD_FILE}")
-    shown = [path for path in records if ".replaced" not in path.parts]
-    newest_first = sorted(shown, key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent.relative_to(layout.records).as_posix() for path in newest_first]
-
-
-def _shown(tags: list[str]) -> str:
-    return ", ".join(tags[:TAGS_SHOWN])
+    paths = [
+        path for path in layout.records.glob(f"{pattern}/{RECORD_FILE}") if ASIDE not in path.parts
+    ]
+    paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent.relative_to(layout.records).as_posix() for path in paths]
 
 
 def _joined(tags: list[str]) -> str:

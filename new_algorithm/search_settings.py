@@ -73,7 +73,7 @@ def main() -> None:
     goes_on = check_place(config, trials, layout)
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
     tables = {SEARCH_FILE: (draw_search, None)}
-    with Run(
+    with Run.open(
         script=Path(__file__),
         config=config,
         data=data,

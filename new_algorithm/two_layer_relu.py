@@ -57,7 +57,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.plots.cg_convergence import (
+from new_algorithm.plots.run_figures import (
     CONVERGENCE_FILE,
     CONVERGENCE_SIZE,
     draw_convergence,
@@ -115,7 +115,7 @@ def main() -> None:
         "counts": {"train": config.rows, "test": config.rows},
     }
     tables = {CONVERGENCE_FILE: (draw_convergence, CONVERGENCE_SIZE)}
-    with Run(script=Path(__file__), config=config, data=data, tables=tables) as run:
+    with Run.open(script=Path(__file__), config=config, data=data, tables=tables) as run:
         student, solves = train(config, append_ones(inputs), targets, solvers, run)
         run.table(
             "teacher_units",

@@ -31,6 +31,7 @@ from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
 LARGEST_LOSS = 1e6  # in nats, or in squared standard deviations
@@ -61,9 +62,10 @@ def main() -> None:
     config = flags.parse(Config, __doc__)
     lambda_w = flags.per_layer(config.lambda_w_layers, 2, "--lambda-w-layers")
     _, lambda_h = flags.per_layer(config.lambda_h_layers, 2, "--lambda-h-layers")
+    check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
-    with Run(script=Path(__file__), config=config, data=data.provenance()) as run:
+    with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
         train(config, data, lambda_w, lambda_h, run)
 
 

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import validate_tag
 from new_algorithm.plot_runs import _joined, draw
-from new_algorithm.record.files import save_record
+from new_algorithm.record.files import RECORD_FILE, save_json
 from new_algorithm.record.history import History
 from new_algorithm.record.layout import Layout
 
@@ -25,12 +25,12 @@ def layout(tmp_path):
         ("leaderboard/mnist.SGD.0", "test"),
     ):
         layout.record(tag).mkdir(parents=True, exist_ok=True)
-        save_record(layout.record(tag), {"tag": tag, "loss_unit": "nats"})
+        save_json(layout.record(tag) / RECORD_FILE, {"tag": tag, "loss_unit": "nats"})
         history = History(layout.record(tag), "nats")
         for epoch in (1, 2, 3) if held_out else ():
             losses = {"train_loss": 1 / epoch, f"{held_out}_loss": 2 / epoch}
             times = {"train_cpu_seconds": 0.5 * epoch, "train_wall_seconds": 0.6 * epoch}
-            norms = {"layer_norms": (1.0, 2.0)}
+            norms = {"layer_norms": [1.0, 2.0]}
             history.append(
                 {"epoch": epoch, f"{held_out}_accuracy": 0.9, **losses, **times, **norms}
             )
@@ -81,7 +81,7 @@ def test_runs_of_experiments_are_never_listed_as_newest(layout):
     for seed in range(30):
         folder = layout.record(f"leaderboard/mnist.Muon.{seed}")
         folder.mkdir()
-        save_record(folder, {})
+        save_json(folder / RECORD_FILE, {})
     for tags in (["zzz"], ["zzz/zzz"], []):
         with pytest.raises(UserError, match="the newest are") as refusal:
             draw(tags, None, layout)

@@ -39,7 +39,9 @@ def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags
     config = with_penalties(Config(dataset=dataset, tag=tag, train_limit=600, **settings))
     data = load_dataset(dataset, train_limit=600)
     script = root / "new_algorithm" / "toy.py"
-    with Run(script=script, config=config, data=data.provenance(), root=root, resume=resume) as run:
+    with Run.open(
+        script=script, config=config, data=data.provenance(), root=root, resume=resume
+    ) as run:
         ranks = ranks or Ranks()
         train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run.folder

@@ -235,7 +235,7 @@ def test_bad_values_are_refused_before_anything_happens(
     # an empty folder of data: had they been looked for first, that would be the complaint
     nowhere = [] if script == TEACHER else ["--data-dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [script, *nowhere, *flags])
-    monkeypatch.setattr(Run, "__enter__", None)
+    monkeypatch.setattr(Run, "open", None)
     with pytest.raises(UserError) as refusal:
         main_of(script)()
     text = str(refusal.value)
@@ -248,11 +248,12 @@ def test_a_mistake_ends_a_script_with_one_line_and_status_2(run_script):
     assert_one_clear_line(run_script(DATA, "--momentum", "1"), "--momentum 1")
 
 
-def test_a_taken_tag_is_refused_and_its_record_untouched(twice, work_tree, run_script):
+def test_a_taken_tag_is_refused_before_data_are_looked_for_and_stays(twice, work_tree, run_script):
     script, (tag, _), _ = twice
     folder = work_tree / "ploting_data" / tag
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert_one_clear_line(run_script(script, *SMALL, "--tag", tag), tag, "--overwrite")
+    refused = run_script(script, "--dataset", "absent.npz", "--tag", tag)
+    assert_one_clear_line(refused, tag, "--overwrite")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -48,7 +48,7 @@ class Config(CommonFlags):
 def main():
     config = parse(Config, "A toy.")
     data = {"held_out": config.held_out, "num_classes": 10}
-    with Run(script=Path(__file__), config=config, data=data) as run:
+    with Run.open(script=Path(__file__), config=config, data=data) as run:
         scores = Scores(config.lr, 1 / (1 + config.lr))
         clock = TrainingClock(1.5, 2.0)
         if config.lr > 5:

@@ -1,74 +1,60 @@
 """Standard output that also goes to a log, survives a closed pipe, and ends with a status."""
 
-import errno
 import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from new_algorithm.cli.endings import INTERRUPTED
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.ranks import rank_of_this_process
-from new_algorithm.cli.signals import INTERRUPTED
 
 OUR_LOGGERS = ("__main__", "new_algorithm", "datasets")
 
 
-class Forgiving:
-    """A text stream that is given up, with one notice on stderr, once it cannot be written."""
-
-    def __init__(self, stream: TextIO | None, name: str) -> None:
-        self.stream = stream
-        self.name = name
-
-    def write(self, text: str) -> None:
-        self._attempt(lambda stream: stream.write(text))
-        if "\n" in text:
-            self.flush()
-
-    def flush(self) -> None:
-        self._attempt(lambda stream: stream.flush())
-
-    def close(self) -> None:
-        self._attempt(lambda stream: stream.close())
-
-    def _attempt(self, action: Callable[[TextIO], Any]) -> None:
-        if self.stream is None:
-            return
-        try:
-            action(self.stream)
-        except OSError as error:
-            _drain(self.stream)
-            self.stream = None
-            notice(f"{self.name} cannot be written any more ({_reason(error)}); the run goes on")
-
-
 class Tee:
-    """Replaces sys.stdout and writes to the log as well.
+    """Replaces sys.stdout and writes to a log as well.
 
-    written: all text so far, for a log that is opened later.
+    A stream that cannot be written any more is given up, with one notice on stderr.
+
+    streams: by the names in that notice. written: all text so far, for a log that is opened later.
     """
 
-    def __init__(self, original: TextIO | None, log: Forgiving) -> None:
+    def __init__(self, stdout: TextIO | None) -> None:
+        self.streams = {} if stdout is None else {"stdout": stdout}
         self.written: list[str] = []
-        self._original = original
-        self._streams = (Forgiving(original, "stdout"), log)
+        self._stdout = stdout
 
     def write(self, text: str) -> int:
         self.written.append(text)
-        for stream in self._streams:
-            stream.write(text)
+        for name in list(self.streams):
+            self.write_to(name, text)
         return len(text)
 
-    def flush(self) -> None:
-        for stream in self._streams:
+    def write_to(self, name: str, text: str) -> None:
+        """Write to one of the streams alone, at once."""
+        stream = self.streams.get(name)
+        if stream is None:
+            return
+        try:
+            stream.write(text)
             stream.flush()
+        except OSError as error:
+            _drain(stream)
+            del self.streams[name]
+            why = error.strerror or error
+            notice(f"{name} cannot be written any more ({why}); the run goes on")
+
+    def flush(self) -> None:
+        """Nothing to do: each text is written at once."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
+        return getattr(self._stdout, name)
 
 
 class _StdoutHandler(logging.Handler):
@@ -79,23 +65,26 @@ class _StdoutHandler(logging.Handler):
 
 
 @contextmanager
-def tee_stdout(log_path: Path | None = None) -> Iterator[Forgiving]:
-    """Inside, stdout goes to `log_path` too; yields the log. stdout is restored in any case.
+def tee_stdout(log_path: Path | None = None) -> Iterator[Callable[[str], None]]:
+    """Inside, stdout goes to `log_path` too; yields what writes to that log alone.
 
-    Inside another tee, the log begins with what that one has written.
+    stdout is restored in any case. Inside another tee, the log begins with what that one has
+    written.
     """
     original = sys.stdout
-    log = Forgiving(_open_log(log_path), log_path.name if log_path else "")
-    if isinstance(original, Tee):
-        log.write("".join(original.written))
-    tee = Tee(original, log)
+    tee = original if isinstance(original, Tee) else Tee(original)
+    name = log_path.name if log_path else ""
+    if log_path and (log := _open_log(log_path)):
+        tee.streams[name] = log
+    tee.write_to(name, "".join(tee.written))
     sys.stdout = tee
     try:
-        yield log
+        yield partial(tee.write_to, name)
     finally:
         sys.stdout = original
-        tee.flush()
-        log.close()
+        if name in tee.streams:
+            with suppress(OSError):
+                tee.streams.pop(name).close()
 
 
 def notice(text: str) -> None:
@@ -147,14 +136,13 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def _open_log(path: Path | None) -> TextIO | None:
-    if path is None:
-        return None
+def _open_log(path: Path) -> TextIO | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        notice(f"no log of this run: {path.parent.name}/ cannot be written ({_reason(error)})")
+        why = error.strerror or error
+        notice(f"no log of this run: {path.parent.name}/ cannot be written ({why})")
         return None
 
 
@@ -162,8 +150,3 @@ def _drain(stream: TextIO) -> None:
     """Discard what a broken stream still buffers, or the interpreter exits with status 120."""
     with suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def _reason(error: OSError) -> str:
-    known = error.errno is not None and error.errno in errno.errorcode
-    return os.strerror(error.errno or 0) if known else str(error)

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
@@ -27,26 +27,24 @@ class Rule:
     holds: Callable[[float], bool]
 
 
-PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda value: value >= 1)]
-NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda value: value >= 0)]
+CORES = os.cpu_count() or 1
+PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda v: v >= 1)]
+NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda v: v >= 0)]
 BatchSize = Annotated[
-    int | Literal["full"], Rule("a whole number of at least 1, or full", lambda value: value >= 1)
+    int | Literal["full"], Rule("a whole number of at least 1, or full", lambda v: v >= 1)
 ]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
+Threads = Annotated[
+    int, Rule(f"1 to {CORES}, the cores of this machine", lambda v: 1 <= v <= CORES)
+]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Fraction = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
-Threads = Annotated[
-    int,
-    Rule(
-        f"1 to {os.cpu_count()}, the cores of this machine",
-        lambda value: 1 <= value <= (os.cpu_count() or 1),
-    ),
-]
 NonNegativeFloat = Annotated[
-    float, Rule("finite numbers of at least 0", lambda value: 0 <= value < math.inf)
+    float, Rule("finite numbers of at least 0", lambda v: 0 <= v < math.inf)
 ]
-PositiveOrInfinite = Annotated[
-    float, Rule("numbers above 0, `inf` included", lambda value: value > 0)
+PositiveOrInfinite = Annotated[float, Rule("numbers above 0, `inf` included", lambda v: v > 0)]
+Limit = Annotated[
+    PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
 ]
 
 
@@ -72,18 +70,11 @@ class CommonFlags(RunFlags):
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
     """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a FILE.npz."""
-    data_dir: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="DIR", help_behavior_hint=""),
-    ] = None
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
-    train_limit: Annotated[
-        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
-    ] = None
+    train_limit: Limit = None
     """Use the first N training samples only."""
-    test_limit: Annotated[
-        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
-    ] = None
+    test_limit: Limit = None
     """Use the first N test samples only."""
     held_out: Literal["test", "validation"] = "test"
     """What to evaluate on. Choose hyper-parameters on validation, a sixth of train."""
@@ -159,18 +150,15 @@ def parse(
     """
     options: dict[str, Any] = {"description": description, "args": args}
     if presets:
-        options["default"] = _chosen(presets, sys.argv[1:] if args is None else args)
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder.add_argument("--preset")
+        given = [arg for arg in (sys.argv[1:] if args is None else args) if arg]
+        name = finder.parse_known_args(given)[0].preset
+        first = next(iter(presets.values()))
+        options["default"] = presets.get(name, first)  # an unknown name is refused by tyro
     config = tyro.cli(config_type, config=(tyro.conf.FlagCreatePairsOff,), **options)
     check_values(config)
     return config
-
-
-def _chosen(presets: Mapping[str, ConfigT], args: Sequence[str]) -> ConfigT:
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset")
-    name = finder.parse_known_args([arg for arg in args if arg])[0].preset
-    first = next(iter(presets.values()))
-    return presets.get(name, first)  # an unknown name is refused with all other flags
 
 
 def check_values(config: Any) -> None:
@@ -180,21 +168,28 @@ def check_values(config: Any) -> None:
     """
     for kind in type(config).__mro__[:-1]:
         for name, hint in get_type_hints(kind, include_extras=True).items():
+            value, flag = getattr(config, name), "--" + name.replace("_", "-")
+            values = value if isinstance(value, tuple) else (value,)
+            numbers = [number for number in values if number not in (None, "full")]
             for rule in _rules(hint):
-                _check_value(name, getattr(config, name), rule)
+                if refused := [number for number in numbers if not rule.holds(number)]:
+                    raise UserError(f"{flag} {refused[0]} is not allowed: give {rule.demand}")
     if isinstance(config, RunFlags) and config.tag is not None:
         validate_tag(config.tag)
-    if isinstance(config, CommonFlags) and config.train_limit is not None:
-        check_batch_size(config.batch_size, config.train_limit)
+    if isinstance(config, CommonFlags):
+        size, rows = config.batch_size, config.train_limit
+        if rows is not None and size != "full" and size > rows:
+            raise UserError(
+                f"--batch-size {size} is more than the {rows} training samples: give at most {rows}"
+            )
 
 
-def check_batch_size(batch_size: BatchSize, rows: int) -> None:
-    """UserError unless one batch fits into `rows` training samples."""
-    if batch_size != "full" and batch_size > rows:
-        raise UserError(
-            f"--batch-size {batch_size} is more than the {rows} training samples: "
-            f"give at most {rows}"
-        )
+def _rules(hint: Any) -> Iterator[Rule]:
+    for argument in get_args(hint):
+        if isinstance(argument, Rule):
+            yield argument
+        else:
+            yield from _rules(argument)
 
 
 def validate_tag(tag: str, flag: str = "--tag") -> None:
@@ -222,18 +217,3 @@ def per_layer(values: tuple[float, ...], num_layers: int, flag: str) -> tuple[fl
             f"{flag} has {len(values)} values for {num_layers} layers: give 1 or {num_layers}"
         )
     return tuple(values)
-
-
-def _rules(hint: Any) -> Iterator[Rule]:
-    for argument in get_args(hint):
-        if isinstance(argument, Rule):
-            yield argument
-        else:
-            yield from _rules(argument)
-
-
-def _check_value(name: str, value: Any, rule: Rule) -> None:
-    for number in value if isinstance(value, tuple) else (value,):
-        if number not in (None, "full") and not rule.holds(number):
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{flag} {number} is not allowed: give {rule.demand}")

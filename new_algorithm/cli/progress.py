@@ -26,32 +26,25 @@ def progress(items: Iterable[Item], name: str, total: int) -> Iterable[Item]:
 
 def byte_progress(name: str, total: int) -> tqdm:
     """A bar of bytes for `with`, updated by hand."""
-    hidden = _hidden()
-    return tqdm(desc=name, total=total, unit="B", unit_scale=True, leave=False, disable=hidden)
+    return tqdm(None, name, total, leave=False, disable=_hidden(), unit="B", unit_scale=True)
 
 
-class Countdown:
+class Countdown(tqdm):
     """A bar over long jobs, and a line for each on stdout with an estimate of the time left."""
 
     def __init__(self, total: int) -> None:
+        super().__init__(None, "runs", total, leave=False, disable=_hidden())
         self._total, self._done, self._start = total, 0, time.monotonic()
-        self._bar = tqdm(desc="runs", total=total, leave=False, disable=_hidden())
-
-    def __enter__(self) -> "Countdown":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
 
     def advance(self, steps: int, text: str | None = None) -> None:
         """Count what was done, and say what it was; without a text it was done before."""
-        self._bar.update(steps)
+        self.update(steps)
         if text is None:
             self._total -= steps
             return
         self._done += steps
         seconds = (time.monotonic() - self._start) * (self._total / self._done - 1)
-        with self._bar.external_write_mode():
+        with self.external_write_mode():
             print(f"[{self._done}/{self._total}, {duration(seconds)} left] {text}", flush=True)
 
 

@@ -13,16 +13,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.batch import AllSum
 from new_algorithm.cli.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 COMMAND = "torchrun --standalone --nproc-per-node N SCRIPT FLAGS"
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torchrun starts,
@@ -45,17 +42,17 @@ class Ranks:
     rank, size, sent_bytes = 0, 1, 0
     all_sum: AllSum | None = None
 
-    def same_everywhere(self, array: NDArray) -> bool:
-        """Return whether all ranks hold the same bytes."""
-        return True
-
-    def from_first(self, value: Any) -> Any:
-        """Return what rank 0 passes."""
-        return value
-
     def gather(self, value: Any) -> list[Any]:
         """Return what every rank passes, in the order of ranks."""
         return [value]
+
+    def from_first(self, value: Any) -> Any:
+        """Return what rank 0 passes."""
+        return self.gather(value if self.rank == 0 else None)[0]
+
+    def same_everywhere(self, array: NDArray) -> bool:
+        """Return whether all ranks hold the same bytes."""
+        return len(set(self.gather(zlib.crc32(np.ascontiguousarray(array).data)))) == 1
 
 
 class Group(Ranks):
@@ -64,42 +61,25 @@ class Group(Ranks):
     def __init__(self, backend: str, timeout_s: float) -> None:
         import torch.distributed
 
-        self._distributed = torch.distributed
+        self._torch = torch
         self.rank, self.size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self.backend, self._timeout_s = backend, timeout_s
-        self.sent_bytes = 0
+        self._on_gpu, self._timeout_s = backend == "nccl", timeout_s
 
     def all_sum(self, array: NDArray) -> None:
         self.sent_bytes += array.nbytes
         with self._losing_ranks():
-            tensor = self._tensor(array)
-            self._distributed.all_reduce(tensor)
-            if self.backend == "nccl":
+            tensor = self._torch.from_numpy(array)  # shares its memory
+            if self._on_gpu:
+                tensor = tensor.cuda()
+            self._torch.distributed.all_reduce(tensor)
+            if self._on_gpu:
                 array[...] = tensor.cpu().numpy()
-
-    def same_everywhere(self, array: NDArray) -> bool:
-        checksums = np.zeros(self.size)
-        checksums[self.rank] = zlib.crc32(np.ascontiguousarray(array).data)
-        self.all_sum(checksums)
-        return bool((checksums == checksums[0]).all())
 
     def gather(self, value: Any) -> list[Any]:
         values: list[Any] = [None] * self.size
         with self._losing_ranks():
-            self._distributed.all_gather_object(values, value)
+            self._torch.distributed.all_gather_object(values, value)
         return values
-
-    def from_first(self, value: Any) -> Any:
-        values = [value]
-        with self._losing_ranks():
-            self._distributed.broadcast_object_list(values)
-        return values[0]
-
-    def _tensor(self, array: NDArray) -> "torch.Tensor":
-        import torch
-
-        tensor = torch.from_numpy(array)  # shares its memory
-        return tensor.cuda() if self.backend == "nccl" else tensor
 
     @contextmanager
     def _losing_ranks(self) -> Iterator[None]:
@@ -121,7 +101,8 @@ def join_ranks(timeout_s: float) -> Iterator[Ranks]:
         return
     import torch.distributed
 
-    backend = "nccl" if _gpu_for_each_rank() else "gloo"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    backend = "nccl" if gpus >= int(os.environ["LOCAL_WORLD_SIZE"]) else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
@@ -170,11 +151,3 @@ def _reason(error: RuntimeError) -> str:
     """The first sentence, without the place in torch's own source that it begins with."""
     line = (str(error).strip().splitlines() or ["no reason given"])[0]
     return re.sub(r"^\[[^\]]*\] *", "", line).split(". ")[0][:200]
-
-
-def _gpu_for_each_rank() -> bool:
-    import torch
-
-    return torch.cuda.is_available() and torch.cuda.device_count() >= int(
-        os.environ["LOCAL_WORLD_SIZE"]
-    )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import check_name
+from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import ExperimentFlags
 from new_algorithm.cli.progress import Countdown
@@ -31,7 +32,6 @@ from new_algorithm.experiments.single_run import (
     single_run,
 )
 from new_algorithm.experiments.tuning import Chosen, choose, recall, trials_of
-from new_algorithm.record.endings import reason
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.reservation import check_tag, kind_of
@@ -55,7 +55,7 @@ def run_experiment(
         raise UserError(f"--tag {tag} is the tag of a {there}: choose another")
     fix_threads(config.threads)
     data = {"name": ", ".join(dict.fromkeys(task.dataset for task in experiment.tasks))}
-    with Run(
+    with Run.open(
         script=script, config=config, data=data, root=root, keep=True, kind="experiment"
     ) as run:
         runs = Layout(root, group=run.tag)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from new_algorithm.cli.endings import INTERRUPTED
 from new_algorithm.cli.errors import UserError, own_words
-from new_algorithm.cli.signals import INTERRUPTED
 from new_algorithm.experiments.search import TrialResult
 from new_algorithm.methods.method import Choice, Range, Settings, Space
 from new_algorithm.record.files import read_record

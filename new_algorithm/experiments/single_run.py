@@ -71,7 +71,7 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
     searched = data.searched
     warm_up(config.method, searched.num_classes == 2)
     problem = Problem(searched, config.task.widths, config.epochs, config.seed, config.threads)
-    record = Run(
+    record = Run.open(
         script=script,
         config=config,
         data=searched.provenance(),

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Callable
-from itertools import cycle, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,18 +13,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-HOUSE_COLOURS = ("black", "red", "blue", "brown", "purple", "green")
-TAB10_REST = ("tab:orange", "tab:pink", "tab:gray", "tab:olive", "tab:cyan")
+COLOURS = (
+    *("black", "red", "blue", "brown", "purple", "green"),
+    *("tab:orange", "tab:pink", "tab:gray", "tab:olive", "tab:cyan"),
+)
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-
 # 11 colours, 4 lines and 9 markers share no factor: the combination repeats after 396 curves.
-STYLE_CYCLE: tuple[dict[str, str], ...] = tuple(
-    {"color": colour, "linestyle": line, "marker": marker}
-    for colour, line, marker in islice(
-        zip(cycle(HOUSE_COLOURS + TAB10_REST), cycle(LINES), cycle(MARKERS), strict=False), 396
-    )
-)
+CYCLE = 36 * cycler(color=COLOURS) + 99 * cycler(linestyle=LINES) + 44 * cycler(marker=MARKERS)
+STYLE_CYCLE: tuple[dict[str, str], ...] = tuple(CYCLE)
 MARKERS_PER_CURVE = 12
 LOG_FROM_RATIO = 10.0  # largest to smallest value
 LEGEND_ROWS = 16
@@ -34,32 +30,27 @@ UNDATED = {"svg": {"Date": None, "Creator": None, "Format": None, "Type": None}}
 HUGE = 1e100  # beyond it the arithmetic of axis limits may overflow
 
 
-def house_style() -> dict[str, Any]:
-    """Settings for `matplotlib.rc_context`."""
-    keys = ("color", "linestyle", "marker")
-    cycles = (cycler(**{key: [style[key] for style in STYLE_CYCLE]}) for key in keys)
-    colours, lines, markers = cycles
-    return {
-        "axes.prop_cycle": colours + lines + markers,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": "medium",
-        "figure.figsize": (7.0, 4.2),
-        "figure.constrained_layout.use": True,
-        "font.size": 10.0,
-        "grid.alpha": 0.25,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "legend.fontsize": "small",
-        "lines.linewidth": 1.6,
-        "lines.markersize": 5.0,
-        "lines.markeredgewidth": 0.0,
-        "savefig.dpi": 150,
-        "svg.fonttype": "path",  # looks the same where the font is missing
-        "svg.hashsalt": "figure",  # otherwise identifiers are drawn at random
-    }
+HOUSE_STYLE: dict[str, Any] = {  # for `matplotlib.rc_context`
+    "axes.prop_cycle": CYCLE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "figure.figsize": (7.0, 4.2),
+    "figure.constrained_layout.use": True,
+    "font.size": 10.0,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.0,
+    "lines.markeredgewidth": 0.0,
+    "savefig.dpi": 150,
+    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.hashsalt": "figure",  # otherwise identifiers are drawn at random
+}
 
 
 def draw(
@@ -72,7 +63,7 @@ def draw(
     The same drawing gives the same bytes.
     """
     drawn = io.BytesIO()
-    with rc_context(house_style()):  # type: ignore[arg-type]  # names as text
+    with rc_context(HOUSE_STYLE):  # type: ignore[arg-type]  # names as text
         figure = Figure(figsize=size)
         fill(figure)
         figure.savefig(drawn, format=kind, metadata=UNDATED.get(kind))

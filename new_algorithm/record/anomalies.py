@@ -1,6 +1,6 @@
 """What looks wrong in the numbers of a run: pure functions of its recorded arrays."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,8 @@ CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
 GROWTH_FACTOR = 10.0  # a layer's norm against that of the first epoch recorded
 
 
-@dataclass(frozen=True)
-class Change:
-    """A rise of a loss from `start` to `end` (epochs), relative to its value at `start`."""
+class Rise(NamedTuple):
+    """The rise of a loss from epoch `start` to `end`, relative to its value at `start`."""
 
     start: int
     end: int
@@ -43,31 +42,31 @@ def find_anomalies(series: Series, *, chance_accuracy: float | None = None) -> l
     return found + _growing_norms(series)
 
 
-@np.errstate(over="ignore")
-def largest_rise(series: Series) -> Change | None:
+def largest_rise(series: Series) -> Rise | None:
     """The largest rise of the train loss above its best so far, if above LARGEST_RISE."""
-    loss = _finite(series["train_loss"])
+    return _rise(series, "train_loss", LARGEST_RISE)
+
+
+def overfitting(series: Series) -> Rise | None:
+    """The rise of the held-out loss since its best while the train loss fell, if it is one."""
+    train, epochs = series["train_loss"], series["epoch"]
+    name = f"{held_out_name(series)}_loss"
+    rise = _rise(series, name, LARGEST_HELD_OUT_RISE, end=len(epochs) - 1)
+    return rise if rise and train[-1] < train[epochs == rise.start][0] else None
+
+
+@np.errstate(over="ignore")
+def _rise(series: Series, name: str, least: float, end: int | None = None) -> Rise | None:
+    """The rise of a loss above its best so far at `end`, or the largest one, if above `least`."""
+    loss, epochs = _finite(series[name]), series["epoch"]
     best = np.fmin.accumulate(loss)
     relative = np.divide(loss - best, best, out=np.zeros_like(loss), where=best > 0)
     relative = np.nan_to_num(relative, nan=0.0)
-    end = int(relative.argmax())
-    if relative[end] <= LARGEST_RISE:
+    end = int(relative.argmax()) if end is None else end
+    if relative[end] <= least:
         return None
-    start = int(np.nanargmin(loss[: end + 1]))
-    return Change(int(series["epoch"][start]), int(series["epoch"][end]), float(relative[end]))
-
-
-@np.errstate(over="ignore")
-def overfitting(series: Series) -> Change | None:
-    """The rise of the held-out loss since its best while the train loss fell, if it is one."""
-    train, held = series["train_loss"], _finite(series[f"{held_out_name(series)}_loss"])
-    if not np.isfinite(held).any() or not np.isfinite(held[-1]):
-        return None
-    best = int(np.nanargmin(held))
-    relative = held[-1] / held[best] - 1 if held[best] > 0 else 0.0
-    if relative <= LARGEST_HELD_OUT_RISE or not train[-1] < train[best]:
-        return None
-    return Change(int(series["epoch"][best]), int(series["epoch"][-1]), float(relative))
+    start = np.nanargmin(loss[: end + 1])
+    return Rise(int(epochs[start]), int(epochs[end]), float(relative[end]))
 
 
 def first_non_finite(series: Series) -> int | None:

@@ -47,14 +47,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         if not path.exists():
             continue
         try:
-            checkpoint = _read(path)
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            facts = json.loads(arrays.pop(FACTS).tobytes())
         except Exception as error:  # zipfile raises whatever the damaged bytes lead it to
             troubles.append(f"{path.name} is damaged ({error})")
             continue
         for trouble in troubles:
             notice(f"{trouble}; the run goes on from {path.name}")
             (folder / LATEST).unlink()  # or the next one saved would put it in this one's place
-        return checkpoint
+        return Checkpoint(arrays, facts)
     found = "; ".join(troubles) or "there is no checkpoint"
     raise UserError(
         f"--resume: nothing to go on from in {folder.parent.name}/{folder.name}/ ({found}): run "
@@ -64,9 +66,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete what a completed run no longer needs."""
-    cut_short = folder.glob(f".{LATEST}.*")  # of a save that was killed
-    for path in (folder / LATEST, folder / PREVIOUS, folder / f"{LATEST}.new", *cut_short):
-        path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name.lstrip(".").startswith("checkpoint"):  # with a dot: of a save that was killed
+            path.unlink()
 
 
 def check_same(
@@ -84,12 +86,6 @@ def check_same(
             f"--resume: the {what} is not the same: {'; '.join(different)}; start the command that "
             "was cut short again, with --resume added"
         )
-
-
-def _read(path: Path) -> Checkpoint:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return Checkpoint(arrays, json.loads(arrays.pop(FACTS).tobytes()))
 
 
 def _shown(value: Any) -> str:

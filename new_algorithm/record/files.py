@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,17 +31,16 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     The temporary file lies in the same folder, because a rename is atomic within one file
     system only. OSError (full disk, read-only folder) leaves the previous `path` intact.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide it from colleagues
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -61,17 +60,6 @@ def save_text(path: Path, text: str, durable: bool = True) -> None:
     """Write `text` as UTF-8, atomically."""
     with replace_atomically(path, durable) as file:
         file.write(text.encode())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def save_record(folder: Path, record: dict[str, Any], durable: bool = True) -> None:
-    """Write the record of a run."""
-    save_json(folder / RECORD_FILE, record, durable)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -112,7 +100,10 @@ def plain(value: Any) -> Any:
 def format_table(rows: Sequence[Row]) -> str:
     """Right-aligned columns under their names, floats to four digits."""
     cells = [[name.replace("_", " ") for name in rows[0]]]
-    cells += [[_show(value) for value in row.values()] for row in rows]
+    cells += [
+        [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -133,7 +124,3 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows that `save_csv` wrote, every value as text."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _show(value: str | int | float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

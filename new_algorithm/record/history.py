@@ -1,6 +1,5 @@
 """The numbers of a run, one row an epoch, as arrays and as comma-separated columns."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,7 @@ import numpy as np
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.plots.series import Series
-from new_algorithm.record.files import save_npy, save_text
-
-Number = int | float
-Row = dict[str, Number | tuple[Number, ...]]
+from new_algorithm.record.files import Row, save_npy, save_text
 
 METRICS_FILE = "metrics_log.csv"
 TIMING_FILE = "timing_log.csv"
@@ -23,7 +19,7 @@ ACCURACIES = ("train_accuracy", "test_accuracy", "validation_accuracy")
 
 @dataclass
 class History:
-    """Rows of named numbers, kept in `folder` as one .npy a name and two .csv files.
+    """Rows of named numbers, or lists of one a layer, in `folder` as a .npy a name and two .csv.
 
     Times go to a .csv of their own, so that the other repeats byte for byte under one seed.
     Each row is appended to the .csv files as it comes; the arrays are written anew each time
@@ -48,14 +44,6 @@ class History:
         if len(self.rows) >= 1.1 * self._rows_in_arrays:
             self._save_arrays(durable=False)
 
-    def restore(self, rows: list[dict[str, Number | list[Number]]]) -> None:
-        """Take over the rows of a run that goes on, and write them."""
-        self.rows = [
-            {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
-            for row in rows
-        ]
-        self.save()
-
     def save(self) -> None:
         """Write every file anew, each atomically and safe from a power cut."""
         if not self.rows:
@@ -70,30 +58,28 @@ class History:
             save_npy(self.folder / f"{name}.npy", array, durable)
         self._rows_in_arrays = len(self.rows)
 
-    def last(self) -> dict[str, Number]:
+    def last(self) -> Row:
         """The columns of the last epoch, times included."""
         return columns(self.rows[-1], self.loss_unit) if self.rows else {}
 
     def _csv_files(self, rows: list[Row]) -> dict[str, str]:
         """The lines of each .csv file for `rows`, with the header if they begin with the first."""
-        metrics = [{name: row[name] for name in row if name not in TIMES} for row in rows]
-        times = [{name: row[name] for name in ("epoch", *TIMES)} for row in rows]
-        header = rows[0] is self.rows[0]
-        return {METRICS_FILE: self._csv(metrics, header), TIMING_FILE: self._csv(times, header)}
-
-    def _csv(self, rows: list[Row], header: bool) -> str:
-        named = [columns(row, self.loss_unit) for row in rows]
-        lines: list[Iterable[str]] = [named[0]] if header else []
-        lines += [map(repr, row.values()) for row in named]
-        return "".join(f"{','.join(line)}\n" for line in lines)
+        table = [columns(row, self.loss_unit) for row in rows]
+        metrics = [name for name in table[0] if name not in TIMES]
+        files = {}
+        for file, names in {METRICS_FILE: metrics, TIMING_FILE: ["epoch", *TIMES]}.items():
+            lines = [",".join(repr(row[name]) for name in names) for row in table]
+            header = [",".join(names)] if rows[0] is self.rows[0] else []
+            files[file] = "".join(f"{line}\n" for line in header + lines)
+        return files
 
 
-def columns(row: Row, loss_unit: str | None) -> dict[str, Number]:
+def columns(row: Row, loss_unit: str | None) -> Row:
     """`row` with one entry a column, units in the names."""
-    flat: dict[str, Number] = {}
+    flat: Row = {}
     for name, value in row.items():
-        if isinstance(value, tuple):
-            suffix = {"layer_norms": "weight_norm"}.get(name, name)
+        if isinstance(value, list):
+            suffix = "weight_norm" if name == "layer_norms" else name
             flat |= {f"layer_{layer}_{suffix}": v for layer, v in enumerate(value, start=1)}
         elif name in LOSSES and loss_unit:
             flat[f"{name}_{loss_unit}"] = value
@@ -116,13 +102,9 @@ def read_series(folder: Path) -> Series:
     return {name: values[:epochs] for name, values in series.items()}
 
 
-def plain_row(values: Mapping[str, Any]) -> Row:
+def plain_row(values: dict[str, Any]) -> Row:
     """`values` as plain ints and floats, whose repr is the shortest that reads back the same."""
-    listed = {name: np.asarray(value).tolist() for name, value in values.items()}
-    return {
-        name: tuple(map(_plain, value)) if isinstance(value, list) else _plain(value)
-        for name, value in listed.items()
-    }
+    return {name: np.asarray(value).tolist() for name, value in values.items()}
 
 
 def _load(path: Path) -> np.ndarray:
@@ -134,12 +116,8 @@ def _load(path: Path) -> np.ndarray:
         ) from error
 
 
-def _plain(number: Number) -> Number:
-    return number if isinstance(number, int) else float(number)
-
-
 def _shape(row: Row) -> dict[str, int]:
-    return {name: len(value) if isinstance(value, tuple) else 1 for name, value in row.items()}
+    return {name: np.size(value) for name, value in row.items()}
 
 
 def epoch_line(row: Row, held: str) -> str:

@@ -22,28 +22,34 @@ def rebuild_index(layout: Layout) -> None:
     layout.records.mkdir(parents=True, exist_ok=True)
     with hold_lock(layout.records / ".index.lock", wait=True):
         folders = [path.parent for path in layout.records.glob(f"[!.]*/{RECORD_FILE}")]
-        records = [(folder, read_record(folder)) for folder in folders]
-        records.sort(key=lambda pair: (_start(pair[1]), pair[0].name), reverse=True)
-        rows = [_row(folder, record, layout) for folder, record in records]
+        newest_first = sorted((_row(folder, layout) for folder in folders), reverse=True)
+        rows = [cells for *_, cells in newest_first]
         save_text(layout.index, f"# Runs, newest first\n\n{table(HEADER, rows)}")
 
 
-def _row(folder: Path, record: dict[str, Any] | None, layout: Layout) -> list[str]:
-    has_note = (layout.figures(folder.name) / "README.md").exists()
-    tag = f"[{folder.name}]({folder.name}/README.md)" if has_note else folder.name
-    if record is None:
-        return [tag, "", "", "", "", "", "", "unreadable"]
-    metrics = _dict(record.get("final_metrics"))
-    return [
-        tag,
-        show(record.get("start"))[:16].replace("T", " "),
-        show(record.get("script")),
-        show(_dict(record.get("data")).get("name")),
-        _metric(metrics, LOSSES[:1]),
-        _metric(metrics, ACCURACIES[1:]),
-        show(metrics.get("train_cpu_seconds")),
-        _status(folder, record),
-    ]
+def _row(folder: Path, layout: Layout) -> tuple[float, str, list[str]]:
+    """When a run was started, its tag, and the cells of its row."""
+    tag, record = folder.name, read_record(folder) or {}
+    has_note = (layout.figures(tag) / "README.md").exists()
+    cell = f"[{tag}]({tag}/README.md)" if has_note else tag
+    try:
+        start, status = datetime.fromisoformat(record["start"]), show(record["status"])
+        data, metrics = record.get("data", {}), record.get("final_metrics", {})
+        if status == "running" and not is_held(layout.lock(tag)):
+            status = "killed"
+        cells = [
+            cell,
+            f"{start:%Y-%m-%d %H:%M}",
+            show(record.get("script")),
+            show(data.get("name")),
+            _metric(metrics, LOSSES[:1]),
+            _metric(metrics, ACCURACIES[1:]),
+            show(metrics.get("train_cpu_seconds")),
+            status,
+        ]
+        return start.timestamp(), tag, cells
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return 0.0, tag, [cell, "", "", "", "", "", "", "unreadable"]
 
 
 def _metric(metrics: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -51,19 +57,3 @@ def _metric(metrics: dict[str, Any], names: tuple[str, ...]) -> str:
         if column.startswith(names):
             return show(value) + (" (validation)" if column.startswith("validation") else "")
     return ""
-
-
-def _status(folder: Path, record: dict[str, Any]) -> str:
-    status = show(record.get("status"))
-    return "killed" if status == "running" and not is_held(folder) else status
-
-
-def _start(record: dict[str, Any] | None) -> float:
-    try:
-        return datetime.fromisoformat((record or {})["start"]).timestamp()
-    except (TypeError, KeyError, ValueError, OverflowError):
-        return 0.0
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

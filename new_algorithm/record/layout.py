@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+ASIDE = ".replaced"  # the folder, beside records and figures, of those being overwritten
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -31,6 +32,10 @@ class Layout:
 
     def figures(self, tag: str) -> Path:
         return self.root / "figures" / self.group / tag
+
+    def lock(self, tag: str) -> Path:
+        """The file that a process locks as long as the tag is its own."""
+        return self.records / ".locks" / tag
 
     def log(self, tag: str, start: datetime) -> Path:
         return self.root / "_logs" / self.group / f"{start:%Y-%m-%d_%H%M%S}_{tag}.log"

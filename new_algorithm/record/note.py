@@ -11,7 +11,6 @@ from new_algorithm.record.files import RECORD_FILE, read_record, save_text
 from new_algorithm.record.history import METRICS_FILE, TIMING_FILE, read_series
 from new_algorithm.record.layout import Layout
 
-RECORD_FILES = (RECORD_FILE, METRICS_FILE, TIMING_FILE)
 STILL_FALLING = 0.05  # part of the train loss, in the last epoch
 
 
@@ -26,10 +25,12 @@ def write_note(tag: str, layout: Layout) -> None:
 
 def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
     """The note but for its links; a pure function of run.json and the arrays."""
+    error = f" ({record['error']})" if record.get("error") else ""
+    times = f"Started {record.get('start')}, ended {record.get('end')}."
     return "\n".join(
         [
             f"# {tag}\n",
-            _status(record),
+            f"Status: **{record.get('status')}**{error}. {times}\n",
             f"    {record.get('command', '')}\n",
             "## Inputs\n",
             table(("input", "value"), _inputs(record)),
@@ -45,20 +46,13 @@ def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
     )
 
 
-def _status(record: dict[str, Any]) -> str:
-    error = f" ({record['error']})" if record.get("error") else ""
-    return (
-        f"Status: **{record.get('status')}**{error}. "
-        f"Started {record.get('start')}, ended {record.get('end')}.\n"
-    )
-
-
 def _inputs(record: dict[str, Any]) -> list[tuple[str, str]]:
-    pools = record.get("thread_pools", ())
+    pools, git = record.get("thread_pools", ()), record.get("git")
+    changed = " with uncommitted changes" if git and git["dirty"] else ""
     return [
         *((f"data: {name}", value) for name, value in _items(record.get("data"))),
         ("seeds", show(record.get("seeds"))),
-        ("commit", _commit(record.get("git"))),
+        ("commit", git["commit"] + changed if git else "unknown"),
         ("machine", show(record.get("host"))),
         ("threads", ", ".join(f"{p['internal_api']} {p['num_threads']}" for p in pools)),
         ("packages", show(record.get("packages"))),
@@ -69,29 +63,19 @@ def _items(values: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [(name, show(value) or "none") for name, value in (values or {}).items()]
 
 
-def _commit(git: dict[str, Any] | None) -> str:
-    if git is None:
-        return "unknown"
-    return git["commit"] + (" with uncommitted changes" if git["dirty"] else "")
-
-
 def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
-    folder = layout.figures(tag)
-    figures = sorted(folder.glob("[!.]*.png"))
-    pictures = "\n".join(f"![{path.stem}]({path.name})" for path in figures)
-    files = [layout.record(tag) / name for name in RECORD_FILES]
-    files += [path for path in sorted(layout.record(tag).glob("[!.]*.csv")) if path not in files]
-    links = [f"[{path.name}]({_relative(path, folder)})" for path in files if path.exists()]
-    local = layout.relative(layout.record(tag) / "weights.npz"), record.get("log")  # unpublished
+    folder, place = layout.figures(tag), layout.record(tag)
+    pictures = "\n".join(f"![{p.stem}]({p.name})" for p in sorted(folder.glob("[!.]*.png")))
+    tables = (path.name for path in sorted(place.glob("[!.]*.csv")))
+    names = dict.fromkeys((RECORD_FILE, METRICS_FILE, TIMING_FILE, *tables))
+    there = Path(os.path.relpath(place, folder)).as_posix()
+    links = [f"[{name}]({there}/{name})" for name in names if (place / name).exists()]
+    local = layout.relative(place / "weights.npz"), record.get("log")  # unpublished
     links += [f"`{path}`" for path in local if path and (layout.root / path).exists()]
     none = "None: no epoch was recorded."
     if layout.group:
         none = f"`python new_algorithm/plot_runs.py {layout.group}/{tag}` draws them."
     return f"\n## Figures\n\n{pictures or none}\n\n## Record\n\n{bullets(links)}"
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def next_steps(series: Series, record: dict[str, Any]) -> list[str]:
@@ -108,7 +92,15 @@ def next_steps(series: Series, record: dict[str, Any]) -> list[str]:
     elif status == "diverged" or (series and largest_rise(series)):
         steps.append(f"Training was unstable: {remedy}")
     if series and unsound is None:
-        steps += _about_fit(series)
+        loss = series["train_loss"]
+        drop = 1 - loss[-1] / loss[-2] if len(loss) > 1 and loss[-2] > 0 else 0.0
+        if (rise := overfitting(series)) is not None:
+            steps.append(
+                f"{held_out_name(series).capitalize()} loss was lowest at epoch {rise.start}: stop "
+                "there or damp the input layer more."
+            )
+        elif drop > STILL_FALLING:
+            steps.append(f"Train loss fell {drop:.0%} in the last epoch: try more epochs.")
     if series and held_out_name(series) == "validation":
         steps.append("Once the settings are chosen, evaluate them once with `--held-out test`.")
     if (record.get("git") or {}).get("dirty"):
@@ -116,19 +108,6 @@ def next_steps(series: Series, record: dict[str, Any]) -> list[str]:
     if status == "completed":
         steps.append("One seed says nothing about spread: repeat with other values of `--seed`.")
     return steps
-
-
-def _about_fit(series: Series) -> list[str]:
-    if (rise := overfitting(series)) is not None:
-        return [
-            f"{held_out_name(series).capitalize()} loss was lowest at epoch {rise.start}: stop "
-            "there or damp the input layer more."
-        ]
-    loss = series["train_loss"]
-    drop = 1 - loss[-1] / loss[-2] if len(loss) > 1 and loss[-2] > 0 else 0.0
-    if drop > STILL_FALLING:
-        return [f"Train loss fell {drop:.0%} in the last epoch: try more epochs."]
-    return []
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

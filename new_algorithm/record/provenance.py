@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,15 @@ def describe(script: Path, config: RunFlags, tag: str, layout: Layout) -> dict[s
     """Return the command that repeats the run from the root, every flag with the value in force,
     the seeds, commit, packages, thread pools and machine."""
     argv = [layout.relative(script), *sys.argv[1:]]
-    values = dataclasses.asdict(config) | {"tag": tag}
-    for name, value in values.items():
-        if isinstance(value, Path):
-            values[name] = layout.relative(value)
+    flags = dataclasses.asdict(config) | {"tag": tag}
     return {
         "script": argv[0],
         "argv": argv,
         "command": shlex.join(["python", *argv]),
-        "config": values,
+        "config": {
+            name: layout.relative(value) if isinstance(value, Path) else value
+            for name, value in flags.items()
+        },
         "seeds": list(getattr(config, "seeds", (config.seed,))),
         "git": git_state(layout.root),
         "packages": package_versions(),
@@ -48,10 +49,8 @@ def package_versions() -> dict[str, str]:
     """Versions of the installed packages, read without importing any of them."""
     versions = {}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -68,12 +67,11 @@ def host_facts() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
 
 
 def git_state(root: Path) -> dict[str, str | bool] | None:

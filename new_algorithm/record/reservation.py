@@ -15,36 +15,34 @@ from typing import Literal
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import validate_tag
 from new_algorithm.record.files import read_record
-from new_algorithm.record.layout import Layout
+from new_algorithm.record.layout import ASIDE, Layout
 
 Kind = Literal["run", "experiment", "search"]
-LOCK_NAME = ".lock"  # stays in the folder: removing it would let two processes hold two files
-ASIDE = ".replaced"  # the folder, beside records and figures, of those being overwritten
+LOCK_NAME = ".lock"  # of a folder that is locked by a file inside it
 
 
 @dataclass
 class Reservation:
-    """tag: whose record and figures are held. _aside: folders overwritten, and where they are."""
+    """tag: whose record and figures are held. aside: folders overwritten, and where they are."""
 
     tag: str
-    _aside: list[tuple[Path, Path]] = field(default_factory=list)
+    aside: list[tuple[Path, Path]] = field(default_factory=list)
 
     def supersede(self) -> None:
         """Delete what was set aside."""
-        for _, aside in self._aside:
+        for _, aside in self.aside:
             gone = aside.with_name(f".{aside.name}")  # or one killed now would put half of it back
             shutil.rmtree(gone, ignore_errors=True)
             os.replace(aside, gone)
             shutil.rmtree(gone, ignore_errors=True)
-        self._aside.clear()
+        self.aside.clear()
 
     def put_back(self) -> bool:
         """Let what was set aside take the place of what has come since; whether there was any."""
-        places, self._aside = self._aside, []
+        places, self.aside = self.aside, []
         for folder, aside in places:
-            _clear(folder)
-            _move_content(aside, folder)
-            aside.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(aside, folder)
         return bool(places)
 
 
@@ -67,7 +65,7 @@ def check_tag(
                 f"--tag {tag}: {layout.relative(folder.parent)}/{tag} is a symbolic link, "
                 "and what it points to is never replaced: remove the link or choose another tag"
             )
-    if is_held(layout.record(tag)):
+    if is_held(layout.lock(tag)):
         raise _in_use(tag)
     if resume and not is_filled(layout.record(tag)):
         raise UserError(f"--resume: there is no run {tag}; leave --resume out to begin it")
@@ -93,20 +91,19 @@ def reserve(
     unsafe, taken or in use; OSError if the folder cannot be made.
     """
     check_tag(tag, overwrite, layout, resume)
-    layout.records.mkdir(parents=True, exist_ok=True)
+    layout.lock("").mkdir(parents=True, exist_ok=True)
     if tag is None:
         tag = next(t for t in dated_tags(script_stem, now) if _create(layout.record(t)))
-    folder = layout.record(tag)
-    folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold_lock(folder / LOCK_NAME))
+            stack.enter_context(hold_lock(layout.lock(tag)))
         except BlockingIOError:
             raise _in_use(tag) from None
         reservation = Reservation(tag)
+        stack.callback(reservation.put_back)
         if not resume:
             _set_aside(reservation, overwrite, kind, layout)
-        stack.callback(reservation.put_back)
+        layout.record(tag).mkdir(exist_ok=True)
         yield reservation
 
 
@@ -119,24 +116,23 @@ def dated_tags(script_stem: str, now: datetime) -> Iterator[str]:
 
 
 def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: Layout) -> None:
-    tag, places = reservation.tag, []
+    tag = reservation.tag
     for folder in _folders(tag, layout):
         aside = folder.parent / ASIDE / folder.name
         if aside.exists():  # of a process that was killed before it had anything better
             Reservation(tag, [(folder, aside)]).put_back()
-        if is_filled(folder):
-            places.append((folder, aside))
-    if places and not overwrite:
+    if not overwrite:
         _check_free(tag, layout)  # a process that held the lock may have filled it
-    there = kind_of(layout.record(tag))
-    if places and there not in (None, kind):
+    if (there := kind_of(layout.record(tag))) not in (None, kind):
         raise UserError(
             f"--tag {tag}: {layout.relative(layout.record(tag))}/ holds a whole {there}, which a "
             f"{kind} does not replace: choose another tag"
         )
-    for folder, aside in places:
-        _move_content(folder, aside)
-        reservation._aside.append((folder, aside))
+    for folder in filter(is_filled, _folders(tag, layout)):
+        aside = folder.parent / ASIDE / folder.name
+        aside.parent.mkdir(exist_ok=True)
+        os.replace(folder, aside)
+        reservation.aside.append((folder, aside))
 
 
 def kind_of(folder: Path) -> str | None:
@@ -151,13 +147,6 @@ def _folders(tag: str, layout: Layout) -> tuple[Path, Path]:
     return layout.record(tag), layout.figures(tag)
 
 
-def _move_content(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir():
-        if path.name != LOCK_NAME:
-            os.replace(path, target / path.name)
-
-
 @contextmanager
 def hold_lock(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; BlockingIOError if another process does and `wait` is False."""
@@ -169,10 +158,10 @@ def hold_lock(path: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough once a child has forked
 
 
-def is_held(record: Path) -> bool:
-    """Whether a living process holds the record folder."""
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds the lock file."""
     try:
-        with (record / LOCK_NAME).open("rb") as file:
+        with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -199,18 +188,8 @@ def _check_free(tag: str, layout: Layout) -> None:
 
 
 def is_filled(folder: Path) -> bool:
-    """Whether anything but a lock is in the folder."""
-    if not folder.is_dir():
-        return folder.exists()
-    return any(path.name != LOCK_NAME for path in folder.iterdir())
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir() if folder.exists() else ():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != LOCK_NAME:
-            path.unlink()
+    """Whether there is anything in the folder but hidden files, such as locks."""
+    return any(folder.glob("[!.]*")) if folder.is_dir() else folder.exists()
 
 
 def _in_use(tag: str) -> UserError:

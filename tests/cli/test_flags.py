@@ -13,7 +13,6 @@ from new_algorithm.cli.flags import (
     NetworkFlags,
     PenaltyFlags,
     PositiveFloat,
-    check_batch_size,
     parse,
     per_layer,
 )
@@ -102,9 +101,9 @@ def test_help_explains_every_flag(capsys):
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    check_batch_size(5, 5)
+    assert read("--train-limit", "5", "--batch-size", "5").batch_size == 5
     with pytest.raises(UserError, match=r"--batch-size 6 .* 5 training samples"):
-        check_batch_size(6, 5)
+        read("--train-limit", "5", "--batch-size", "6")
     with pytest.raises(UserError, match="--batch-size 128"):
         read("--train-limit", "100")
 
@@ -184,7 +183,6 @@ def test_batch_may_be_full_or_a_number():
     assert read_preset("--batch-size", "full").batch_size == "full"
     assert read_preset("--batch-size", "full", "--train-limit", "3").batch_size == "full"
     assert read_preset("--batch-size", "12").batch_size == 12
-    check_batch_size("full", 1)
     with pytest.raises(UserError, match="--batch-size 0"):
         read_preset("--batch-size", "0")
     with pytest.raises(UserError, match=r"--batch-size 12 .* 11 training samples"):

@@ -91,7 +91,7 @@ def test_bar_counts_what_was_done_before_too(monkeypatch, capsys):
     with redirect_stderr(Terminal()) as terminal, Countdown(10) as countdown:
         countdown.advance(4)
         countdown.advance(6, "the rest")
-        assert countdown._bar.n == countdown._bar.total == 10
+        assert countdown.n == countdown.total == 10
     assert "10/10" in terminal.getvalue()
     assert capsys.readouterr().out == "[6/6, 0 s left] the rest\n"
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.layer_maps import QUANTITIES, draw_layer_maps, has_layer_maps
+from new_algorithm.plots.run_figures import MAPS, SHARES, draw_layer_maps
 
 EPOCHS, LAYERS = 3, 4
 
@@ -13,7 +13,7 @@ EPOCHS, LAYERS = 3, 4
 def series(**arrays):
     """A sound run: the value of quantity q in epoch e (from 1) at layer l is q + e/10 + l/100."""
     values = np.add.outer(np.arange(1, EPOCHS + 1) / 10, np.arange(1, LAYERS + 1) / 100)
-    found = {quantity.name: index + values for index, quantity in enumerate(QUANTITIES, start=1)}
+    found = {name: index + values for index, name in enumerate(MAPS, start=1)}
     return {"epoch": np.arange(1, EPOCHS + 1)} | found | arrays
 
 
@@ -22,17 +22,16 @@ def drawn(**arrays):
     figure = Figure()
     draw_layer_maps(figure, series(**arrays))
     meshes = {axes.get_title(): axes.collections[0] for axes in figure.axes if axes.get_title()}
-    return {quantity.name: meshes[quantity.title] for quantity in QUANTITIES}
+    return {name: meshes[title] for name, title in MAPS.items()}
 
 
 def test_every_quantity_stands_layers_upwards_and_epochs_to_the_right():
     maps, recorded = drawn(), series()
-    assert len(maps) == len(QUANTITIES)
-    for quantity in QUANTITIES:
-        shown = maps[quantity.name].get_array().reshape(LAYERS, EPOCHS)
+    for name, drawn_map in maps.items():
+        shown = drawn_map.get_array().reshape(LAYERS, EPOCHS)
         kept = ~np.ma.getmaskarray(shown)
-        np.testing.assert_array_equal(shown[kept], recorded[quantity.name].T[kept])
-        assert isinstance(maps[quantity.name].norm, LogNorm) == quantity.logarithmic
+        np.testing.assert_array_equal(shown[kept], recorded[name].T[kept])
+        assert isinstance(drawn_map.norm, LogNorm) == (name not in SHARES)
 
 
 def test_output_layer_has_no_active_share():
@@ -73,11 +72,3 @@ def test_recorded_arrays_stay_as_they_are():
     draw_layer_maps(figure, recorded)
     for name, values in copies.items():
         np.testing.assert_array_equal(recorded[name], values)
-
-
-def test_runs_without_diagnostics_have_no_maps():
-    assert has_layer_maps(series())
-    lacking = series()
-    del lacking["gram_condition"]
-    assert not has_layer_maps(lacking)
-    assert not has_layer_maps({})

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.plots import run_figures as run_figures_module
-from new_algorithm.plots.run_figures import run_figures
-from new_algorithm.plots.style import house_style
+from new_algorithm.plots.run_figures import MAPS, run_figures
+from new_algorithm.plots.style import HOUSE_STYLE
 from new_algorithm.record.figures import draw_run
 from new_algorithm.record.layout import Layout
 
@@ -20,7 +20,7 @@ def drawn(monkeypatch):
     """drawn(series) -> the figures by name, laid out but not rasterised."""
 
     def keep(fill, size=None, kind="png"):
-        with matplotlib.rc_context(house_style()):
+        with matplotlib.rc_context(HOUSE_STYLE):
             figure = Figure(figsize=size)
             fill(figure)
             figure.draw_without_rendering()
@@ -103,6 +103,13 @@ def test_forty_layers_fit_beside_the_axes(drawn):
     assert figure.axes[0].get_window_extent().width > 0.3 * figure.bbox.width
 
 
+def test_layers_are_mapped_where_all_of_their_diagnostics_are_recorded(drawn):
+    diagnosed = a_series(2, **dict.fromkeys(MAPS, np.ones((2, 2))))
+    assert "layer_maps" in drawn(diagnosed)
+    del diagnosed["gram_condition"]
+    assert "layer_maps" not in drawn(diagnosed)
+
+
 def test_no_epoch_no_figure(tmp_path):
     layout = Layout(tmp_path)
     layout.record("t").mkdir(parents=True)
@@ -110,6 +117,6 @@ def test_no_epoch_no_figure(tmp_path):
 
 
 def test_drawing_does_not_touch_pyplot():
-    code = "import sys, new_algorithm.plots.comparison; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, new_algorithm.plots.run_figures; print('matplotlib.pyplot' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"

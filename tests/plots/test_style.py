@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.style import STYLE_CYCLE, draw, house_style
+from new_algorithm.plots.style import HOUSE_STYLE, STYLE_CYCLE, draw
 
 FIXED = ["black", "red", "blue", "brown", "purple", "green"]
 
@@ -33,7 +33,7 @@ def test_red_green_and_brown_differ_by_more_than_colour():
 
 def test_curves_take_the_styles_in_order_and_the_settings_stay_inside():
     before = dict(matplotlib.rcParams)
-    with matplotlib.rc_context(house_style()):
+    with matplotlib.rc_context(HOUSE_STYLE):
         axes = Figure().add_subplot()
         lines = [axes.plot([0, 1])[0] for _ in range(7)]
     assert [line.get_color() for line in lines[:6]] == FIXED

@@ -39,7 +39,7 @@ def main():
     if not config.draw:  # importing matplotlib and drawing takes most of the time
         sys.modules["new_algorithm.record.figures"] = SimpleNamespace(draw_run=lambda *_: [])
     root = Path(__file__).parent
-    with Run(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
+    with Run.open(script=Path(__file__), config=config, data={"name": "toy"}, root=root) as run:
         print("waiting", flush=True)
         time.sleep(config.before)
         for epoch in range(1, config.epochs + 1):
@@ -64,7 +64,7 @@ def open_run(tmp_path):
         script = tmp_path / "new_algorithm" / "toy.py"
         script.parent.mkdir(exist_ok=True)
         settings = {"script": script, "data": {"name": "toy", "num_classes": 2}, "root": tmp_path}
-        return Run(config=Config(tag=tag, **flags), **settings | (run_options or {}))
+        return Run.open(config=Config(tag=tag, **flags), **settings | (run_options or {}))
 
     return make
 

@@ -4,7 +4,7 @@ import pytest
 
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.reservation import LOCK_NAME, hold_lock
+from new_algorithm.record.reservation import hold_lock
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_the_index_is_rebuilt_wholly(layout):
 
 def test_a_run_whose_process_is_gone_was_killed(layout):
     add(layout, "t", status="running")
-    with hold_lock(layout.record("t") / LOCK_NAME):
+    layout.lock("t").parent.mkdir()
+    with hold_lock(layout.lock("t")):
         assert rows(layout)[0][-1] == "running"
     assert rows(layout)[0][-1] == "killed"

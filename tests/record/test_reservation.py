@@ -23,7 +23,7 @@ def hold(layout, tag="t", overwrite=False, **options):
 
 def content(layout, tag="t"):
     folders = (layout.record(tag), layout.figures(tag))
-    paths = [path for folder in folders for path in folder.rglob("*") if path.name != ".lock"]
+    paths = [path for folder in folders for path in folder.rglob("*")]
     return {path.relative_to(layout.root).as_posix() for path in paths}
 
 
@@ -125,14 +125,16 @@ def test_overwrite_follows_no_link_out_of_the_folder(layout, tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_held_tag_is_refused_until_it_is_released(layout, overwrite):
     with hold(layout):
-        assert is_held(layout.record("t"))
+        assert is_held(layout.lock("t"))
         with pytest.raises(UserError, match="in use by a running process"):
             check_tag("t", overwrite, layout)
         with pytest.raises(UserError, match="in use"), hold(layout, overwrite=overwrite):
             pass
-    assert not is_held(layout.record("t"))
+    assert not is_held(layout.lock("t"))
     with hold(layout):  # released without a file: still free
         pass
+    Layout(layout.root, group="t").lock("").mkdir()  # locks of runs that are gone
+    check_tag("t", False, layout)
 
 
 def test_a_record_that_appears_while_waiting_for_the_lock_is_safe(layout, monkeypatch):

@@ -13,7 +13,8 @@ from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.record import figures
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.history import History
-from new_algorithm.record.reservation import LOCK_NAME, hold_lock
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.reservation import hold_lock
 
 
 def read(tmp_path, tag="t"):
@@ -25,8 +26,7 @@ def test_a_completed_run_leaves_every_file(tmp_path, open_run, record_epochs, ca
         record_epochs(run, epochs=3, cg_iterations=[[2, 3]] * 3, step_size=[0.1, 0.2, 0.3])
         run.result(seconds_to_98_percent=np.float32(1.5))
         run.save_weights([np.eye(2), np.ones(3)])
-    names = {path.name for path in run.folder.iterdir()} - {".lock"}
-    assert names == {
+    assert {path.name for path in run.folder.iterdir()} == {
         "run.json",
         "metrics_log.csv",
         "timing_log.csv",
@@ -175,10 +175,8 @@ def test_a_run_without_an_epoch_has_a_note_and_no_figure(tmp_path, open_run):
 
 @pytest.mark.usefixtures("without_figures")
 def test_divergence_keeps_its_status_and_the_last_good_weights(tmp_path, open_run, record_epochs):
-    run = open_run()
-
     def train():
-        with run:
+        with open_run() as run:
             run.save_weights([np.eye(2)])
             record_epochs(run, 2, train_loss=[1.0, np.nan])
             run.anomaly("layer 1: not positive definite at iteration 3")
@@ -192,7 +190,8 @@ def test_divergence_keeps_its_status_and_the_last_good_weights(tmp_path, open_ru
     assert record["anomalies"][0] == "layer 1: not positive definite at iteration 3"
     assert any("`train_loss` is nan at epoch 2" in text for text in record["anomalies"])
     assert record["final_metrics"]["train_loss_nats"] == "nan"
-    assert np.load(run.folder / "weights.npz")["layer_1"].tolist() == np.eye(2).tolist()
+    weights = np.load(tmp_path / "ploting_data" / "t" / "weights.npz")
+    assert weights["layer_1"].tolist() == np.eye(2).tolist()
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -401,7 +400,7 @@ def test_kept_run_that_another_process_holds_is_refused(tmp_path, open_run, over
     again = open_run(run_options={"keep": True}, overwrite=overwrite)
     # the lock belongs to an opened file, not to a process: this one stands for another
     refused = pytest.raises(UserError, match="--tag t is in use by a running process")
-    with hold_lock(run.folder / LOCK_NAME), refused, again:
+    with hold_lock(Layout(tmp_path).lock("t")), refused, again:
         pass
     assert (run.folder / "search.db").exists()
     assert (run.folder / "run.json").read_bytes() == before
