@@ -21,12 +21,18 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.methods.gradient_descent import adam, momentum, sgd, train_with_optimizer
+from new_algorithm.methods.gradient_descent import (
+    Build,
+    adam,
+    momentum,
+    sgd,
+    train_with_optimizer,
+)
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
-OPTIMIZERS = {"sgd": sgd, "momentum": momentum, "adam": adam}
+OPTIMIZERS: dict[str, Build] = {"sgd": sgd, "momentum": momentum, "adam": adam}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,7 @@ def main() -> None:
 def train(config: Config, data: Dataset, run: Run) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed, config.threads)
-    settings = {"lr": config.lr, "nesterov": False, "batch_size": config.batch_size}
+    settings = {"lr": config.lr, "batch_size": config.batch_size}
     optimizer = OPTIMIZERS[config.optimizer]
     run.save_weights(problem.start()[1])
     try:

@@ -66,26 +66,19 @@ def preset_for(problem: Problem) -> str:
 PRESET = Method(
     "back projection, preset",
     source="methods/back_projection_settings.py, PRESETS",
-    space={},
-    defaults={},
+    settings={},
     train=_train_preset,
 )
 
 METHOD = Method(
     "back projection",
     source="README, The method; shared equations (P), (1)–(3) in back_projection/layer_problem.py",
-    space={
-        "input_lambda_w": Range(0.1, 30.0),
-        "hidden_lambda_w": Range(0.03, 300.0),
-        "longest_step": Range(5e-3, 1.0),
-        "batch_size": TO_256,
-    },
-    defaults={
-        "input_lambda_w": INPUT_LAMBDA_W,
-        "hidden_lambda_w": HIDDEN_LAMBDA_W,
+    settings={
+        "input_lambda_w": (INPUT_LAMBDA_W, Range(0.1, 30.0)),
+        "hidden_lambda_w": (HIDDEN_LAMBDA_W, Range(0.03, 300.0)),
         "lambda_h": math.inf,
-        "longest_step": 2e-2,
-        "batch_size": 128,
+        "longest_step": (2e-2, Range(5e-3, 1.0)),
+        "batch_size": (128, TO_256),
     },
     train=_train,
     components={
@@ -94,10 +87,7 @@ METHOD = Method(
         "no Gram average": {"gram_average": 0.0},
         "no step control": {"step_size": 0.03},
         "no schedule": {"schedule": "constant"},
-        "no solve: the gradient, λ_w 3": {
-            "solver": "gradient",
-            "hidden_lambda_w": 3.0,
-        },
+        "no solve: the gradient, λ_w 3": {"solver": "gradient", "hidden_lambda_w": 3.0},
         "no damping to speak of": {"hidden_lambda_w": 1e-3},
         "finite λ_h: 10": {"lambda_h": 10.0},
         "finite λ_h: 1": {"lambda_h": 1.0},

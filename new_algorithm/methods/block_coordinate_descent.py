@@ -160,17 +160,11 @@ def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
 METHOD = Method(
     "block coordinate descent",
     source="Zeng, Lau, Lin and Yao, ICML 2019 (arXiv 1803.00225), three-splitting BCD",
-    space={
-        "gamma": Range(0.01, 100.0),
-        "rho": Range(0.01, 100.0),
-        "alpha": Range(0.05, 50.0),
-        "initial_scale": Choice((0.01, "he")),
-    },
-    defaults={
-        "gamma": 1.0,
-        "rho": 1.0,
-        "alpha": 5.0,
-        "initial_scale": 0.01,
+    settings={
+        "gamma": (1.0, Range(0.01, 100.0)),
+        "rho": (1.0, Range(0.01, 100.0)),
+        "alpha": (5.0, Range(0.05, 50.0)),
+        "initial_scale": (0.01, Choice((0.01, "he"))),
         "inputs": AS_THEY_ARE,  # or "in [0, 1]", the authors'
     },
     train=partial(train_in_epochs, _weights),

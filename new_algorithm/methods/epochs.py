@@ -22,8 +22,6 @@ INPUT_RANK = 60  # eigenvectors
 
 Train = Callable[[Problem, Settings], Iterator[Weights]]  # W̃ of each layer after each epoch
 Score = Callable[[Loss, Weights, NDArray, NDArray], Scores]  # on the rows x (n, d), y
-
-
 Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
 

@@ -25,7 +25,6 @@ from new_algorithm.methods.method import (
     Problem,
     Range,
     Settings,
-    Space,
     Weights,
 )
 from new_algorithm.methods.torch_network import TorchTraining, folded_weights, torch_scores
@@ -84,36 +83,28 @@ def learning_rate_schedule(
 
 
 def gradient_descent(
-    name: str,
-    source: str,
-    space: Space,
-    defaults: Settings,
-    build: Build,
-    batch_sizes: Choice = TO_512,
+    name: str, source: str, build: Build, settings: Settings, batch_sizes: Choice = TO_512
 ) -> Method:
     """Return the method of an optimizer, to whose settings the batch size and inputs are added."""
     return Method(
         name,
         source,
-        space={**space, "batch_size": batch_sizes},
-        defaults={**defaults, "batch_size": 128, "inputs": AS_THEY_ARE},
+        settings={**settings, "batch_size": (128, batch_sizes), "inputs": AS_THEY_ARE},
         train=lambda problem, settings: train_with_optimizer(problem, build, settings),
         components={"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}},
     )
 
 
-def sgd(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
+def sgd(
+    model: "torch.nn.Module", settings: Settings, momentum: float = 0.0
+) -> "torch.optim.Optimizer":
     import torch
 
-    return torch.optim.SGD(model.parameters(), settings["lr"], fused=True)
+    lr, nesterov = settings["lr"], settings.get("nesterov", False)
+    return torch.optim.SGD(model.parameters(), lr, momentum, nesterov=nesterov, fused=True)
 
 
-def momentum(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.SGD(
-        model.parameters(), settings["lr"], momentum=0.9, nesterov=settings["nesterov"], fused=True
-    )
+momentum = partial(sgd, momentum=0.9)
 
 
 def adam(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
@@ -154,37 +145,32 @@ def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer
 SGD = gradient_descent(
     "SGD",
     source="Robbins and Monro 1951; torch.optim.SGD",
-    space={"lr": Range(1e-2, 3.0)},
-    defaults={"lr": 0.1},
     build=sgd,
+    settings={"lr": (0.1, Range(1e-2, 3.0))},
 )
 MOMENTUM = gradient_descent(
     "SGD with momentum",
     source="Polyak 1964; Sutskever et al. 2013 (Nesterov's); torch.optim.SGD",
-    space={"lr": Range(1e-3, 0.5), "nesterov": Choice((False, True))},
-    defaults={"lr": 0.05, "nesterov": False},
     build=momentum,
+    settings={"lr": (0.05, Range(1e-3, 0.5)), "nesterov": (False, Choice((False, True)))},
 )
 ADAM = gradient_descent(
     "Adam",
     source="Kingma and Ba, ICLR 2015, Algorithm 1; torch.optim.Adam",
-    space={"lr": Range(2e-4, 5e-2)},
-    defaults={"lr": 1e-3},
     build=adam,
+    settings={"lr": (1e-3, Range(2e-4, 5e-2))},
 )
 SOAP = gradient_descent(
     "SOAP",
     source="Vyas et al., ICLR 2025, Algorithm 3; pytorch_optimizer.SOAP",
-    space={"lr": Range(2e-4, 5e-2), "renewed_every": Choice((20, 100))},
-    defaults={"lr": 3e-3, "renewed_every": 20},
     build=soap,
+    settings={"lr": (3e-3, Range(2e-4, 5e-2)), "renewed_every": (20, Choice((20, 100)))},
     batch_sizes=FROM_128,
 )
 MUON = gradient_descent(
     "Muon",
     source="Jordan et al. 2024 (kellerjordan.github.io/posts/muon); pytorch_optimizer.Muon",
-    space={"lr": Range(1e-3, 0.2), "adam_lr": Range(2e-4, 5e-2)},
-    defaults={"lr": 0.02, "adam_lr": 3e-3},
     build=muon,
+    settings={"lr": (0.02, Range(1e-3, 0.2)), "adam_lr": (3e-3, Range(2e-4, 5e-2))},
     batch_sizes=FROM_128,
 )

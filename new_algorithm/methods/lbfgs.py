@@ -49,7 +49,6 @@ def _training(problem: Problem, settings: Settings) -> Iterator[Weights]:
 METHOD = Method(
     "L-BFGS",
     source="Liu and Nocedal 1989, Algorithm 2.1; torch.optim.LBFGS",
-    space={"batches": Choice((1, 10, 30, 100)), "iterations": Choice((3, 6, 12))},
-    defaults={"batches": 30, "iterations": 6},
+    settings={"batches": (30, Choice((1, 10, 30, 100))), "iterations": (6, Choice((3, 6, 12)))},
     train=partial(train_in_epochs, _training),
 )

@@ -95,15 +95,23 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Method:
-    """name: in tables. source: the paper and its equations. space: what a search may try.
+    """name: in tables. source: the paper and its equations. settings: the default of each, or the
+    default and what a search may try.
 
-    defaults: a value for every setting. train(problem, settings), with a value for every setting,
-    yields after each epoch; DivergedError. components: changed settings of an ablation, by name.
+    train(problem, settings), with a value for every setting, yields after each epoch;
+    DivergedError. components: changed settings of an ablation, by name.
     """
 
     name: str
     source: str
-    space: Space
-    defaults: Settings
+    settings: dict[str, Any | tuple[Any, Range | Choice]]
     train: Callable[[Problem, Settings], Iterator[Epoch]]
     components: dict[str, Settings] = field(default_factory=dict)
+
+    @property
+    def space(self) -> Space:
+        return {name: s[1] for name, s in self.settings.items() if isinstance(s, tuple)}
+
+    @property
+    def defaults(self) -> Settings:
+        return {k: s[0] if isinstance(s, tuple) else s for k, s in self.settings.items()}

@@ -38,11 +38,7 @@ def proximal_step(tau: float, inputs: NDArray, delta: NDArray, out: NDArray) -> 
 
 
 def proximal_step_by_cg(
-    tau: float,
-    iterations: int,
-    inputs: NDArray,
-    delta: NDArray,
-    out: NDArray,
+    tau: float, iterations: int, inputs: NDArray, delta: NDArray, out: NDArray
 ) -> None:
     """Write δW̃ of eq. 14 to `out`, by so many conjugate gradients. LinAlgError."""
     n = len(inputs)
@@ -119,19 +115,13 @@ def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
 METHOD = Method(
     "ProxProp",
     source="Frerix et al., ICLR 2018, Algorithm 2, eqs. 8–12; 14 by conjugate gradients",
-    space={
-        "lr": Range(0.03, 30.0),  # τ in multiples of the paper's: 1 for momentum, 10⁻³ for Adam
-        "tau_theta": Range(1e-3, 10.0),  # the paper has 0.05 and 1
-        "solver": Choice(("exact", "cg3")),
-        "outer": Choice(("momentum", "adam")),
-        "batch_size": FROM_128,
-    },
-    defaults={
-        "lr": 1.0,
-        "tau_theta": 0.05,
-        "solver": "exact",
-        "outer": "momentum",
-        "batch_size": 128,
+    settings={
+        # τ in multiples of the paper's: 1 for momentum, 10⁻³ for Adam
+        "lr": (1.0, Range(0.03, 30.0)),
+        "tau_theta": (0.05, Range(1e-3, 10.0)),  # the paper has 0.05 and 1
+        "solver": ("exact", Choice(("exact", "cg3"))),
+        "outer": ("momentum", Choice(("momentum", "adam"))),
+        "batch_size": (128, FROM_128),
     },
     train=partial(train_in_epochs, _weights),
     components={

@@ -59,25 +59,18 @@ def _gradient_boosting(problem: Problem, settings: Settings) -> Iterator[Epoch]:
 LOGISTIC_REGRESSION = Method(
     "logistic regression",
     source="scikit-learn, LogisticRegression; the penalty is ‖w‖²/(2 C)",
-    space={"inverse_penalty": Range(1e-3, 10.0)},
-    defaults={"inverse_penalty": 1.0},
+    settings={"inverse_penalty": (1.0, Range(1e-3, 10.0))},
     train=_logistic_regression,
 )
 
 GRADIENT_BOOSTING = Method(
     "gradient boosting",
     source="scikit-learn, HistGradientBoostingClassifier",
-    space={
-        "learning_rate": Range(0.05, 0.2),
-        "max_leaf_nodes": Choice((7, 15, 31)),
-        "max_iter": Choice((100, 200)),
-        "l2_regularization": Choice((0.0, 10.0)),
-    },
-    defaults={
-        "learning_rate": 0.1,
-        "max_leaf_nodes": 31,
-        "max_iter": 100,
-        "l2_regularization": 0.0,
+    settings={
+        "learning_rate": (0.1, Range(0.05, 0.2)),
+        "max_leaf_nodes": (31, Choice((7, 15, 31))),
+        "max_iter": (100, Choice((100, 200))),
+        "l2_regularization": (0.0, Choice((0.0, 10.0))),
     },
     train=_gradient_boosting,
 )

@@ -93,10 +93,8 @@ class ScalableADMM:
             shape = len(self.inputs), width
             return self.rng.standard_normal(shape, self.inputs.dtype)  # type: ignore[arg-type]
 
-        self.hidden = [
-            self.inputs,
-            *(append_ones(normals(d)) for d in self.widths),
-        ]  # Ã_0 … Ã_{L−1}
+        # Ã_0 … Ã_{L−1} and z_1 … z_L
+        self.hidden = [self.inputs, *(append_ones(normals(d)) for d in self.widths)]
         self.pre = [normals(d) for d in (*self.widths, self.targets.shape[1])]
         self.multiplier, self._iteration = np.zeros_like(self.targets), 0
         self._input_inverse = gram_pseudo_inverse(self.inputs)  # the data do not change
@@ -165,11 +163,10 @@ def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
 METHOD = Method(
     "scalable ADMM",
     source="Taylor et al., ICML 2016 (arXiv 1605.02026), Algorithm 1",
-    space={
-        "gamma": Range(0.1, 100.0),
-        "beta": Range(0.01, 100.0),
-        "warm_start": Choice((0, 3, 10, 30, 100)),
+    settings={
+        "gamma": (10.0, Range(0.1, 100.0)),
+        "beta": (1.0, Range(0.01, 100.0)),
+        "warm_start": (10, Choice((0, 3, 10, 30, 100))),
     },
-    defaults={"gamma": 10.0, "beta": 1.0, "warm_start": 10},
     train=partial(train_in_epochs, _weights),
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from datasets import Dataset
+from datasets.batches import in_chunks
 
 ROWS_AT_ONCE = 4_096
 
@@ -26,8 +27,8 @@ def row_slices(array: NDArray) -> Iterator[slice]:
 def sum_of_products(left: NDArray, right: NDArray) -> NDArray[np.float64]:
     """Return leftᵀ right: (n, d), (n, m) → (d, m); for equal arguments the Gram matrix."""
     total = np.zeros((left.shape[1], right.shape[1]))
-    for rows in row_slices(left):
-        total += left[rows].T @ right[rows]
+    for some, others in in_chunks(left, right, ROWS_AT_ONCE):
+        total += some.T @ others
     return total
 
 
