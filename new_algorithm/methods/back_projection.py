@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from copy import copy
 
-from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import (
@@ -22,27 +20,15 @@ SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Se
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
     """Train the problem's network in this process; yield after each epoch."""
     chunk_rows = chunk_rows_in_force(settings, problem.data, Ranks())
-    yield from epochs_of(Training(settings, problem, chunk_rows), problem.epochs)
-
-
-def epochs_of(training: Training, count: int) -> Iterator[Epoch]:
-    """Train for so many epochs; yield after each."""
-    for epoch in range(1, count + 1):
-        steps = EpochSummary()
-        with training.clock:
-            for batch in training.batches():
-                steps.add(training.optimizer.step(batch, training.lr_scale))
-        training.epoch = epoch
-        yield Epoch(epoch, copy(training.clock), training.weights, training.evaluate)
-        training.check_progress(steps)
+    return Training(settings, problem, chunk_rows).epochs()
 
 
 def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
     rest = dict(searched)
-    lambda_w = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
+    lambda_w = rest.pop("input_lambda_w"), *[rest.pop("hidden_lambda_w")] * len(problem.widths)
     longest = rest.pop("longest_step")
     settings = Settings(
-        lambda_w_layers=(lambda_w[0], *[lambda_w[1]] * len(problem.widths)),
+        lambda_w_layers=lambda_w,
         lambda_h_layers=(rest.pop("lambda_h"),),
         step_bounds=(longest * SHORTEST_STEP, longest),
         **rest,
