@@ -21,18 +21,16 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.methods.gradient_descent import (
-    Build,
-    adam,
-    momentum,
-    sgd,
-    train_with_optimizer,
-)
+from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
-OPTIMIZERS: dict[str, Build] = {"sgd": sgd, "momentum": momentum, "adam": adam}
+OPTIMIZERS: dict[str, gradient_descent.Build] = {
+    "sgd": gradient_descent.sgd,
+    "momentum": gradient_descent.momentum,
+    "adam": gradient_descent.adam,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +58,11 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed, config.threads)
     settings = {"lr": config.lr, "batch_size": config.batch_size}
-    optimizer = OPTIMIZERS[config.optimizer]
+    build = OPTIMIZERS[config.optimizer]
     run.save_weights(problem.start()[1])
     try:
-        for epoch in train_with_optimizer(problem, optimizer, settings, config.one_cycle):
+        epochs = gradient_descent.train_with_optimizer(problem, build, settings, config.one_cycle)
+        for epoch in epochs:
             train_scores, held_out_scores = epoch.scores()
             run.save_weights(epoch.weights)
             run.record_epoch(

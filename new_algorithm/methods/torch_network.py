@@ -55,10 +55,7 @@ def torch_objective(loss: Loss) -> "Objective":
 
 
 def tensors(*arrays: NDArray) -> "Iterator[torch.Tensor]":
-    """Yield tensors that share the arrays' memory, or a copy's where it is read-only.
-
-    torch needs memory that it may write to.
-    """
+    """Yield tensors that share the arrays' memory, or a copy's where torch may not write to it."""
     import torch
 
     for array in arrays:
