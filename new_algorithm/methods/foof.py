@@ -97,15 +97,10 @@ def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    return train_layerwise(
-        problem,
-        settings["batch_size"],
-        settings["lr"],
-        partial(heavy_ball, momentum=settings["momentum"]),
-        conditioners(settings, len(problem.widths)),
-        settings["schedule"],
-        uniform if settings["initial"] == "uniform" else None,
-    )
+    stepper = partial(heavy_ball, momentum=settings["momentum"])
+    changes_of = conditioners(settings, len(problem.widths))
+    redraw = uniform if settings["initial"] == "uniform" else None
+    return train_layerwise(problem, settings, stepper, changes_of, redraw)
 
 
 METHOD = Method(

@@ -16,7 +16,7 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import FlatParameters, Workspace, mask, momentum_step
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.method import Problem, Weights
+from new_algorithm.methods.method import Problem, Settings, Weights
 
 # (H̃ (n, d_in + 1), Δ/n (n, d_out), array for δW̃ (d_in + 1, d_out)) of one layer
 Change = Callable[[NDArray, NDArray, NDArray], None]
@@ -57,26 +57,25 @@ def layer_residuals(
 
 def train_layerwise(
     problem: Problem,
-    batch_size: int,
-    lr: float,
+    settings: Settings,
     stepper: Callable[[FlatParameters], Step],
     changes_of: Sequence[Change],
-    schedule: str = "warm-up-decay",
     redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
 ) -> Iterator[Weights]:
     """Yield the weights after each epoch of shuffled minibatches, each a step of scale · lr.
 
-    The scale is the schedule's, by default up to 1 over 30% of the steps, then down to 0. stepper:
-    how the weights move. changes_of: of the first layers; the others take the gradient. redraw:
-    replaces the initial weights, in place, by those of a paper. DivergedError where a layer cannot
-    be solved.
+    settings: batch_size, lr, and schedule, which decides on the scale, by default up to 1 over 30%
+    of the steps, then down to 0. stepper: how the weights move. changes_of: of the first layers;
+    the others take the gradient. redraw: replaces the initial weights, in place, by those of a
+    paper. DivergedError where a layer cannot be solved.
     """
-    loss = problem.loss
+    loss, lr = problem.loss, settings["lr"]
+    scale = SCHEDULES[settings.get("schedule", "warm-up-decay")]
     rng, weights = problem.start()
     if redraw is not None:
         redraw(rng, weights)
     rows = RowsInMemory(problem.data.x_train, problem.data.y_train)
-    size = min(batch_size, len(rows))
+    size = min(settings["batch_size"], len(rows))
     iteration, iterations = 0, problem.epochs * (len(rows) // size)
     parameters = FlatParameters.of(weights)
     step, changes = stepper(parameters), parameters.zeros_like()
@@ -95,6 +94,6 @@ def train_layerwise(
                     raise DivergedError(
                         f"layer {number}, iteration {iteration + 1}: {error}; try a smaller lr"
                     ) from error
-            step(changes, lr, SCHEDULES[schedule](iteration, iterations))
+            step(changes, lr, scale(iteration, iterations))
             iteration += 1
         yield parameters.matrices

@@ -103,13 +103,8 @@ OUTER: dict[str, Callable[[FlatParameters], Step]] = {"momentum": nesterov, "ada
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
     change = hidden_change(settings["tau_theta"], settings["solver"])
-    return train_layerwise(
-        problem,
-        settings["batch_size"],
-        settings["lr"],
-        OUTER[settings["outer"]],
-        [change] * len(problem.widths),
-    )
+    changes_of = [change] * len(problem.widths)
+    return train_layerwise(problem, settings, OUTER[settings["outer"]], changes_of)
 
 
 METHOD = Method(

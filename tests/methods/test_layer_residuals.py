@@ -80,8 +80,8 @@ def test_moments_are_minus_the_gradients(name, hidden):
 
 def training(*changes_of, epochs=1, batch_size=64, train_limit=500):
     problem = Problem(load_dataset("synthetic", train_limit=train_limit), (16,), epochs, seed=3)
-    still = partial(heavy_ball, momentum=0.0)
-    return problem, train_layerwise(problem, batch_size, 0.1, still, changes_of)
+    settings, still = {"batch_size": batch_size, "lr": 0.1}, partial(heavy_ball, momentum=0.0)
+    return problem, train_layerwise(problem, settings, still, changes_of)
 
 
 def test_every_layer_changes_once_a_batch_and_the_remaining_rows_wait():
