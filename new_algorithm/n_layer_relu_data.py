@@ -30,7 +30,6 @@ Notes for those who change it next are at the end of the file.
 """
 
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +43,6 @@ from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
-from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
@@ -102,21 +100,8 @@ def train_and_record(
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
     training = Training(config, problem, chunk_rows, ranks)
     begin(training, run)
-    for steps in train(training, config.epochs):
+    for steps in training.train():
         record_epoch(training, steps, run, config.verbose)
-        training.check_progress(steps)
-
-
-def train(training: Training, epochs: int) -> Iterator[EpochSummary]:
-    """Train, and yield what the steps of each epoch came to as soon as it is over."""
-    for epoch in range(training.epoch + 1, epochs + 1):
-        steps = EpochSummary()
-        with training.clock:
-            batches = progress(training.batches(), f"epoch {epoch}", training.steps_an_epoch)
-            for batch in batches:
-                steps.add(training.optimizer.step(batch, training.lr_scale))
-        training.epoch = epoch
-        yield steps
 
 
 def begin(training: Training, run: Run | None) -> None:
@@ -197,10 +182,11 @@ def with_data_set(config: Config) -> Config:
 # ----------------------------------
 # Measured figures, commands and tags: AGENTS.md.
 #
-# - `train` above is the loop; a step is BackProjection.step in back_projection/optimizer.py, the
-#   sweep that it makes sweep.py, one layer's problem layer_problem.py and solvers/, step sizes
-#   step_control.py. back_projection/reference.py says the same slowly: change both, or explain the
-#   difference in a test.
+# - `Training.train` in methods/back_projection_training.py is the loop; a step is
+#   BackProjection.step in back_projection/optimizer.py, the sweep that it makes sweep.py, one
+#   layer's problem layer_problem.py and solvers/, step sizes step_control.py.
+#   back_projection/reference.py says the same slowly: change both, or explain the difference in a
+#   test.
 # - The size of a step made depth hard. Its squared length must be bounded *before* the momentum:
 #   bounding what momentum has summed up lets one bad batch spoil ten steps.
 # - What is passed down is Δ whole. Subtracting H̃ δW̃, as the textbook has it, takes away what a

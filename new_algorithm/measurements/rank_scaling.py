@@ -15,7 +15,6 @@ from datasets import Dataset
 from new_algorithm.cli.errors import DivergedError, UserError, own_words
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks
-from new_algorithm.methods.back_projection import epochs_of
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
 from new_algorithm.methods.gradient_descent import ADAM, adam, train_with_optimizer
@@ -139,7 +138,7 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
 def counted_training(settings: Settings, problem: Problem, chunk_rows: int = CHUNK_ROWS) -> Counted:
     """Return back projection, run as one of several ranks would."""
     training = Training(settings, problem, chunk_rows, CountingRanks())
-    return epochs_of(training, problem.epochs), lambda: training.sent_bytes
+    return training.epochs(), lambda: training.sent_bytes
 
 
 def expected_seconds(row: Row, nodes: int, gigabits: float) -> float:

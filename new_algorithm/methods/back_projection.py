@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from copy import copy
 
-from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import (
@@ -22,27 +20,15 @@ SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Se
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
     """Train the problem's network in this process; yield after each epoch."""
     chunk_rows = chunk_rows_in_force(settings, problem.data, Ranks())
-    yield from epochs_of(Training(settings, problem, chunk_rows), problem.epochs)
-
-
-def epochs_of(training: Training, count: int) -> Iterator[Epoch]:
-    """Train for so many epochs; yield after each."""
-    for epoch in range(1, count + 1):
-        steps = EpochSummary()
-        with training.clock:
-            for batch in training.batches():
-                steps.add(training.optimizer.step(batch, training.lr_scale))
-        training.epoch = epoch
-        yield Epoch(epoch, copy(training.clock), training.weights, training.evaluate)
-        training.check_progress(steps)
+    return Training(settings, problem, chunk_rows).epochs()
 
 
 def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
     rest = dict(searched)
-    lambda_w = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
+    lambda_w = rest.pop("input_lambda_w"), *[rest.pop("hidden_lambda_w")] * len(problem.widths)
     longest = rest.pop("longest_step")
     settings = Settings(
-        lambda_w_layers=(lambda_w[0], *[lambda_w[1]] * len(problem.widths)),
+        lambda_w_layers=lambda_w,
         lambda_h_layers=(rest.pop("lambda_h"),),
         step_bounds=(longest * SHORTEST_STEP, longest),
         **rest,
@@ -66,26 +52,19 @@ def preset_for(problem: Problem) -> str:
 PRESET = Method(
     "back projection, preset",
     source="methods/back_projection_settings.py, PRESETS",
-    space={},
-    defaults={},
+    settings={},
     train=_train_preset,
 )
 
 METHOD = Method(
     "back projection",
     source="README, The method; shared equations (P), (1)–(3) in back_projection/layer_problem.py",
-    space={
-        "input_lambda_w": Range(0.1, 30.0),
-        "hidden_lambda_w": Range(0.03, 300.0),
-        "longest_step": Range(5e-3, 1.0),
-        "batch_size": TO_256,
-    },
-    defaults={
-        "input_lambda_w": INPUT_LAMBDA_W,
-        "hidden_lambda_w": HIDDEN_LAMBDA_W,
+    settings={
+        "input_lambda_w": (INPUT_LAMBDA_W, Range(0.1, 30.0)),
+        "hidden_lambda_w": (HIDDEN_LAMBDA_W, Range(0.03, 300.0)),
         "lambda_h": math.inf,
-        "longest_step": 2e-2,
-        "batch_size": 128,
+        "longest_step": (2e-2, Range(5e-3, 1.0)),
+        "batch_size": (128, TO_256),
     },
     train=_train,
     components={
@@ -94,10 +73,7 @@ METHOD = Method(
         "no Gram average": {"gram_average": 0.0},
         "no step control": {"step_size": 0.03},
         "no schedule": {"schedule": "constant"},
-        "no solve: the gradient, λ_w 3": {
-            "solver": "gradient",
-            "hidden_lambda_w": 3.0,
-        },
+        "no solve: the gradient, λ_w 3": {"solver": "gradient", "hidden_lambda_w": 3.0},
         "no damping to speak of": {"hidden_lambda_w": 1e-3},
         "finite λ_h: 10": {"lambda_h": 10.0},
         "finite λ_h: 1": {"lambda_h": 1.0},

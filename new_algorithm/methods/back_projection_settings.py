@@ -144,11 +144,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def layer_solvers(
-    settings: Settings,
-    basis: Eigenbasis,
-    weights: list[NDArray],
-    batch_size: int,
-    in_chunks: bool,
+    settings: Settings, basis: Eigenbasis, weights: list[NDArray], batch_size: int, in_chunks: bool
 ) -> list[LayerSolver]:
     """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
     input_penalties, *hidden_penalties = settings.penalties(len(weights))

@@ -1,6 +1,7 @@
 """All that the loop of a training needs: the network, its optimizer, and its rows."""
 
 from collections.abc import Iterator
+from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from datasets import Dataset
 from datasets.batches import RowsInMemory, StreamedRows
 from datasets.mapped_files import is_mapped, row_blocks
-from new_algorithm.back_projection.batch import Batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
 from new_algorithm.back_projection.eigenbasis import (
     Eigenbasis,
@@ -23,9 +23,10 @@ from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.state import State, nested, part
 from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, shard
 from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.clock import TrainingClock
 
 DIAGNOSED_ROWS = 512  # the first of the training set
@@ -56,11 +57,12 @@ class Training:
         self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         batch_size = samples if settings.batch_size == "full" else settings.batch_size
-        self.steps_an_epoch = samples // batch_size
-        self._steps = problem.epochs * self.steps_an_epoch
-        self._schedule = SCHEDULES[settings.schedule]
+        self._epochs, self._steps = problem.epochs, samples // batch_size
+        self._schedule, self._dtype = SCHEDULES[settings.schedule], settings.dtype
+        self._chunk_rows = chunk_rows
         with self.clock:
-            self.basis, self.rows = training_rows(settings, data, chunk_rows, ranks)
+            self.basis, projected = eigenbasis(settings, data.x_train, chunk_rows, ranks)
+            self.rows = self._in_basis(data.x_train, data.y_train, projected)
             self.rng, weights = problem.start(settings.dtype)
             weights[0] = self.basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
             self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
@@ -78,27 +80,55 @@ class Training:
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=JUDGE_EVERY if self.steps_an_epoch >= JUDGE_EVERY else 1,
+                judge_every=JUDGE_EVERY if self._steps >= JUDGE_EVERY else 1,
                 all_sum=ranks.all_sum,
             )
-        self.held_out = held_out_rows(settings, data, self.basis, chunk_rows, ranks)
+        self.held_out = self._in_basis(data.x_test, data.y_test)
         if ranks.rank > 0:  # which shuffles its own shard
             self.rng = np.random.default_rng([problem.seed, 2, ranks.rank, 1])
 
-    def batches(self) -> Iterator[Batch]:
-        """Return the batches of one epoch, this rank's part of each."""
-        self._sent_before = self.ranks.sent_bytes
-        return islice(self.rows.batches(self.rng, self._batch_rows), self.steps_an_epoch)
+    def _in_basis(self, x: NDArray, y: NDArray, projected: NDArray | None = None) -> Rows:
+        """Return this rank's part of the rows x (n, d), in chunks, or in memory as X̃ Q."""
+        basis, dtype, ranks = self.basis, self._dtype, self.ranks
+        if self._chunk_rows is not None:
+            mine, rank = shard(len(x), ranks.rank, ranks.size), len(basis.values)
+            return StreamedRows(x[mine], y[mine], basis.project, rank, self._chunk_rows, dtype)
+        inputs = basis.project(x.astype(dtype)) if projected is None else projected
+        return RowsInMemory(inputs, y.astype(dtype, copy=False) if y.dtype.kind == "f" else y)
+
+    def train(self) -> Iterator[EpochSummary]:
+        """Train to the last epoch; yield what the steps of each came to as soon as it is over.
+
+        DivergedError where one step after another has had to be taken back.
+        """
+        for epoch in range(self.epoch + 1, self._epochs + 1):
+            self._sent_before = self.ranks.sent_bytes
+            batches = islice(self.rows.batches(self.rng, self._batch_rows), self._steps)
+            steps, optimizer = EpochSummary(), self.optimizer
+            with self.clock:
+                for batch in progress(batches, f"epoch {epoch}", self._steps):
+                    lr_scale = self._schedule(optimizer.iteration, self._epochs * self._steps)
+                    steps.add(optimizer.step(batch, lr_scale))
+            self.epoch = epoch
+            yield steps
+            if optimizer.rollbacks_in_a_row > MOST_ROLLBACKS:
+                iteration, error = steps.troubles[-1]
+                raise DivergedError(
+                    f"epoch {epoch}: {optimizer.rollbacks_in_a_row} steps in a row had to be taken "
+                    f"back, the last in iteration {iteration}, {error}; weights.npz holds those of "
+                    "the lowest train loss: raise --lambda-w-layers, or lower --step-size or "
+                    "--step-bounds"
+                )
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train to the last epoch; yield after each."""
+        for _ in self.train():
+            yield Epoch(self.epoch, copy(self.clock), self.weights, self.evaluate)
 
     @property
     def sent_bytes(self) -> int:
         """What this rank has handed to sums since the epoch began."""
         return self.ranks.sent_bytes - self._sent_before
-
-    @property
-    def lr_scale(self) -> float:
-        """What the schedule scales the next step by, in [0, 1]."""
-        return self._schedule(self.optimizer.iteration, self._steps)
 
     @property
     def weights(self) -> list[NDArray]:
@@ -120,32 +150,19 @@ class Training:
         self.lowest_loss = min(self.lowest_loss, train.loss)
         return train, self._scores(self.held_out)
 
+    @np.errstate(over="ignore", invalid="ignore")  # the loss shows it
     def _scores(self, rows: Rows) -> Scores:
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            return evaluate(self.loss, self.optimizer.weights, rows.chunks(), self.ranks.all_sum)
+        return evaluate(self.loss, self.optimizer.weights, rows.chunks(), self.ranks.all_sum)
 
-    def check_progress(self, steps: EpochSummary) -> None:
-        """DivergedError where one step after another has had to be taken back."""
-        in_a_row = self.optimizer.rollbacks_in_a_row
-        if in_a_row > MOST_ROLLBACKS:
-            iteration, error = steps.troubles[-1]
-            raise DivergedError(
-                f"epoch {self.epoch}: {in_a_row} steps in a row had to be taken back, the last in "
-                f"iteration {iteration}, {error}; weights.npz holds those of the lowest train "
-                "loss: raise --lambda-w-layers, or lower --step-size or --step-bounds"
-            )
-
+    @np.errstate(over="ignore", invalid="ignore")
     def diagnose(self) -> dict[str, list[float]]:
         """Return the diagnostics of every layer on a few rows."""
-        optimizer = self.optimizer
-        with np.errstate(over="ignore", invalid="ignore"):
-            return diagnose(
-                optimizer.weights,
-                *self._sample,
-                optimizer.sweep,
-                self.loss,
-                optimizer.control.step_size,
-            )
+        weights, sweep, control = (
+            self.optimizer.weights,
+            self.optimizer.sweep,
+            self.optimizer.control,
+        )
+        return diagnose(weights, *self._sample, sweep, self.loss, control.step_size)
 
     def agree(self) -> bool:
         """Return whether all ranks hold the same weights; if not, all take those of rank 0."""
@@ -204,33 +221,13 @@ def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int 
     return settings.chunk_rows or CHUNK_ROWS
 
 
-def training_rows(
-    settings: Settings, data: Dataset, chunk_rows: int | None, ranks: Ranks
-) -> tuple[Eigenbasis, Rows]:
-    """Return the eigenbasis of all training rows, and this rank's rows in it."""
-    x, y, rank = data.x_train, data.y_train, settings.input_rank
+def eigenbasis(
+    settings: Settings, x: NDArray, chunk_rows: int | None, ranks: Ranks
+) -> tuple[Eigenbasis, NDArray | None]:
+    """Return the eigenbasis of all rows x (n, d), and X̃ Q (n, rank) where they are in memory."""
+    rank = settings.input_rank
     if chunk_rows is None:
-        basis, inputs = leading_eigenbasis(x.astype(settings.dtype, copy=False), rank)
-        targets = y if data.num_classes else y.astype(settings.dtype, copy=False)
-        return basis, RowsInMemory(inputs, targets)  # X̃ Q (rows, rank)
+        return leading_eigenbasis(x.astype(settings.dtype, copy=False), rank)
     mine = x[shard(len(x), ranks.rank, ranks.size)]
     pieces = (block for _, block in row_blocks(mine, chunk_rows))
-    basis = streamed_eigenbasis(pieces, x.shape[1], rank, settings.dtype, ranks.all_sum)
-    return basis, streamed_rows(settings, x, y, basis, chunk_rows, ranks)
-
-
-def held_out_rows(
-    settings: Settings, data: Dataset, basis: Eigenbasis, chunk_rows: int | None, ranks: Ranks
-) -> Rows:
-    """Return this rank's held-out rows in the eigenbasis."""
-    if chunk_rows is None:
-        return RowsInMemory(basis.project(data.x_test.astype(settings.dtype)), data.y_test)
-    return streamed_rows(settings, data.x_test, data.y_test, basis, chunk_rows, ranks)
-
-
-def streamed_rows(
-    settings: Settings, x: NDArray, y: NDArray, basis: Eigenbasis, chunk_rows: int, ranks: Ranks
-) -> StreamedRows:
-    """Return this rank's part of the rows x (n, d), in the eigenbasis and in chunks."""
-    mine, rank = shard(len(x), ranks.rank, ranks.size), len(basis.values)
-    return StreamedRows(x[mine], y[mine], basis.project, rank, chunk_rows, settings.dtype)
+    return streamed_eigenbasis(pieces, x.shape[1], rank, settings.dtype, ranks.all_sum), None

@@ -17,7 +17,9 @@ there, weights and biases of a layer are one block: the notebook solves for each
 of the other, which need not lower the objective.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,8 @@ from scipy.linalg import cho_solve
 
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE
-from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
+from new_algorithm.methods.epochs import AS_THEY_ARE, train_in_epochs
+from new_algorithm.methods.method import Choice, Method, Problem, Range, Settings, Weights
 from new_algorithm.methods.splitting import (
     damped_factor,
     fit_activations,
@@ -41,125 +42,94 @@ from new_algorithm.methods.splitting import (
 INITIAL_BIAS = 0.1  # the authors', with their initial scale
 
 
-def output_step(
-    output: NDArray, targets: NDArray, pre: NDArray, gamma: float, alpha: float
-) -> None:
-    """Write to V_N the minimiser of ½ ‖V − Y‖² + γ/2 ‖V − U_N‖² + α/2 ‖V − V_N‖²."""
-    output *= alpha
-    output += targets
-    output += gamma * pre
-    output /= 1 + gamma + alpha
+def weighted_mean(*terms: tuple[float, NDArray]) -> NDArray:
+    """Return Σ_k w_k A_k / Σ_k w_k, which minimises Σ_k w_k/2 ‖A − A_k‖², of terms (w_k, A_k)."""
+    (weight, array), *others = terms
+    mean = weight * array
+    for weight, array in others:
+        mean += weight * array
+    mean /= sum(weight for weight, _ in terms)
+    return mean
 
 
-def output_pre_step(pre: NDArray, output: NDArray, fit: NDArray, gamma: float, rho: float) -> None:
-    """Write to U_N the minimiser of γ/2 ‖V_N − U‖² + ρ/2 ‖U − Ṽ W̃‖² from the fit Ṽ W̃."""
-    np.multiply(fit, rho, out=pre)
-    pre += gamma * output
-    pre /= gamma + rho
-
-
-def hidden_pre_step(
-    pre: NDArray, hidden: NDArray, fit: NDArray, gamma: float, rho: float, alpha: float
-) -> None:
-    """Write to U_i the minimiser of γ/2 ‖V_i − σ(U)‖² + ρ/2 ‖U − Ṽ W̃‖² + α/2 ‖U − U_i‖².
-
-    The last two terms are (ρ + α)/2 ‖U − M‖², M their weighted mean, and a constant.
-    """
-    pre *= alpha
-    pre += rho * fit
-    pre /= rho + alpha
-    pre[:] = relu_prox(hidden, pre, (rho + alpha) / gamma)
-
-
-def weight_step(weight: NDArray, factor: Any, moment: NDArray) -> None:
-    """Write to W̃_i the minimiser of ρ/2 ‖U_i − Ṽ W̃‖² + α/2 ‖W̃ − W̃_i‖².
-
-    It changes by (ṼᵀṼ + α/ρ I)⁻¹ Ṽᵀ(U_i − Ṽ W̃_i): `factor` is the Cholesky factor of the matrix,
-    `moment` the right-hand side. Both are float64: in float32 α/ρ may be lost to rounding.
-    """
-    weight += cho_solve(factor, moment, check_finite=False).astype(weight.dtype)
-
-
+@dataclass
 class BlockCoordinateDescent:
     """The blocks, which a cycle updates in place; U and V of all rows take 8 n Σ d_i bytes.
 
-    inputs: X̃ (n, d + 1). targets: (n, m). weights: initial W̃_1 … W̃_N; U and V start from a forward
-    pass.
+    inputs: X̃ (n, d + 1). targets: (n, m). weights: W̃_1 … W̃_N; U and V start from a forward pass.
     """
 
-    def __init__(
-        self,
-        inputs: NDArray,
-        targets: NDArray,
-        weights: Sequence[NDArray],
-        *,
-        gamma: float,
-        rho: float,
-        alpha: float,
-    ) -> None:
-        self.weights, self.targets = list(weights), targets
-        self.gamma, self.rho, self.alpha = gamma, rho, alpha
-        self.hidden, self.pre = [inputs], []  # Ṽ_0 … Ṽ_{N−1}; U_1 … U_N
+    inputs: NDArray
+    targets: NDArray
+    weights: list[NDArray]
+    gamma: float
+    rho: float
+    alpha: float
+
+    def __post_init__(self) -> None:
+        self.hidden, self.pre = [self.inputs], []  # Ṽ_0 … Ṽ_{N−1}; U_1 … U_N
         for weight in self.weights:
             self.pre.append(self.hidden[-1] @ weight)
-            if weight is not self.weights[-1]:
-                self.hidden.append(append_ones(np.maximum(self.pre[-1], 0)))
+            self.hidden.append(append_ones(np.maximum(self.pre[-1], 0)))
+        self.hidden.pop()
         self.output = self.pre[-1].copy()  # V_N
-        self._input_factor: Any = None  # of X̃ᵀX̃, which does not change
-
-    def epoch(self) -> None:
-        """Go once through all blocks. DivergedError where one cannot be solved."""
-        for _ in self.updates():
-            pass
+        self._input_factor = self._factor(0)  # which does not change
 
     def updates(self) -> Iterator[tuple[str, int]]:
-        """Update one block after another; yield its kind and layer (from 0) each time."""
+        """Update one block after another; yield its kind and layer (from 0) each time.
+
+        DivergedError where one cannot be solved.
+        """
         for index in range(len(self.weights) - 1, -1, -1):
             try:
-                self._update_hidden(index)
+                self._update_activations(index)
                 yield "V", index
                 moment = self._update_pre(index)
                 yield "U", index
-                weight_step(self.weights[index], self._gram_factor(index), moment)
+                self._update_weight(index, moment)
                 yield "W", index
             except np.linalg.LinAlgError as error:
                 raise DivergedError(f"layer {index + 1}: {error}; try a larger alpha") from error
 
-    def _update_hidden(self, index: int) -> None:
-        if index == len(self.weights) - 1:
-            output_step(self.output, self.targets, self.pre[-1], self.gamma, self.alpha)
-            return
-        fit_activations(
-            self.hidden[index + 1][:, :-1],
-            self.pre[index],
-            self.pre[index + 1],
-            self.weights[index + 1],
-            self.gamma / self.rho,
-        )
+    def _update_activations(self, index: int) -> None:
+        if index < len(self.weights) - 1:
+            ratio = self.gamma / self.rho
+            fit_activations(self.hidden, self.pre, self.weights, index, ratio)
+        else:  # ½ ‖V − Y‖² + γ/2 ‖V − U_N‖² + α/2 ‖V − V_N‖²
+            terms = (self.alpha, self.output), (1.0, self.targets), (self.gamma, self.pre[-1])
+            self.output[:] = weighted_mean(*terms)
 
     def _update_pre(self, index: int) -> NDArray[np.float64]:
         """Update U of a layer; return Ṽᵀ(U − Ṽ W̃) for the weights."""
+        gamma, rho, alpha = self.gamma, self.rho, self.alpha
         weight = self.weights[index]
         moment = np.zeros(weight.shape)
         for rows in row_slices(self.targets):
             inputs, pre = self.hidden[index][rows], self.pre[index][rows]
             fit = inputs @ weight
-            if index == len(self.weights) - 1:
-                output_pre_step(pre, self.output[rows], fit, self.gamma, self.rho)
+            if index == len(self.weights) - 1:  # γ/2 ‖V_N − U‖² + ρ/2 ‖U − Ṽ W̃‖²
+                pre[:] = weighted_mean((rho, fit), (gamma, self.output[rows]))
             else:
+                # γ/2 ‖V_i − σ(U)‖² + ρ/2 ‖U − Ṽ W̃‖² + α/2 ‖U − U_i‖², of which the last two terms
+                # are (ρ + α)/2 ‖U − M‖², M their weighted mean, and a constant
+                mean = weighted_mean((alpha, pre), (rho, fit))
                 hidden = self.hidden[index + 1][rows, :-1]
-                hidden_pre_step(pre, hidden, fit, self.gamma, self.rho, self.alpha)
+                pre[:] = relu_prox(hidden, mean, (rho + alpha) / gamma)
             moment += inputs.T @ (pre - fit)
         return moment
 
-    def _gram_factor(self, index: int) -> Any:
-        if index > 0:
-            return self._factor_of(self.hidden[index])
-        if self._input_factor is None:
-            self._input_factor = self._factor_of(self.hidden[0])
-        return self._input_factor
+    def _update_weight(self, index: int, moment: NDArray[np.float64]) -> None:
+        """Let W̃_i minimise ρ/2 ‖U_i − Ṽ W̃‖² + α/2 ‖W̃ − W̃_i‖².
 
-    def _factor_of(self, inputs: NDArray) -> Any:
+        It changes by (ṼᵀṼ + α/ρ I)⁻¹ Ṽᵀ(U_i − Ṽ W̃_i), all of it float64: in float32 α/ρ may be lost
+        to rounding.
+        """
+        factor = self._factor(index) if index else self._input_factor
+        weight = self.weights[index]
+        weight += cho_solve(factor, moment, check_finite=False).astype(weight.dtype)
+
+    def _factor(self, index: int) -> Any:
+        inputs = self.hidden[index]
         return damped_factor(sum_of_products(inputs, inputs), self.alpha / self.rho)
 
 
@@ -174,35 +144,28 @@ def initial_weights(problem: Problem, scale: float | str) -> list[NDArray]:
     return weights
 
 
-def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def descent(problem: Problem) -> BlockCoordinateDescent:
-        return BlockCoordinateDescent(
-            append_ones(problem.data.x_train),
-            numeric_targets(problem.data),
-            initial_weights(problem, settings["initial_scale"]),
-            gamma=settings["gamma"],
-            rho=settings["rho"],
-            alpha=settings["alpha"],
-        )
-
-    return train_in_epochs(problem, descent, settings["inputs"])
+def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
+    descent = BlockCoordinateDescent(
+        append_ones(problem.data.x_train),
+        numeric_targets(problem.data),
+        initial_weights(problem, settings["initial_scale"]),
+        **{name: settings[name] for name in ("gamma", "rho", "alpha")},
+    )
+    while True:
+        for _ in descent.updates():
+            pass
+        yield descent.weights
 
 
 METHOD = Method(
     "block coordinate descent",
     source="Zeng, Lau, Lin and Yao, ICML 2019 (arXiv 1803.00225), three-splitting BCD",
-    space={
-        "gamma": Range(0.01, 100.0),
-        "rho": Range(0.01, 100.0),
-        "alpha": Range(0.05, 50.0),
-        "initial_scale": Choice((0.01, "he")),
-    },
-    defaults={
-        "gamma": 1.0,
-        "rho": 1.0,
-        "alpha": 5.0,
-        "initial_scale": 0.01,
+    settings={
+        "gamma": (1.0, Range(0.01, 100.0)),
+        "rho": (1.0, Range(0.01, 100.0)),
+        "alpha": (5.0, Range(0.05, 50.0)),
+        "initial_scale": (0.01, Choice((0.01, "he"))),
         "inputs": AS_THEY_ARE,  # or "in [0, 1]", the authors'
     },
-    train=_train,
+    train=partial(train_in_epochs, _weights),
 )

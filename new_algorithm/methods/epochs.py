@@ -1,63 +1,99 @@
-"""The epochs of methods that are objects with weights and an epoch to run."""
+"""The epochs of methods that train weights: their inputs, what is timed, the weights' scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.batches import in_chunks
-from new_algorithm.back_projection.batch import Chunk
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
+from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import Scores, evaluate
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.inputs import AS_THEY_ARE, on_inputs
-from new_algorithm.methods.method import Epoch, Problem, Weights
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.methods.method import Epoch, Problem, Settings, Weights
 from new_algorithm.record.clock import TrainingClock
 
+AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
+INPUT_RANK = 60  # eigenvectors
 
-class Training(Protocol):
-    @property
-    def weights(self) -> Weights:
-        """W̃ of each layer now."""
+Train = Callable[[Problem, Settings], Iterator[Weights]]  # W̃ of each layer after each epoch
+Score = Callable[[Loss, Weights, NDArray, NDArray], Scores]  # on the rows x (n, d), y
+Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
-    def epoch(self) -> None:
-        """Go once over the training rows."""
+
+def numpy_scores(loss: Loss, weights: Weights, x: NDArray, y: NDArray) -> Scores:
+    """Return the scores of these weights on the rows x (n, d), evaluated in chunks."""
+    chunks = ((append_ones(inputs), targets) for inputs, targets in in_chunks(x, y))
+    return evaluate(loss, weights, chunks)  # all of X̃ at once would double the memory
 
 
 def train_in_epochs(
-    problem: Problem, start: Callable[[Problem], Training], inputs: str = AS_THEY_ARE
+    train: Train, problem: Problem, settings: Settings, score: Score = numpy_scores
 ) -> Iterator[Epoch]:
-    """Train on such inputs, and yield after each epoch; `start` counts as training time."""
+    """Train on the inputs that the settings name, and yield after each epoch.
+
+    The inputs and all that the generator does are training time; what `train` does before it
+    returns a generator, such as loading a library, is not.
+    """
     clock = TrainingClock()
-    with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss will show it
-        on_these, unfold = on_inputs(inputs, problem)
-        training = start(on_these)
+    with clock:
+        on_these, unfold = on_inputs(settings.get("inputs", AS_THEY_ARE), problem)
+    training = train(on_these, settings)
     for number in range(1, problem.epochs + 1):
-        with clock, np.errstate(over="ignore", invalid="ignore"):
-            training.epoch()
-        weights = unfold(training.weights)
-        yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
+        try:
+            with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss will show it
+                weights = next(training)
+        except DivergedError as error:
+            raise DivergedError(f"epoch {number}: {error}") from error
+        weights = unfold(weights)
+        yield Epoch(number, copy(clock), weights, partial(_scores, score, problem, weights, number))
 
 
-def _scores(problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
-    loss, data = problem.loss, problem.data
+def _scores(score: Score, problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
+    data = problem.data
     with np.errstate(over="ignore", invalid="ignore"):
-        train = evaluate(loss, weights, chunks_with_ones(data.x_train, data.y_train))
-        held_out = evaluate(loss, weights, chunks_with_ones(data.x_test, data.y_test))
-    return finite(train, epoch), held_out
-
-
-def finite(train: Scores, epoch: int) -> Scores:
-    """Return the scores; DivergedError if the loss is not finite."""
+        train = score(problem.loss, weights, data.x_train, data.y_train)
+        held_out = score(problem.loss, weights, data.x_test, data.y_test)
     if not np.isfinite(train.loss):
-        raise DivergedError(f"epoch {epoch}: the train loss is {train.loss}")
-    return train
+        raise DivergedError(
+            f"epoch {epoch}: the train loss is {train.loss}: try smaller steps or larger penalties"
+        )
+    return train, held_out
 
 
-def chunks_with_ones(x: NDArray, y: NDArray) -> Iterator[Chunk]:
-    """Yield X̃ = [X, 1] and the targets in chunks; all of X̃ at once would double the memory."""
-    for inputs, targets in in_chunks(x, y):
-        yield append_ones(inputs), targets
+def on_inputs(inputs: str, problem: Problem) -> tuple[Problem, Unfold]:
+    """Return the problem on such inputs, and how its weights translate back to the features.
+
+    UNIT_RANGE: with X' = (X − low)/span in [0, 1], X' W + b = X W/span + (b − low Σ W/span), the
+    sum over the inputs. EIGENVECTORS: the INPUT_RANK leading ones of X̃, X' = X̃ Q, so that
+    X' A + b = X̃ Q A + b; the column of ones of X̃ is among what they span.
+    """
+    x, basis = problem.data.x_train, None
+    if inputs == AS_THEY_ARE:
+        return problem, list
+    if inputs == UNIT_RANGE:
+        low, span = float(x.min()), float(np.ptp(x))
+        x = (x - low) / span
+    elif inputs == EIGENVECTORS:
+        basis, projected = leading_eigenbasis(x, INPUT_RANK)
+        x = np.ascontiguousarray(projected)
+    else:
+        raise UserError(
+            f"inputs {inputs!r}: give {AS_THEY_ARE!r}, {UNIT_RANGE!r} or {EIGENVECTORS!r}"
+        )
+
+    def unfold(weights: Sequence[NDArray]) -> list[NDArray]:
+        if basis is not None:
+            first = basis.vectors @ weights[0][:-1]
+            first[-1] += weights[0][-1]
+        else:
+            first = weights[0].copy()
+            first[:-1] /= span
+            first[-1] -= low * first[:-1].sum(axis=0)
+        return [first, *weights[1:]]
+
+    return replace(problem, data=replace(problem.data, x_train=x), basis=basis), unfold

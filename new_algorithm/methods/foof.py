@@ -11,51 +11,35 @@ that paper absorbs into the rate, is kept. δW̃/λ minimises 1/(2n) ‖Δ − H
 Unlike in ISAAC's code, biases are conditioned with the weights: H̃ has a column of ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.layer_problem import gram
-from new_algorithm.back_projection.network import FlatParameters, momentum_step
-from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.inputs import AS_THEY_ARE
-from new_algorithm.methods.layer_residuals import LayerwiseTraining
-from new_algorithm.methods.method import (
-    TO_256,
-    Choice,
-    Epoch,
-    Method,
-    Problem,
-    Range,
-    Settings,
-)
+from new_algorithm.methods.epochs import AS_THEY_ARE, train_in_epochs
+from new_algorithm.methods.layer_residuals import Change, heavy_ball, train_layerwise
+from new_algorithm.methods.method import TO_256, Choice, Method, Problem, Range, Settings, Weights
 
 GRAMS_AN_INVERSE = 10  # batches averaged between two inversions; each costs n d² for its G
 
 
-def conditioned(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
-    """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n to `out`, from H̃ (n, d) and Δ/n (n, m)."""
+def conditioned(damping: float, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
+    """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n to `out`, from H̃ (n, d) and Δ/n (n, m).
+
+    As it stands it inverts a d × d matrix. By Woodbury's identity it equals
+    H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, which inverts n × n (Theorem 3).
+    """
     if by_rows_is_cheaper(len(inputs), inputs.shape[1], delta.shape[1]):
-        conditioned_by_rows(inputs, delta, damping, out)
+        weighted = dense_inverse(inputs @ inputs.T / len(inputs), damping) @ delta
+        weighted *= damping
+        np.matmul(inputs.T, weighted, out=out)
     else:
-        conditioned_by_columns(inputs, delta, damping, out)
-
-
-def conditioned_by_columns(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
-    """Write λ (G + λ I)⁻¹ H̃ᵀΔ/n as it stands: inverts a d × d matrix."""
-    np.matmul(dense_inverse(gram(inputs), damping), inputs.T @ delta, out=out)
-    out *= damping
-
-
-def conditioned_by_rows(inputs: NDArray, delta: NDArray, damping: float, out: NDArray) -> None:
-    """Write H̃ᵀ λ (H̃H̃ᵀ/n + λ I)⁻¹ Δ/n, equal by Woodbury's identity: inverts n × n (Theorem 3)."""
-    weighted = np.empty_like(delta)
-    np.matmul(dense_inverse(inputs @ inputs.T / len(inputs), damping), delta, out=weighted)
-    weighted *= damping
-    np.matmul(inputs.T, weighted, out=out)
+        np.matmul(dense_inverse(gram(inputs), damping), inputs.T @ delta, out=out)
+        out *= damping
 
 
 def by_rows_is_cheaper(n: int, d: int, m: int) -> bool:
@@ -92,56 +76,16 @@ class MovingConditioner:
         return young or self._iteration % self._inverse_every == 0
 
 
-def conditioned_layers(which: str | int, count: int) -> range:
-    """Return the layers, from 0, that are conditioned; the others take the gradient.
+def conditioners(settings: Settings, hidden_layers: int) -> Sequence[Change]:
+    """Return the changes of the layers that are conditioned, from the input on.
 
-    which: "all", "hidden" (all but the output layer), or a number of layers from the input.
+    settings["layers"]: "all", "hidden" (all but the output layer), or their number.
     """
-    if isinstance(which, int):
-        return range(which)
-    return range({"all": count, "hidden": count - 1}[which])
-
-
-class Conditioners:
-    """The changes of all `count` layers of a network, for a `LayerwiseTraining`."""
-
-    def __init__(self, settings: Settings, count: int) -> None:
-        damping, average = settings["damping"], settings["gram_average"]
-        self._of_layer: dict[int, Callable[..., None]] = {}
-        for index in conditioned_layers(settings["layers"], count):
-            if average == 0:  # ISAAC
-                self._of_layer[index] = partial(conditioned, damping=damping)
-            else:
-                every = settings["inverse_every"]
-                self._of_layer[index] = MovingConditioner(damping, average, every)
-
-    def __call__(self, index: int, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
-        if index in self._of_layer:
-            self._of_layer[index](inputs, delta, out=out)
-        else:
-            np.matmul(inputs.T, delta, out=out)
-
-
-class HeavyBall:
-    """Weights that move along the changes with heavy-ball momentum."""
-
-    def __init__(self, weights: Sequence[NDArray], momentum: float) -> None:
-        self._weights, self._momentum = FlatParameters.of(weights), momentum
-        self._velocity = self._weights.zeros_like()
-
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._weights.matrices
-
-    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
-        momentum_step(
-            self._weights,
-            self._velocity,
-            changes,
-            momentum=self._momentum,
-            step_size=lr,
-            scale=scale,
-        )
+    damping, average, which = settings["damping"], settings["gram_average"], settings["layers"]
+    count: Any = {"all": hidden_layers + 1, "hidden": hidden_layers}.get(which, which)
+    if average == 0:  # ISAAC
+        return [partial(conditioned, damping)] * count
+    return [MovingConditioner(damping, average, settings["inverse_every"]) for _ in range(count)]
 
 
 def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
@@ -151,45 +95,30 @@ def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
         weight[:] = rng.uniform(-bound, bound, weight.shape)
 
 
-def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def training(problem: Problem) -> LayerwiseTraining:
-        return LayerwiseTraining(
-            problem,
-            settings["batch_size"],
-            settings["lr"],
-            partial(HeavyBall, momentum=settings["momentum"]),
-            Conditioners(settings, len(problem.widths) + 1),
-            settings["schedule"],
-            uniform if settings["initial"] == "uniform" else None,
-        )
-
-    return train_in_epochs(problem, training, settings["inputs"])
+def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
+    stepper = partial(heavy_ball, momentum=settings["momentum"])
+    changes_of = conditioners(settings, len(problem.widths))
+    redraw = uniform if settings["initial"] == "uniform" else None
+    return train_layerwise(problem, settings, stepper, changes_of, redraw)
 
 
 METHOD = Method(
     "FOOF / ISAAC",
     source="Benzing, ICML 2022 (FOOF); Petersen et al., ICLR 2023, Theorem 3 (ISAAC's ζ*)",
-    # the other settings keep their defaults: seven dimensions are too many for sixteen trials
-    space={
-        "lr": Range(0.03, 10.0),
-        "damping": Range(0.1, 100.0),
-        "gram_average": Choice((0.0, 0.95)),
-        "momentum": Choice((0.0, 0.9)),
-        "batch_size": TO_256,
-    },
-    defaults={
-        "lr": 1.0,
-        "damping": 10.0,  # with the rate, from the example of ISAAC's code
-        "gram_average": 0.0,
+    # five are searched: seven dimensions are too many for sixteen trials
+    settings={
+        "lr": (1.0, Range(0.03, 10.0)),
+        "damping": (10.0, Range(0.1, 100.0)),  # with the rate, from the example of ISAAC's code
+        "gram_average": (0.0, Choice((0.0, 0.95))),
         "inverse_every": 100,  # for an average; without one every batch's own G is inverted
         "layers": "hidden",
-        "momentum": 0.0,
-        "batch_size": 64,
+        "momentum": (0.0, Choice((0.0, 0.9))),
+        "batch_size": (64, TO_256),
         "schedule": "warm-up-decay",
         "inputs": AS_THEY_ARE,  # ISAAC has "in [0, 1]"
         "initial": "he",  # ISAAC has PyTorch's, "uniform"
     },
-    train=_train,
+    train=partial(train_in_epochs, _weights),
     components={
         "gradient instead, lr 0.1": {"damping": 1e6, "lr": 0.1},
         "first layer alone": {"layers": 1},

@@ -10,19 +10,12 @@ of back projection.
 """
 
 from collections.abc import Callable, Iterator
-from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
 from datasets.batches import minibatches
-from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.methods.epochs import finite
-from new_algorithm.methods.inputs import (
-    AS_THEY_ARE,
-    EIGENVECTORS,
-    from_eigenvectors,
-    in_eigenvectors,
-)
+from new_algorithm.cli.progress import progress
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.method import (
     FROM_128,
     TO_512,
@@ -32,18 +25,9 @@ from new_algorithm.methods.method import (
     Problem,
     Range,
     Settings,
-    Space,
+    Weights,
 )
-from new_algorithm.methods.torch_network import (
-    folded_weights,
-    gradient_step,
-    learning_rate_schedule,
-    relu_network,
-    tensors,
-    torch_objective,
-    torch_scores,
-)
-from new_algorithm.record.clock import TrainingClock
+from new_algorithm.methods.torch_network import TorchTraining, folded_weights, torch_scores
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used
     import torch
@@ -60,71 +44,67 @@ def train_with_optimizer(
 ) -> Iterator[Epoch]:
     """Train with the optimizer that `build` makes for the network; yield after each epoch.
 
-    settings: those of `build`, the batch size, and inputs: AS_THEY_ARE, or EIGENVECTORS, as for the
-    input layer of back projection.
+    settings: those of `build`, the batch size, and the inputs. one_cycle: the rate goes up and down
+    over the epochs; otherwise it is constant.
     """
-    import torch
+    train = partial(_training, build, one_cycle)
+    return train_in_epochs(train, problem, settings, torch_scores)
 
-    torch.set_num_threads(problem.threads)
-    torch.manual_seed(problem.seed)
-    loss, data, clock = problem.loss, problem.data, TrainingClock()
-    batch_size = settings["batch_size"]
-    rng, weights = problem.start()
-    x_train, x_test, unfold = data.x_train, data.x_test, lambda weights: weights
-    if settings["inputs"] == EIGENVECTORS:
-        with clock:  # finding them and projecting the data are part of the cost
-            basis, x_train, weights = in_eigenvectors(x_train, weights)
-        x_test, unfold = basis.project(x_test), lambda weights: from_eigenvectors(weights, basis)
-    model, objective = relu_network(weights), torch_objective(loss)
-    x, y = tensors(x_train, data.y_train)
-    optimizer = build(model, settings)
-    steps = problem.epochs * (len(x) // batch_size)
-    schedule = learning_rate_schedule(optimizer, steps, one_cycle)
 
-    def scores(epoch: int) -> tuple[Scores, Scores]:
-        train = finite(torch_scores(loss, model, x_train, data.y_train), epoch)
-        return train, torch_scores(loss, model, x_test, data.y_test)
+def _training(
+    build: Build, one_cycle: bool, problem: Problem, settings: Settings
+) -> Iterator[Weights]:
+    training = TorchTraining(problem)
+    rows, size = len(training.x), min(settings["batch_size"], len(training.x))
+    optimizer = build(training.model, settings)
+    schedule = learning_rate_schedule(optimizer, problem.epochs * (rows // size), one_cycle)
 
-    for number in range(1, problem.epochs + 1):
-        with clock:
-            for batch in map(torch.from_numpy, minibatches(rng, len(x), batch_size)):
-                rows = x.index_select(0, batch), y.index_select(0, batch)
-                gradient_step(model, objective, optimizer, *rows)
+    def epochs() -> Iterator[Weights]:
+        for epoch in range(1, problem.epochs + 1):
+            batches = minibatches(training.rng, rows, size)
+            for batch in progress(batches, f"epoch {epoch}", rows // size):
+                training.step(optimizer, batch)
                 schedule.step()
-        yield Epoch(number, copy(clock), unfold(folded_weights(model)), partial(scores, number))
+            yield folded_weights(training.model)
+
+    return epochs()
+
+
+def learning_rate_schedule(
+    optimizer: "torch.optim.Optimizer", steps: int, one_cycle: bool
+) -> "torch.optim.lr_scheduler.LRScheduler":
+    """Return a schedule with one step an iteration: constant, or up over 30% and down to zero."""
+    from torch.optim import lr_scheduler
+
+    if one_cycle:  # momentum is not cycled: one setting less to tune
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.OneCycleLR(optimizer, peaks, steps, cycle_momentum=False)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 def gradient_descent(
-    name: str,
-    source: str,
-    space: Space,
-    defaults: Settings,
-    build: Build,
-    batch_sizes: Choice = TO_512,
+    name: str, source: str, build: Build, settings: Settings, batch_sizes: Choice = TO_512
 ) -> Method:
     """Return the method of an optimizer, to whose settings the batch size and inputs are added."""
     return Method(
         name,
         source,
-        space={**space, "batch_size": batch_sizes},
-        defaults={**defaults, "batch_size": 128, "inputs": AS_THEY_ARE},
+        settings={**settings, "batch_size": (128, batch_sizes), "inputs": AS_THEY_ARE},
         train=lambda problem, settings: train_with_optimizer(problem, build, settings),
         components={"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}},
     )
 
 
-def sgd(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
+def sgd(
+    model: "torch.nn.Module", settings: Settings, momentum: float = 0.0
+) -> "torch.optim.Optimizer":
     import torch
 
-    return torch.optim.SGD(model.parameters(), settings["lr"], fused=True)
+    lr, nesterov = settings["lr"], settings.get("nesterov", False)
+    return torch.optim.SGD(model.parameters(), lr, momentum, nesterov=nesterov, fused=True)
 
 
-def momentum(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.SGD(
-        model.parameters(), settings["lr"], momentum=0.9, nesterov=settings["nesterov"], fused=True
-    )
+momentum = partial(sgd, momentum=0.9)
 
 
 def adam(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
@@ -165,37 +145,32 @@ def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer
 SGD = gradient_descent(
     "SGD",
     source="Robbins and Monro 1951; torch.optim.SGD",
-    space={"lr": Range(1e-2, 3.0)},
-    defaults={"lr": 0.1},
     build=sgd,
+    settings={"lr": (0.1, Range(1e-2, 3.0))},
 )
 MOMENTUM = gradient_descent(
     "SGD with momentum",
     source="Polyak 1964; Sutskever et al. 2013 (Nesterov's); torch.optim.SGD",
-    space={"lr": Range(1e-3, 0.5), "nesterov": Choice((False, True))},
-    defaults={"lr": 0.05, "nesterov": False},
     build=momentum,
+    settings={"lr": (0.05, Range(1e-3, 0.5)), "nesterov": (False, Choice((False, True)))},
 )
 ADAM = gradient_descent(
     "Adam",
     source="Kingma and Ba, ICLR 2015, Algorithm 1; torch.optim.Adam",
-    space={"lr": Range(2e-4, 5e-2)},
-    defaults={"lr": 1e-3},
     build=adam,
+    settings={"lr": (1e-3, Range(2e-4, 5e-2))},
 )
 SOAP = gradient_descent(
     "SOAP",
     source="Vyas et al., ICLR 2025, Algorithm 3; pytorch_optimizer.SOAP",
-    space={"lr": Range(2e-4, 5e-2), "renewed_every": Choice((20, 100))},
-    defaults={"lr": 3e-3, "renewed_every": 20},
     build=soap,
+    settings={"lr": (3e-3, Range(2e-4, 5e-2)), "renewed_every": (20, Choice((20, 100)))},
     batch_sizes=FROM_128,
 )
 MUON = gradient_descent(
     "Muon",
     source="Jordan et al. 2024 (kellerjordan.github.io/posts/muon); pytorch_optimizer.Muon",
-    space={"lr": Range(1e-3, 0.2), "adam_lr": Range(2e-4, 5e-2)},
-    defaults={"lr": 0.02, "adam_lr": 3e-3},
     build=muon,
+    settings={"lr": (0.02, Range(1e-3, 0.2)), "adam_lr": (3e-3, Range(2e-4, 5e-2))},
     batch_sizes=FROM_128,
 )

@@ -4,8 +4,8 @@ The residuals are those of back-propagation, Δ_L = R and Δ_{l−1} = (Δ_l W_l
 that H̃ᵀΔ/n is minus the gradient in W̃. The arrays hold Δ/n.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +13,30 @@ from numpy.typing import NDArray
 from datasets.batches import RowsInMemory
 from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import FlatParameters, Workspace, mask
+from new_algorithm.back_projection.network import FlatParameters, Workspace, mask, momentum_step
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Problem, Settings, Weights
 
-# (layer from 0, H̃ (n, d_in + 1), Δ/n (n, d_out), array for δW̃ (d_in + 1, d_out))
-Change = Callable[[int, NDArray, NDArray, NDArray], None]
+# (H̃ (n, d_in + 1), Δ/n (n, d_out), array for δW̃ (d_in + 1, d_out)) of one layer
+Change = Callable[[NDArray, NDArray, NDArray], None]
+# (changes of all layers, which stand for minus the gradient, lr, scale)
+Step = Callable[[FlatParameters, float, float], None]
 
 
-class Stepper(Protocol):
-    """Weights W̃ of all layers, moved along changes that stand for minus the gradient."""
+def gradient(inputs: NDArray, delta: NDArray, out: NDArray) -> None:
+    """Write H̃ᵀΔ/n to `out`."""
+    np.matmul(inputs.T, delta, out=out)
 
-    @property
-    def weights(self) -> list[NDArray]: ...
 
-    def step(self, changes: FlatParameters, lr: float, scale: float) -> None: ...
+def heavy_ball(weights: FlatParameters, momentum: float) -> Step:
+    """Return steps of these weights along the changes with heavy-ball momentum."""
+    velocity = weights.zeros_like()
+
+    def step(changes: FlatParameters, lr: float, scale: float) -> None:
+        momentum_step(weights, velocity, changes, momentum=momentum, step_size=lr, scale=scale)
+
+    return step
 
 
 def layer_residuals(
@@ -47,56 +55,45 @@ def layer_residuals(
     return deltas
 
 
-class LayerwiseTraining:
-    """Epochs of shuffled minibatches, each a step of scale · lr along the changes of all layers.
+def train_layerwise(
+    problem: Problem,
+    settings: Settings,
+    stepper: Callable[[FlatParameters], Step],
+    changes_of: Sequence[Change],
+    redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
+) -> Iterator[Weights]:
+    """Yield the weights after each epoch of shuffled minibatches, each a step of scale · lr.
 
-    The scale is the schedule's, by default up to 1 over 30% of the steps, then down to 0.
+    settings: batch_size, lr, and schedule, which decides on the scale, by default up to 1 over 30%
+    of the steps, then down to 0. stepper: how the weights move. changes_of: of the first layers;
+    the others take the gradient. redraw: replaces the initial weights, in place, by those of a
+    paper. DivergedError where a layer cannot be solved.
     """
-
-    def __init__(
-        self,
-        problem: Problem,
-        batch_size: int,
-        lr: float,
-        stepper: Callable[[Sequence[NDArray]], Stepper],
-        change: Change,
-        schedule: str = "warm-up-decay",
-        redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
-    ) -> None:
-        """redraw: replaces the initial weights, in place, by those of a paper."""
-        data = problem.data
-        self._rng, weights = problem.start()
-        if redraw is not None:
-            redraw(self._rng, weights)
-        self._rows = RowsInMemory(data.x_train, data.y_train)
-        self._size = min(batch_size, len(self._rows))
-        self._iteration, self._iterations = 0, problem.epochs * (len(self._rows) // self._size)
-        self._loss, self._lr, self._change = problem.loss, lr, change
-        self._stepper, self._schedule = stepper(weights), SCHEDULES[schedule]
-        self._changes = FlatParameters.of(weights).zeros_like()
-        self._workspace = Workspace(self._size, weights)
-        self._workspace.inputs = np.ones((self._size, len(weights[0])), np.float32)  # X̃ of a batch
-
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._stepper.weights
-
-    def epoch(self) -> None:
-        """Go once over the training rows. DivergedError where a layer cannot be solved."""
-        for [(inputs, targets)] in self._rows.batches(self._rng, self._size):
-            self._workspace.inputs[:, :-1] = inputs
-            self._fill_changes(targets)
-            scale = self._schedule(self._iteration, self._iterations)
-            self._stepper.step(self._changes, self._lr, scale)
-            self._iteration += 1
-
-    def _fill_changes(self, targets: NDArray) -> None:
-        deltas = layer_residuals(self.weights, self._workspace, targets, self._loss)
-        trios = zip(self._workspace.activations, deltas, self._changes.matrices, strict=True)
-        for index, (inputs, delta, out) in enumerate(trios):
-            try:
-                self._change(index, inputs, delta, out)
-            except np.linalg.LinAlgError as error:
-                raise DivergedError(
-                    f"layer {index + 1}, iteration {self._iteration + 1}: {error}; try a smaller lr"
-                ) from error
+    loss, lr = problem.loss, settings["lr"]
+    scale = SCHEDULES[settings.get("schedule", "warm-up-decay")]
+    rng, weights = problem.start()
+    if redraw is not None:
+        redraw(rng, weights)
+    rows = RowsInMemory(problem.data.x_train, problem.data.y_train)
+    size = min(settings["batch_size"], len(rows))
+    iteration, iterations = 0, problem.epochs * (len(rows) // size)
+    parameters = FlatParameters.of(weights)
+    step, changes = stepper(parameters), parameters.zeros_like()
+    workspace = Workspace(size, weights)
+    workspace.inputs = np.ones((size, len(weights[0])), np.float32)  # X̃ of a batch
+    while True:
+        for [(inputs, targets)] in rows.batches(rng, size):
+            workspace.inputs[:, :-1] = inputs
+            deltas = layer_residuals(parameters.matrices, workspace, targets, loss)
+            layers = zip(workspace.activations, deltas, changes.matrices, strict=True)
+            of_layers = chain(changes_of, repeat(gradient))
+            for number, (change, layer) in enumerate(zip(of_layers, layers, strict=False), start=1):
+                try:
+                    change(*layer)
+                except np.linalg.LinAlgError as error:
+                    raise DivergedError(
+                        f"layer {number}, iteration {iteration + 1}: {error}; try a smaller lr"
+                    ) from error
+            step(changes, lr, scale(iteration, iterations))
+            iteration += 1
+        yield parameters.matrices

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from datasets import Dataset
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import initial_weights
@@ -45,7 +46,7 @@ class Problem:
     """A network to train, the same for every method.
 
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
-    epochs: passes over the training rows.
+    epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
     """
 
     data: Dataset
@@ -53,6 +54,7 @@ class Problem:
     epochs: int
     seed: int
     threads: int = 1
+    basis: Eigenbasis | None = None
 
     @property
     def loss(self) -> Loss:
@@ -62,12 +64,17 @@ class Problem:
         """Return the seed's generator and the initial weights, drawn from it.
 
         Shuffles are drawn from the generator next, so that all methods with minibatches of the
-        same size see the same ones. Random data sets use another stream of the seed.
+        same size see the same ones. Random data sets use another stream of the seed. In a basis
+        they are the network's on the features, with a bias beside that of X̃ Q, zero at first.
         """
-        rng = np.random.default_rng([self.seed, 1])
+        rng, basis = np.random.default_rng([self.seed, 1]), self.basis
+        features = self.data.x_train.shape[1] if basis is None else len(basis.vectors) - 1
         outputs = loss_for(self.data.num_classes, self.data.y_train)[1]
-        widths = self.data.x_train.shape[1], *self.widths, outputs
-        return rng, initial_weights(rng, widths, dtype)
+        weights = initial_weights(rng, (features, *self.widths, outputs), dtype)
+        if basis is not None:
+            rotated = basis.vectors.T @ weights[0]
+            weights[0] = np.vstack([rotated, np.zeros_like(rotated[:1])])
+        return rng, weights
 
 
 @dataclass(frozen=True)
@@ -88,15 +95,23 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Method:
-    """name: in tables. source: the paper and its equations. space: what a search may try.
+    """name: in tables. source: the paper and its equations. settings: the default of each, or the
+    default and what a search may try.
 
-    defaults: a value for every setting. train(problem, settings), with a value for every setting,
-    yields after each epoch; DivergedError. components: changed settings of an ablation, by name.
+    train(problem, settings), with a value for every setting, yields after each epoch;
+    DivergedError. components: changed settings of an ablation, by name.
     """
 
     name: str
     source: str
-    space: Space
-    defaults: Settings
+    settings: dict[str, Any | tuple[Any, Range | Choice]]
     train: Callable[[Problem, Settings], Iterator[Epoch]]
     components: dict[str, Settings] = field(default_factory=dict)
+
+    @property
+    def space(self) -> Space:
+        return {name: s[1] for name, s in self.settings.items() if isinstance(s, tuple)}
+
+    @property
+    def defaults(self) -> Settings:
+        return {k: s[0] if isinstance(s, tuple) else s for k, s in self.settings.items()}

@@ -12,161 +12,113 @@ An outer optimiser takes the change in place of −g: Nesterov's momentum (secti
 (Proposition 5).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
-from new_algorithm.back_projection.layer_problem import gram_operator
+from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
+from new_algorithm.back_projection.layer_problem import cross_moment, gram_operator
 from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.foof import conditioned
-from new_algorithm.methods.layer_residuals import Change, LayerwiseTraining, Stepper
-from new_algorithm.methods.method import (
-    FROM_128,
-    Choice,
-    Epoch,
-    Method,
-    Problem,
-    Range,
-    Settings,
-)
+from new_algorithm.methods.layer_residuals import Change, Step, train_layerwise
+from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
 
 MOMENTUM = 0.95  # section 5.1
 CG_TOLERANCE = 1e-2  # of the authors' code
 
 
-def proximal_step(inputs: NDArray, delta: NDArray, tau: float, out: NDArray) -> None:
+def proximal_step(tau: float, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
     """Write δW̃ of eq. 11 to `out`, from H̃ (n, d) and Δ/n (n, m)."""
-    conditioned(inputs, delta, 1 / (len(inputs) * tau), out)
+    conditioned(1 / (len(inputs) * tau), inputs, delta, out)
     out *= tau
 
 
 def proximal_step_by_cg(
-    inputs: NDArray,
-    delta: NDArray,
-    tau: float,
-    iterations: int,
-    out: NDArray,
-    rtol: float = CG_TOLERANCE,
-) -> CGResult:
-    """Solve eq. 14 by so many conjugate gradients, write it to `out`, return their result."""
+    tau: float, iterations: int, inputs: NDArray, delta: NDArray, out: NDArray
+) -> None:
+    """Write δW̃ of eq. 14 to `out`, by so many conjugate gradients. LinAlgError."""
     n = len(inputs)
     apply_gram = gram_operator(inputs, delta.shape[1], iterations)  # G, without its n
     result = conjugate_gradients(
         lambda v: apply_gram(v) + v / (n * tau),
-        inputs.T @ delta / n,
-        rtol=rtol,
+        cross_moment(inputs, delta),
+        rtol=CG_TOLERANCE,
         max_iterations=iterations,
     )
     if result.status in ("nonpositive_curvature", "not_finite"):
         raise np.linalg.LinAlgError(f"conjugate gradients ended with {result.status}")
     out[...] = result.solution
-    return result
 
 
-def changes(tau: float, solver: str, count: int) -> Change:
-    """Return the change of each of `count` layers; solver: "exact", or "cg3" for 3 iterations."""
-    step: Callable[..., object]
+def hidden_change(tau: float, solver: str) -> Change:
+    """Return the change of a hidden layer; solver: "exact", or "cg3" for 3 iterations."""
     if solver == "exact":
-        step = partial(proximal_step, tau=tau)
-    else:
-        iterations = int(solver.removeprefix("cg"))
-        step = partial(proximal_step_by_cg, tau=tau, iterations=iterations)
-
-    def change(index: int, inputs: NDArray, delta: NDArray, out: NDArray) -> None:
-        if index < count - 1:
-            step(inputs, delta, out=out)
-        else:
-            np.matmul(inputs.T, delta, out=out)
-
-    return change
+        return partial(proximal_step, tau)
+    return partial(proximal_step_by_cg, tau, int(solver.removeprefix("cg")))
 
 
-class Nesterov:
-    """V ← μ V + δW̃, W̃ ← W̃ + η (δW̃ + μ V), as in torch.optim.SGD(nesterov=True)."""
+def nesterov(weights: FlatParameters) -> Step:
+    """Return steps V ← μ V + δW̃, W̃ ← W̃ + η (δW̃ + μ V), as torch.optim.SGD(nesterov=True)."""
+    velocity = weights.zeros_like()
 
-    def __init__(self, weights: Sequence[NDArray]) -> None:
-        self._weights = FlatParameters.of(weights)
-        self._velocity = self._weights.zeros_like()
+    def step(changes: FlatParameters, lr: float, scale: float) -> None:
+        velocity.scale(MOMENTUM)
+        velocity.add(1.0, changes)
+        weights.add(lr * scale, changes)
+        weights.add(lr * scale * MOMENTUM, velocity)
 
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._weights.matrices
-
-    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
-        self._velocity.scale(MOMENTUM)
-        self._velocity.add(1.0, changes)
-        self._weights.add(lr * scale, changes)
-        self._weights.add(lr * scale * MOMENTUM, self._velocity)
+    return step
 
 
-class Adam:
-    """Kingma and Ba 2015, Algorithm 1, with their β and ε, along δW̃ in place of −g.
+def adam(weights: FlatParameters) -> Step:
+    """Return steps of Kingma and Ba 2015, Algorithm 1, with their β and ε, along δW̃ for −g.
 
     At a thousandth of the rate, so that 1 is the step of ProxProp's paper here too, 10⁻³.
     """
+    mean, square, scratch = (weights.zeros_like() for _ in range(3))
+    numbers = count(1)
 
-    def __init__(self, weights: Sequence[NDArray]) -> None:
-        self._weights = FlatParameters.of(weights)
-        self._mean, self._square = self._weights.zeros_like(), self._weights.zeros_like()
-        self._scratch = self._weights.zeros_like()
-        self._steps = 0
-
-    @property
-    def weights(self) -> list[NDArray]:
-        return self._weights.matrices
-
-    def step(self, changes: FlatParameters, lr: float, scale: float) -> None:
-        self._steps += 1
-        self._mean.scale(0.9)
-        self._mean.add(1 - 0.9, changes)
-        self._square.scale(0.999)
-        np.square(changes.flat, out=self._scratch.flat)
-        self._square.add(1 - 0.999, self._scratch)
-        root = np.sqrt(self._square.flat, out=self._scratch.flat)
-        root /= np.sqrt(1 - 0.999**self._steps)
+    def step(changes: FlatParameters, lr: float, scale: float) -> None:
+        number = next(numbers)
+        mean.scale(0.9)
+        mean.add(1 - 0.9, changes)
+        square.scale(0.999)
+        np.square(changes.flat, out=scratch.flat)
+        square.add(1 - 0.999, scratch)
+        root = np.sqrt(square.flat, out=scratch.flat)
+        root /= np.sqrt(1 - 0.999**number)
         root += 1e-8
-        np.divide(self._mean.flat, root, out=root)
-        self._weights.add(1e-3 * lr * scale / (1 - 0.9**self._steps), self._scratch)
+        np.divide(mean.flat, root, out=root)
+        weights.add(1e-3 * lr * scale / (1 - 0.9**number), scratch)
+
+    return step
 
 
-OUTER: dict[str, Callable[[Sequence[NDArray]], Stepper]] = {"momentum": Nesterov, "adam": Adam}
+OUTER: dict[str, Callable[[FlatParameters], Step]] = {"momentum": nesterov, "adam": adam}
 
 
-def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def start(problem: Problem) -> LayerwiseTraining:
-        return LayerwiseTraining(
-            problem,
-            settings["batch_size"],
-            settings["lr"],
-            OUTER[settings["outer"]],
-            changes(settings["tau_theta"], settings["solver"], len(problem.widths) + 1),
-        )
-
-    return train_in_epochs(problem, start)
+def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
+    change = hidden_change(settings["tau_theta"], settings["solver"])
+    changes_of = [change] * len(problem.widths)
+    return train_layerwise(problem, settings, OUTER[settings["outer"]], changes_of)
 
 
 METHOD = Method(
     "ProxProp",
     source="Frerix et al., ICLR 2018, Algorithm 2, eqs. 8–12; 14 by conjugate gradients",
-    space={
-        "lr": Range(0.03, 30.0),  # τ in multiples of the paper's: 1 for momentum, 10⁻³ for Adam
-        "tau_theta": Range(1e-3, 10.0),  # the paper has 0.05 and 1
-        "solver": Choice(("exact", "cg3")),
-        "outer": Choice(("momentum", "adam")),
-        "batch_size": FROM_128,
+    settings={
+        # τ in multiples of the paper's: 1 for momentum, 10⁻³ for Adam
+        "lr": (1.0, Range(0.03, 30.0)),
+        "tau_theta": (0.05, Range(1e-3, 10.0)),  # the paper has 0.05 and 1
+        "solver": ("exact", Choice(("exact", "cg3"))),
+        "outer": ("momentum", Choice(("momentum", "adam"))),
+        "batch_size": (128, FROM_128),
     },
-    defaults={
-        "lr": 1.0,
-        "tau_theta": 0.05,
-        "solver": "exact",
-        "outer": "momentum",
-        "batch_size": 128,
-    },
-    train=_train,
+    train=partial(train_in_epochs, _weights),
     components={
         "Adam around it": {"outer": "adam"},
         "conjugate gradients, 3 iterations": {"solver": "cg3"},

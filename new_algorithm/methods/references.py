@@ -3,8 +3,9 @@
 scikit-learn is an extra: `./starter --extras`. A fit counts as one epoch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ from new_algorithm.record.clock import TrainingClock
 LARGEST_LOG_ODDS = 30.0  # those of a probability of exactly 0 or 1 are infinite
 
 
-def _fitted(problem: Problem, build: Callable[[], Any]) -> Iterator[Epoch]:
-    """Fit the model that `build` makes; UserError without scikit-learn or two classes."""
+def _fitted(problem: Problem, module: str, name: str, **arguments: Any) -> Iterator[Epoch]:
+    """Fit the model `name` of sklearn.`module`; UserError without scikit-learn or two classes."""
     data, clock = problem.data, TrainingClock()
     if problem.loss is not LOGISTIC:
         raise UserError("the references without a network need two classes: leave them out")
     try:
         with clock:
-            model = build().fit(data.x_train, data.y_train)
+            build = getattr(import_module(f"sklearn.{module}"), name)
+            model = build(**arguments).fit(data.x_train, data.y_train)
     except ImportError as error:
         raise UserError(
             f"the references need scikit-learn ({error}): ./starter --extras installs it"
@@ -45,47 +47,30 @@ def _fitted(problem: Problem, build: Callable[[], Any]) -> Iterator[Epoch]:
 
 
 def _logistic_regression(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def build() -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(C=settings["inverse_penalty"], max_iter=1_000)
-
-    return _fitted(problem, build)
+    penalty = settings["inverse_penalty"]
+    return _fitted(problem, "linear_model", "LogisticRegression", C=penalty, max_iter=1_000)
 
 
 def _gradient_boosting(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    def build() -> Any:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
-        return HistGradientBoostingClassifier(
-            random_state=problem.seed, early_stopping=False, **settings
-        )
-
-    return _fitted(problem, build)
+    fixed = {"random_state": problem.seed, "early_stopping": False}
+    return _fitted(problem, "ensemble", "HistGradientBoostingClassifier", **fixed, **settings)
 
 
 LOGISTIC_REGRESSION = Method(
     "logistic regression",
     source="scikit-learn, LogisticRegression; the penalty is ‖w‖²/(2 C)",
-    space={"inverse_penalty": Range(1e-3, 10.0)},
-    defaults={"inverse_penalty": 1.0},
+    settings={"inverse_penalty": (1.0, Range(1e-3, 10.0))},
     train=_logistic_regression,
 )
 
 GRADIENT_BOOSTING = Method(
     "gradient boosting",
     source="scikit-learn, HistGradientBoostingClassifier",
-    space={
-        "learning_rate": Range(0.05, 0.2),
-        "max_leaf_nodes": Choice((7, 15, 31)),
-        "max_iter": Choice((100, 200)),
-        "l2_regularization": Choice((0.0, 10.0)),
-    },
-    defaults={
-        "learning_rate": 0.1,
-        "max_leaf_nodes": 31,
-        "max_iter": 100,
-        "l2_regularization": 0.0,
+    settings={
+        "learning_rate": (0.1, Range(0.05, 0.2)),
+        "max_leaf_nodes": (31, Choice((7, 15, 31))),
+        "max_iter": (100, Choice((100, 200))),
+        "l2_regularization": (0.0, Choice((0.0, 10.0))),
     },
     train=_gradient_boosting,
 )

@@ -22,6 +22,8 @@ activations carry a column of ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +31,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.epochs import train_in_epochs
-from new_algorithm.methods.method import (
-    Choice,
-    Epoch,
-    Method,
-    Problem,
-    Range,
-    Settings,
-    Weights,
-)
+from new_algorithm.methods.method import Choice, Method, Problem, Range, Settings, Weights
 from new_algorithm.methods.splitting import (
     fit_activations,
     numeric_targets,
@@ -65,11 +59,6 @@ def squared_step(targets: NDArray, fit: NDArray, multiplier: NDArray, beta: floa
     return (targets - multiplier + 2 * beta * fit) / (1 + 2 * beta)
 
 
-def output_step_for(num_classes: int | None) -> OutputStep:
-    """Return the step for so many classes; None for regression."""
-    return squared_step if num_classes is None else hinge_step
-
-
 def gram_pseudo_inverse(inputs: NDArray) -> NDArray:
     """Return (ÃᵀÃ)† in float64: (n, d) → (d, d), where (ÃᵀÃ)† Ãᵀ = Ã†.
 
@@ -82,57 +71,55 @@ def gram_pseudo_inverse(inputs: NDArray) -> NDArray:
     return np.linalg.pinv(gram, rcond=len(gram) * np.finfo(inputs.dtype).eps, hermitian=True)
 
 
+@dataclass
 class ScalableADMM:
-    """The blocks, which an epoch updates in place; z and a of all rows are in memory.
+    """The blocks, which an iteration updates in place; z and a of all rows are in memory.
 
     inputs: X̃ (n, d + 1). targets: (n, m). widths: of the hidden layers. weights: of the splitting,
     before any shift of the output.
     """
 
-    def __init__(
-        self,
-        inputs: NDArray,
-        targets: NDArray,
-        widths: Sequence[int],
-        output_step: OutputStep,
-        rng: np.random.Generator,
-        *,
-        gamma: float,
-        beta: float,
-        warm_start: int,
-    ) -> None:
-        self.targets, self.gamma, self.beta = targets, gamma, beta
-        self._output_step, self._warm_start, self._iteration = output_step, warm_start, 0
-        n, dtype = len(inputs), inputs.dtype
-        self.hidden = [inputs]  # Ã_0 … Ã_{L−1}
-        self.hidden += [append_ones(rng.standard_normal((n, d), dtype)) for d in widths]
-        self.pre = [rng.standard_normal((n, d), dtype) for d in (*widths, targets.shape[1])]
-        self.multiplier = np.zeros_like(targets)
-        self._input_inverse = gram_pseudo_inverse(inputs)  # the data do not change
+    inputs: NDArray
+    targets: NDArray
+    widths: Sequence[int]
+    output_step: OutputStep
+    rng: np.random.Generator
+    gamma: float
+    beta: float
+    warm_start: int
+
+    def __post_init__(self) -> None:
+        def normals(width: int) -> NDArray:
+            shape = len(self.inputs), width
+            return self.rng.standard_normal(shape, self.inputs.dtype)  # type: ignore[arg-type]
+
+        # Ã_0 … Ã_{L−1} and z_1 … z_L
+        self.hidden = [self.inputs, *(append_ones(normals(d)) for d in self.widths)]
+        self.pre = [normals(d) for d in (*self.widths, self.targets.shape[1])]
+        self.multiplier, self._iteration = np.zeros_like(self.targets), 0
+        self._input_inverse = gram_pseudo_inverse(self.inputs)  # the data do not change
         self.weights = [self._fitted_weight(index) for index in range(len(self.pre))]
 
-    def epoch(self) -> None:
-        """Make one iteration. DivergedError where a layer cannot be solved."""
-        for _ in self.updates():
-            pass
-
     def updates(self) -> Iterator[tuple[str, int]]:
-        """Update one block after another; yield its name and layer (from 0) each time."""
+        """Update one block after another; yield its name and layer (from 0) each time.
+
+        DivergedError where a layer cannot be solved.
+        """
         self._iteration += 1
         last = len(self.weights) - 1
         for index in range(last):
             self.weights[index] = self._fitted_weight(index)
             yield "W", index
-            self._update_activations(index)
+            fit_activations(self.hidden, self.pre, self.weights, index, self.gamma / self.beta)
             yield "a", index
             self._update_pre(index)
             yield "z", index
         self.weights[last] = self._fitted_weight(last)
         yield "W", last
         fit = self.hidden[last] @ self.weights[last]
-        self.pre[last] = self._output_step(self.targets, fit, self.multiplier, self.beta)
+        self.pre[last] = self.output_step(self.targets, fit, self.multiplier, self.beta)
         yield "z", last
-        if self._iteration > self._warm_start:
+        if self._iteration > self.warm_start:
             self.multiplier += self.beta * (self.pre[last] - fit)
             yield "λ", last
 
@@ -145,15 +132,6 @@ class ScalableADMM:
             raise DivergedError(f"layer {index + 1}: {error}; try another gamma/beta") from error
         return (inverse @ sum_of_products(inputs, pre)).astype(pre.dtype)
 
-    def _update_activations(self, index: int) -> None:
-        fit_activations(
-            self.hidden[index + 1][:, :-1],
-            self.pre[index],
-            self.pre[index + 1],
-            self.weights[index + 1],
-            self.gamma / self.beta,
-        )
-
     def _update_pre(self, index: int) -> None:
         """γ (a − h(z))² + β (z − a W)², entry by entry."""
         for rows in row_slices(self.targets):
@@ -162,48 +140,33 @@ class ScalableADMM:
             self.pre[index][rows] = relu_prox(target, fit, self.beta / self.gamma)
 
 
-class _Training:
-    """The method on a problem, its output shifted for evaluation."""
-
-    def __init__(self, problem: Problem, settings: Settings) -> None:
-        data = problem.data
-        self._two_classes = data.num_classes == 2
-        targets = numeric_targets(data)
-        self._admm = ScalableADMM(
-            append_ones(data.x_train),
-            (targets + 1) / 2 if self._two_classes else targets,  # −1 and 1 → 0 and 1
-            problem.widths,
-            output_step_for(data.num_classes),
-            problem.start()[0],
-            gamma=settings["gamma"],
-            beta=settings["beta"],
-            warm_start=settings["warm_start"],
-        )
-
-    def epoch(self) -> None:
-        self._admm.epoch()
-
-    @property
-    def weights(self) -> Weights:
-        if not self._two_classes:
-            return self._admm.weights
-        output = self._admm.weights[-1].copy()
-        output[-1] -= 0.5  # where the two sides of the hinge are equal
-        return [*self._admm.weights[:-1], output]
-
-
-def _train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
-    return train_in_epochs(problem, lambda problem: _Training(problem, settings))
+def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
+    """Train, the output shifted for evaluation."""
+    targets, two_classes = numeric_targets(problem.data), problem.data.num_classes == 2
+    admm = ScalableADMM(
+        append_ones(problem.data.x_train),
+        (targets + 1) / 2 if two_classes else targets,  # −1 and 1 → 0 and 1
+        problem.widths,
+        squared_step if problem.data.num_classes is None else hinge_step,
+        problem.start()[0],
+        **settings,
+    )
+    while True:
+        for _ in admm.updates():
+            pass
+        output = admm.weights[-1].copy()
+        if two_classes:
+            output[-1] -= 0.5  # where the two sides of the hinge are equal
+        yield [*admm.weights[:-1], output]
 
 
 METHOD = Method(
     "scalable ADMM",
     source="Taylor et al., ICML 2016 (arXiv 1605.02026), Algorithm 1",
-    space={
-        "gamma": Range(0.1, 100.0),
-        "beta": Range(0.01, 100.0),
-        "warm_start": Choice((0, 3, 10, 30, 100)),
+    settings={
+        "gamma": (10.0, Range(0.1, 100.0)),
+        "beta": (1.0, Range(0.01, 100.0)),
+        "warm_start": (10, Choice((0, 3, 10, 30, 100))),
     },
-    defaults={"gamma": 10.0, "beta": 1.0, "warm_start": 10},
-    train=_train,
+    train=partial(train_in_epochs, _weights),
 )

@@ -5,7 +5,7 @@ stay small beside the activations; sums over blocks are float64.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from datasets import Dataset
+from datasets.batches import in_chunks
 
 ROWS_AT_ONCE = 4_096
 
@@ -26,8 +27,8 @@ def row_slices(array: NDArray) -> Iterator[slice]:
 def sum_of_products(left: NDArray, right: NDArray) -> NDArray[np.float64]:
     """Return leftᵀ right: (n, d), (n, m) → (d, m); for equal arguments the Gram matrix."""
     total = np.zeros((left.shape[1], right.shape[1]))
-    for rows in row_slices(left):
-        total += left[rows].T @ right[rows]
+    for some, others in in_chunks(left, right, ROWS_AT_ONCE):
+        total += some.T @ others
     return total
 
 
@@ -41,22 +42,27 @@ def damped_factor(matrix: NDArray[np.float64], ridge: float) -> Any:
 
 
 def fit_activations(
-    hidden: NDArray, pre: NDArray, next_pre: NDArray, next_weight: NDArray, ratio: float
+    hidden: Sequence[NDArray],
+    pre: Sequence[NDArray],
+    weights: Sequence[NDArray],
+    index: int,
+    ratio: float,
 ) -> None:
-    """Write to `hidden` (n, d) the H that minimises r ‖H − σ(Z)‖² + ‖Z₊ − [H, 1] W̃₊‖², σ the ReLU.
+    """Write to layer i's activations the H that minimises r ‖H − σ(Z)‖² + ‖Z₊ − [H, 1] W̃₊‖².
 
-    pre, next_pre: Z (n, d) and Z₊ (n, m). next_weight: W̃₊ (d + 1, m). ratio: r > 0. The solution of
+    σ is the ReLU, Z (n, d) = pre[i], Z₊ (n, m) = pre[i + 1], W̃₊ (d + 1, m) = weights[i + 1], and
+    hidden[i + 1] = [H, 1] (n, d + 1). ratio: r > 0. The solution of
     H (W Wᵀ + r I) = r σ(Z) + (Z₊ − b) Wᵀ, written as a change of S = σ(Z):
     H = S + (Z₊ − [S, 1] W̃₊)(WᵀW + r I)⁻¹ Wᵀ, eq. (1) of back_projection/layer_problem.py.
     """
-    weights, bias = next_weight[:-1], next_weight[-1]
-    w = weights.astype(np.float64)
-    solved = cho_solve(damped_factor(w.T @ w, ratio), w.T, check_finite=False)
-    back = np.ascontiguousarray(solved, hidden.dtype)
-    for rows in row_slices(hidden):
-        block = hidden[rows]
-        np.maximum(pre[rows], 0, out=block)
-        residual = next_pre[rows] - block @ weights
+    w, bias = weights[index + 1][:-1], weights[index + 1][-1]
+    w64 = w.astype(np.float64)
+    solved = cho_solve(damped_factor(w64.T @ w64, ratio), w64.T, check_finite=False)
+    back = np.ascontiguousarray(solved, w.dtype)
+    for rows in row_slices(pre[index]):
+        block = hidden[index + 1][rows, :-1]
+        np.maximum(pre[index][rows], 0, out=block)
+        residual = pre[index + 1][rows] - block @ w
         residual -= bias
         block += residual @ back
 

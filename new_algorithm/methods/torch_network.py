@@ -14,6 +14,7 @@ from datasets.batches import in_chunks
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss
 from new_algorithm.back_projection.metrics import Evaluation, Scores
 from new_algorithm.cli.errors import DivergedError
+from new_algorithm.methods.method import Problem
 
 if TYPE_CHECKING:
     import torch
@@ -53,50 +54,58 @@ def torch_objective(loss: Loss) -> "Objective":
     )
 
 
-def gradient_step(
-    model: "torch.nn.Module",
-    objective: "Objective",
-    optimizer: "torch.optim.Optimizer",
-    inputs: "torch.Tensor",
-    targets: "torch.Tensor",
-) -> None:
-    """Make one step along the gradient of a batch; DivergedError if its loss is not finite."""
-    loss = objective(model(inputs), targets)
-    if not math.isfinite(loss.item()):
-        raise DivergedError(f"the loss of a batch is {loss.item()}: lower the learning rate")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-
-
-def learning_rate_schedule(
-    optimizer: "torch.optim.Optimizer", steps: int, one_cycle: bool
-) -> "torch.optim.lr_scheduler.LRScheduler":
-    """Return a schedule with one step an iteration: constant, or up over 30% and down to zero."""
-    from torch.optim import lr_scheduler
-
-    if one_cycle:  # momentum is not cycled: one setting less to tune
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        return lr_scheduler.OneCycleLR(optimizer, peaks, steps, cycle_momentum=False)
-    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
 def tensors(*arrays: NDArray) -> "Iterator[torch.Tensor]":
-    """Yield tensors that share the arrays' memory, or a copy's where it is read-only.
-
-    torch needs memory that it may write to.
-    """
+    """Yield tensors that share the arrays' memory, or a copy's where torch may not write to it."""
     import torch
 
     for array in arrays:
         yield torch.from_numpy(np.require(array, requirements="W"))
 
 
-def torch_scores(loss: Loss, model: "torch.nn.Module", x: NDArray, y: NDArray) -> Scores:
-    """Return the scores of the model on the rows x (n, d), evaluated in chunks."""
+class TorchTraining:
+    """A network at its start, its loss, and the training rows as tensors x (n, d) and y.
+
+    rng: the seed's generator, from which shuffles are drawn.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        import torch
+
+        torch.set_num_threads(problem.threads)
+        torch.manual_seed(problem.seed)
+        self.rng, weights = problem.start()
+        self.model, self._objective = relu_network(weights), torch_objective(problem.loss)
+        self.x, self.y = tensors(problem.data.x_train, problem.data.y_train)
+
+    def step(
+        self, optimizer: "torch.optim.Optimizer", rows: "NDArray[np.intp] | None" = None
+    ) -> None:
+        """Step on a batch, by default all rows; DivergedError if its loss was not finite."""
+        import torch
+
+        x, y = self.x, self.y
+        if rows is not None:
+            batch = torch.from_numpy(rows)
+            x, y = x.index_select(0, batch), y.index_select(0, batch)
+
+        def closure() -> float:
+            optimizer.zero_grad()
+            loss = self._objective(self.model(x), y)
+            loss.backward()
+            return loss.item()
+
+        loss = optimizer.step(closure)
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
+            )
+
+
+def torch_scores(loss: Loss, weights: Sequence[NDArray], x: NDArray, y: NDArray) -> Scores:
+    """Return the scores of these weights on the rows x (n, d), evaluated in chunks."""
     import torch
 
-    evaluation = Evaluation(loss)
+    model, evaluation = relu_network(weights), Evaluation(loss)
     with torch.no_grad():
         for chunk, targets in in_chunks(x, y):
             [inputs] = tensors(chunk)

@@ -157,7 +157,7 @@ def test_settings_of_any_type_come_back_as_they_were(pretend, tmp_path, monkeypa
     one = Pretender()
     awkward = {"size": 5.0, "pair": (0.1, 2), "endless": float("inf"), "order": "he", "on": True}
     space = {"pair": Choice(((0.1, 2), (0.3, 4)))}
-    method = replace(one.method(), defaults=awkward, space=space)
+    method = replace(one.method(), settings={**awkward, "pair": ((0.1, 2), space["pair"])})
     monkeypatch.setitem(METHODS, "pretender", method)
     experiment = tiny("pretender", trials=0)
     assert chosen(experiment, tmp_path).settings == awkward

@@ -53,7 +53,7 @@ class Pretender:
             yield Epoch(epoch, clock, weights, lambda scores=scores: (scores, scores))
 
     def method(self, name="pretender"):
-        return Method(name, "nowhere", {"size": Range(1, 50)}, {"size": 5.0}, self.train)
+        return Method(name, "nowhere", {"size": (5.0, Range(1, 50))}, self.train)
 
 
 def overhear(monkeypatch, key):

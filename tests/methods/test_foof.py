@@ -28,10 +28,18 @@ def layer(shape, seed=0, dtype=np.float64):
     return inputs, rng.standard_normal((n, m)).astype(dtype)
 
 
-def direction(inputs, residual, damping, how=foof.conditioned):
+def direction(inputs, residual, damping):
     out = np.full((inputs.shape[1], residual.shape[1]), np.nan, inputs.dtype)
-    how(inputs, residual / len(inputs), damping, out)
+    foof.conditioned(damping, inputs, residual / len(inputs), out)
     return out
+
+
+def in_both_forms(inputs, residual, damping):
+    """By rows, and by columns."""
+    for by_rows in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(foof, "by_rows_is_cheaper", lambda *_, by_rows=by_rows: by_rows)
+            yield direction(inputs, residual, damping)
 
 
 @given(SHAPES, DAMPING, SEED)
@@ -50,12 +58,8 @@ def test_direction_solves_the_damped_least_squares_problem(shape, damping, seed)
 @given(SHAPES, DAMPING, SEED)
 def test_rows_and_columns_agree(shape, damping, seed):
     inputs, residual = layer(shape, seed)
-    np.testing.assert_allclose(
-        direction(inputs, residual, damping, foof.conditioned_by_rows),
-        direction(inputs, residual, damping, foof.conditioned_by_columns),
-        rtol=1e-6,
-        atol=1e-9,
-    )
+    by_rows, by_columns = in_both_forms(inputs, residual, damping)
+    np.testing.assert_allclose(by_rows, by_columns, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(40, 10, 3), (10, 40, 3)])
@@ -92,11 +96,10 @@ def test_the_cheaper_form_is_chosen():
     assert foof.by_rows_is_cheaper(64, 785, 64)
     assert not foof.by_rows_is_cheaper(256, 65, 64)
     inputs, residual = layer((64, 784, 8), dtype=np.float32)
-    both = [
-        direction(inputs, residual, 0.1, how)
-        for how in (foof.conditioned, foof.conditioned_by_rows)
-    ]
-    np.testing.assert_array_equal(*both)
+    by_rows, by_columns = in_both_forms(inputs, residual, 0.1)
+    chosen = direction(inputs, residual, 0.1)
+    np.testing.assert_array_equal(chosen, by_rows)
+    assert (chosen != by_columns).any()
 
 
 def test_moving_conditioner_inverts_the_average_of_all_batches():
@@ -146,17 +149,17 @@ def test_ten_batches_enter_the_average_between_two_inversions():
     assert entered == [*range(0, 20, 2)]
 
 
+@pytest.mark.parametrize("average", [0.0, 0.95])
 @pytest.mark.parametrize(("which", "expected"), [("all", 3), ("hidden", 2), (1, 1)])
-def test_layers_that_are_not_conditioned_take_the_gradient(which, expected):
-    settings = {**foof.METHOD.defaults, "layers": which}
-    change = foof.Conditioners(settings, 3)
+def test_so_many_layers_are_conditioned_from_the_input_on(which, expected, average):
+    settings = {**foof.METHOD.defaults, "layers": which, "gram_average": average}
+    changes = foof.conditioners(settings, hidden_layers=2)
+    assert len(changes) == expected
     inputs, residual = layer((16, 6, 3))
-    moment, out = inputs.T @ residual, np.empty((7, 3))
-    plain = []
-    for index in range(3):
-        change(index, inputs, residual, out)
-        plain.append(np.allclose(out, moment))
-    assert plain == [False] * expected + [True] * (3 - expected)
+    for change in changes:
+        out = np.empty((7, 3))
+        change(inputs, residual / 16, out)
+        np.testing.assert_allclose(out, direction(inputs, residual, 10.0), rtol=1e-9)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.gradient_descent import SGD
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
-from new_algorithm.methods.torch_network import relu_network
+from new_algorithm.methods.torch_network import TorchTraining, folded_weights, relu_network
 from tests.training import final_weights, trained
 
 NAMES = "sgd", "momentum", "adam", "soap", "muon", "lbfgs", "back_projection"
@@ -44,17 +44,13 @@ def test_method_learns_and_returns_the_weights_of_its_last_epoch(name, problem):
 def test_torch_starts_and_shuffles_as_every_other_method(problem, monkeypatch):
     seen, first = [], []
 
-    def watched(rng, rows, size):
-        for batch in minibatches(rng, rows, size):
-            seen.append(batch.copy())
-            yield batch
+    def watched(training, optimizer, batch):
+        first[:] = first or folded_weights(training.model)
+        seen.append(batch.copy())
+        step(training, optimizer, batch)
 
-    def network(weights):
-        first.extend(weight.copy() for weight in weights)
-        return relu_network(weights)
-
-    monkeypatch.setattr(gradient_descent, "minibatches", watched)
-    monkeypatch.setattr(gradient_descent, "relu_network", network)
+    step = TorchTraining.step
+    monkeypatch.setattr(TorchTraining, "step", watched)
     final_weights(SGD, problem)
     rng, weights = problem.start()
     for ours, theirs in zip(weights, first, strict=True):
@@ -62,6 +58,35 @@ def test_torch_starts_and_shuffles_as_every_other_method(problem, monkeypatch):
     rows = len(problem.data.x_train)
     expected = [b.copy() for _ in range(problem.epochs) for b in minibatches(rng, rows, 128)]
     np.testing.assert_array_equal(np.array(seen), np.array(expected))
+
+
+def learning_rates(steps, one_cycle):
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.4)
+    schedule = gradient_descent.learning_rate_schedule(optimizer, steps, one_cycle)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return np.array(rates)
+
+
+def test_one_cycle_warms_up_to_the_peak_and_anneals_to_nothing():
+    rates = learning_rates(100, one_cycle=True)
+    assert rates.max() == pytest.approx(0.4)
+    assert rates.argmax() == pytest.approx(30, abs=2)
+    assert rates[0] < 0.05
+    assert rates[-1] < 1e-3
+
+
+def test_without_a_cycle_the_rate_is_constant():
+    np.testing.assert_array_equal(learning_rates(20, one_cycle=False), 0.4)
+
+
+def test_fewer_rows_than_a_batch_are_one_batch(problem):
+    few = dataclasses.replace(problem, data=load_dataset("synthetic", train_limit=50))
+    pairs = zip(final_weights(SGD, few), final_weights(SGD, few, batch_size=50), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():

@@ -1,16 +1,29 @@
 """Residuals and inputs of all layers give the gradient that torch finds by itself."""
 
+from functools import partial
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.network import Workspace, append_ones, initial_weights
+from new_algorithm.back_projection.network import (
+    FlatParameters,
+    Workspace,
+    append_ones,
+    initial_weights,
+)
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.foof import HeavyBall
-from new_algorithm.methods.layer_residuals import LayerwiseTraining, layer_residuals
+from new_algorithm.methods.layer_residuals import (
+    gradient,
+    heavy_ball,
+    layer_residuals,
+    train_layerwise,
+)
 from new_algorithm.methods.method import Problem
+from new_algorithm.methods.prox_prop import adam, nesterov
 
 ROWS = 17
 LOSSES = {  # loss, outputs, targets, torch's loss of F and the targets
@@ -61,55 +74,92 @@ def test_moments_are_minus_the_gradients(name, hidden):
         workspace.inputs = append_ones(x)
         deltas = layer_residuals(weights, workspace, targets, loss)
         expected = gradients(weights, x, targets, torch_loss)
-        for inputs, delta, gradient in zip(workspace.activations, deltas, expected, strict=True):
-            np.testing.assert_allclose(inputs.T @ delta, -gradient, rtol=1e-10, atol=1e-14)
+        for inputs, delta, g in zip(workspace.activations, deltas, expected, strict=True):
+            np.testing.assert_allclose(inputs.T @ delta, -g, rtol=1e-10, atol=1e-14)
 
 
-def start(change, epochs=1, batch_size=64, train_limit=500):
+def training(*changes_of, epochs=1, batch_size=64, train_limit=500):
     problem = Problem(load_dataset("synthetic", train_limit=train_limit), (16,), epochs, seed=3)
-    return LayerwiseTraining(
-        problem, batch_size, 0.1, lambda weights: HeavyBall(weights, 0.0), change
-    )
+    settings, still = {"batch_size": batch_size, "lr": 0.1}, partial(heavy_ball, momentum=0.0)
+    return problem, train_layerwise(problem, settings, still, changes_of)
 
 
 def test_every_layer_changes_once_a_batch_and_the_remaining_rows_wait():
     seen = []
 
-    def change(index, inputs, delta, out):
+    def change(layer, inputs, delta, out):
         assert len(inputs) == len(delta) == 64
-        seen.append(index)
+        seen.append(layer)
         out[:] = 0
 
-    start(change).epoch()
-    assert seen == [0, 1] * (500 // 64)
+    next(training(*(partial(change, layer) for layer in (1, 2)))[1])
+    assert seen == [1, 2] * (500 // 64)
+
+
+def test_layers_without_a_change_of_their_own_take_the_gradient():
+    def none(inputs, delta, out):
+        out[:] = 0
+
+    problem, epochs = training(none, batch_size=500)
+    loss, x, y = torch.nn.functional.cross_entropy, problem.data.x_train, problem.data.y_train
+    initial = problem.start()[1]
+    first, second = next(epochs)
+    np.testing.assert_array_equal(first, initial[0])
+    expected = initial[1] - 0.1 * gradients(initial, x, y, loss)[1]  # in the middle, of scale 0.71
+    scale = (second - initial[1]) / (expected - initial[1])
+    np.testing.assert_allclose(scale, (1 - 0.5) / 0.7, rtol=1e-3)
 
 
 def test_fewer_rows_than_a_batch_are_one_batch():
     seen = []
 
-    def change(index, inputs, delta, out):
+    def change(inputs, delta, out):
         seen.append(len(inputs))
         out[:] = 0
 
-    start(change, train_limit=50).epoch()
+    next(training(change, change, train_limit=50)[1])
     assert seen == [50, 50]
 
 
 def test_steps_add_up_to_lr_times_the_sum_of_the_schedule():
-    training = start(lambda index, inputs, delta, out: out.fill(1.0), epochs=4)
-    before = [weight.copy() for weight in training.weights]
-    for _ in range(4):
-        training.epoch()
+    def one(inputs, delta, out):
+        out[:] = 1
+
+    problem, epochs = training(one, one, epochs=4)
+    *_, last = islice(epochs, 4)
     steps = 4 * (500 // 64)
-    for now, then in zip(training.weights, before, strict=True):
+    for now, then in zip(last, problem.start()[1], strict=True):
         # the triangle's area is half its base, but for the warm-up's end within a step
         np.testing.assert_allclose(now - then, 0.1 * steps / 2, rtol=1e-2)
 
 
 def test_a_layer_that_cannot_be_solved_is_named():
-    def change(index, inputs, delta, out):
-        if index == 1:
-            raise np.linalg.LinAlgError("singular")
+    def fail(inputs, delta, out):
+        raise np.linalg.LinAlgError("singular")
 
     with pytest.raises(DivergedError, match="layer 2, iteration 1: singular"):
-        start(change).epoch()
+        next(training(gradient, fail)[1])
+
+
+@pytest.mark.parametrize(
+    ("stepper", "lr", "reference"),
+    [
+        (partial(heavy_ball, momentum=0.9), 0.3, lambda p: torch.optim.SGD(p, 0.3, momentum=0.9)),
+        (nesterov, 0.3, lambda p: torch.optim.SGD(p, 0.3, momentum=0.95, nesterov=True)),
+        (adam, 2.0, lambda p: torch.optim.Adam(p, 2e-3)),
+    ],
+)
+def test_steps_are_those_of_torch(stepper, lr, reference):
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((4, 3)), rng.standard_normal((3, 2))]
+    parameters = [torch.tensor(weight, requires_grad=True) for weight in weights]
+    mine, theirs = FlatParameters.of(weights), reference(parameters)
+    step = stepper(mine)
+    for _ in range(5):
+        changes = FlatParameters.of([rng.standard_normal(weight.shape) for weight in weights])
+        step(changes, 2 * lr, 0.5)
+        for parameter, change in zip(parameters, changes.matrices, strict=True):
+            parameter.grad = torch.tensor(-change)
+        theirs.step()
+    for weight, parameter in zip(mine.matrices, parameters, strict=True):
+        np.testing.assert_allclose(weight, parameter.detach().numpy(), rtol=1e-10)

@@ -28,11 +28,6 @@ def problem():
     return Problem(data, (12, 8), epochs=2, seed=4)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_every_setting_has_a_default(method):
-    assert set(method.space) <= set(method.defaults)
-
-
 def test_names_in_tables_tell_methods_apart():
     assert len({method.name for method in METHODS.values()}) == len(METHODS)
 

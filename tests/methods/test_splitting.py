@@ -22,13 +22,18 @@ SIZE = st.integers(1, 12)
 VALUE = st.floats(-5, 5).map(lambda value: round(value, 6))
 
 
+def fitted(pre, next_pre, next_weight, ratio):
+    hidden = np.ones((len(pre), pre.shape[1] + 1))
+    fit_activations([None, hidden], [pre, next_pre], [None, next_weight], 0, ratio)
+    return hidden[:, :-1]
+
+
 @given(st.floats(0.01, 100), st.integers(0, 1000), SIZE, SIZE, SIZE)
 def test_activations_solve_their_least_squares_problem(ratio, seed, n, d, m):
     rng = np.random.default_rng(seed)
     pre, next_pre = rng.standard_normal((n, d)), rng.standard_normal((n, m))
     weight = rng.standard_normal((d + 1, m))
-    hidden = np.empty((n, d))
-    fit_activations(hidden, pre, next_pre, weight, ratio)
+    hidden = fitted(pre, next_pre, weight, ratio)
     # transposed: one unknown column for each row of H
     rows = np.vstack([np.sqrt(ratio) * np.eye(d), weight[:-1].T])
     targets = np.vstack([np.sqrt(ratio) * np.maximum(pre, 0).T, (next_pre - weight[-1]).T])
@@ -40,18 +45,17 @@ def test_activations_change_as_those_of_back_projection():
     rng = np.random.default_rng(0)
     pre, next_pre = rng.standard_normal((9, 4)), rng.standard_normal((9, 6))
     weight = rng.standard_normal((5, 6))
-    hidden = np.empty((9, 4))
-    fit_activations(hidden, pre, next_pre, weight, 0.3)
+    hidden = fitted(pre, next_pre, weight, 0.3)
     start = np.maximum(pre, 0)
     change = hidden_change(next_pre - append_ones(start) @ weight, weight, 0.3)
     np.testing.assert_allclose(hidden, start + change, rtol=1e-10)
 
 
-def test_a_view_of_activations_keeps_its_ones_and_type():
+def test_activations_keep_their_ones():
     rng = np.random.default_rng(0)
     hidden = np.ones((9, 5), np.float32)
-    pre, next_pre = (rng.standard_normal((9, d)).astype(np.float32) for d in (4, 6))
-    fit_activations(hidden[:, :-1], pre, next_pre, np.ones((5, 6), np.float32), 1.0)
+    pre = [rng.standard_normal((9, d)).astype(np.float32) for d in (4, 6)]
+    fit_activations([hidden, hidden], pre, [None, np.ones((5, 6), np.float32)], 0, 1.0)
     np.testing.assert_array_equal(hidden[:, -1], 1)
     assert np.all(hidden[:, :-1] != 1)
 
