@@ -29,36 +29,6 @@ class Scores(NamedTuple):
     auc: float | None = None
 
 
-class Evaluation:
-    """Add chunks of outputs, then ask for the scores."""
-
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
-        self._area = AreaUnderCurve() if loss is LOGISTIC else None
-        self._sums = np.zeros(3)  # rows, losses, right answers
-
-    def add(self, output: NDArray, targets: NDArray) -> None:
-        """Take in F (c, m) and its targets; c may be 0."""
-        rows = len(output)
-        if rows == 0:
-            return
-        self._sums += rows, rows * self._loss.value(output, targets), 0
-        if self._loss.accuracy:
-            self._sums[2] += rows * self._loss.accuracy(output, targets)
-        if self._area is not None:
-            self._area.add(output[:, 0], targets)
-
-    def scores(self, all_sum: AllSum | None = None) -> Scores:
-        """Return the means, over the rows of all processes; NaN for no rows."""
-        if all_sum is not None:
-            all_sum(self._sums)
-        rows, losses, right = self._sums
-        loss = float(losses / rows) if rows else float("nan")
-        accuracy = float(right / rows) if rows and self._loss.accuracy else None
-        auc = None if self._area is None else self._area.value(all_sum)
-        return Scores(loss, accuracy, auc)
-
-
 class AreaUnderCurve:
     """The area: exact on one process for up to KEPT_ROWS rows.
 
@@ -147,21 +117,36 @@ def ordered_keys(outputs: NDArray) -> NDArray[np.uint64]:
     return keys.astype(np.uint64) << np.uint64(64 - 8 * unsigned.itemsize)
 
 
+def score(
+    loss: Loss, outputs: Iterable[tuple[NDArray, NDArray]], all_sum: AllSum | None = None
+) -> Scores:
+    """Return the scores of outputs F (c, m) with their targets, over the rows of all processes.
+
+    A chunk may be empty; of no rows at all the loss is NaN.
+    """
+    sums = np.zeros(3)  # rows, losses, right answers
+    area = AreaUnderCurve() if loss is LOGISTIC else None
+    for output, targets in outputs:
+        rows = len(output)
+        if rows == 0:
+            continue
+        right = loss.accuracy(output, targets) if loss.accuracy else 0.0
+        sums += rows, rows * loss.value(output, targets), rows * right
+        if area is not None:
+            area.add(output[:, 0], targets)
+    if all_sum is not None:
+        all_sum(sums)
+    count, losses, hits = sums.tolist()
+    return Scores(
+        loss=losses / count if count else float("nan"),
+        accuracy=hits / count if count and loss.accuracy else None,
+        auc=None if area is None else area.value(all_sum),
+    )
+
+
 def evaluate(
-    loss: Loss,
-    weights: Sequence[NDArray],
-    chunks: Iterable[Chunk],
-    all_sum: AllSum | None = None,
+    loss: Loss, weights: Sequence[NDArray], chunks: Iterable[Chunk], all_sum: AllSum | None = None
 ) -> Scores:
     """Return the scores of a network on the rows of `chunks`, and of all processes' rows."""
-    evaluation = Evaluation(loss)
-    for inputs, targets in chunks:
-        evaluation.add(forward(weights, inputs)[1], targets)
-    return evaluation.scores(all_sum)
-
-
-def scores_of(loss: Loss, output: NDArray, targets: NDArray) -> Scores:
-    """Return the scores of outputs that are at hand."""
-    evaluation = Evaluation(loss)
-    evaluation.add(output, targets)
-    return evaluation.scores()
+    outputs = ((forward(weights, inputs)[1], targets) for inputs, targets in chunks)
+    return score(loss, outputs, all_sum)

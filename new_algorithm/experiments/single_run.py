@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.back_projection.metrics import Scores, scores_of
+from new_algorithm.back_projection.metrics import Scores, score
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.experiments.definition import Task, slug
 from new_algorithm.experiments.tuning import TaskData, task_data, warm_up
-from new_algorithm.methods.epochs import numpy_scores
+from new_algorithm.methods.epochs import scores_of
 from new_algorithm.methods.method import Epoch, Problem, Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.files import plain, read_record
@@ -114,8 +114,8 @@ def _final_numbers(
 
 def _on_test(problem: Problem, data: TaskData, last: Epoch) -> Scores:
     if last.predict is not None:
-        return scores_of(problem.loss, last.predict(data.x_test), data.y_test)
-    return numpy_scores(problem.loss, last.weights, data.x_test, data.y_test)
+        return score(problem.loss, [(last.predict(data.x_test), data.y_test)])
+    return scores_of(problem.loss, last.weights, data.x_test, data.y_test)
 
 
 def _memory_now() -> int | None:

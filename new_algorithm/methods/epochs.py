@@ -21,19 +21,16 @@ AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvector
 INPUT_RANK = 60  # eigenvectors
 
 Train = Callable[[Problem, Settings], Iterator[Weights]]  # W̃ of each layer after each epoch
-Score = Callable[[Loss, Weights, NDArray, NDArray], Scores]  # on the rows x (n, d), y
 Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
 
-def numpy_scores(loss: Loss, weights: Weights, x: NDArray, y: NDArray) -> Scores:
+def scores_of(loss: Loss, weights: Weights, x: NDArray, y: NDArray) -> Scores:
     """Return the scores of these weights on the rows x (n, d), evaluated in chunks."""
     chunks = ((append_ones(inputs), targets) for inputs, targets in in_chunks(x, y))
     return evaluate(loss, weights, chunks)  # all of X̃ at once would double the memory
 
 
-def train_in_epochs(
-    train: Train, problem: Problem, settings: Settings, score: Score = numpy_scores
-) -> Iterator[Epoch]:
+def train_in_epochs(train: Train, problem: Problem, settings: Settings) -> Iterator[Epoch]:
     """Train on the inputs that the settings name, and yield after each epoch.
 
     The inputs and all that the generator does are training time; what `train` does before it
@@ -50,14 +47,14 @@ def train_in_epochs(
         except DivergedError as error:
             raise DivergedError(f"epoch {number}: {error}") from error
         weights = unfold(weights)
-        yield Epoch(number, copy(clock), weights, partial(_scores, score, problem, weights, number))
+        yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
 
 
-def _scores(score: Score, problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
+def _scores(problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
     data = problem.data
     with np.errstate(over="ignore", invalid="ignore"):
-        train = score(problem.loss, weights, data.x_train, data.y_train)
-        held_out = score(problem.loss, weights, data.x_test, data.y_test)
+        train = scores_of(problem.loss, weights, data.x_train, data.y_train)
+        held_out = scores_of(problem.loss, weights, data.x_test, data.y_test)
     if not np.isfinite(train.loss):
         raise DivergedError(
             f"epoch {epoch}: the train loss is {train.loss}: try smaller steps or larger penalties"

@@ -27,7 +27,7 @@ from new_algorithm.methods.method import (
     Settings,
     Weights,
 )
-from new_algorithm.methods.torch_network import TorchTraining, folded_weights, torch_scores
+from new_algorithm.methods.torch_network import TorchTraining, folded_weights
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used
     import torch
@@ -48,7 +48,7 @@ def train_with_optimizer(
     over the epochs; otherwise it is constant.
     """
     train = partial(_training, build, one_cycle)
-    return train_in_epochs(train, problem, settings, torch_scores)
+    return train_in_epochs(train, problem, settings)
 
 
 def _training(

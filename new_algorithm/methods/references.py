@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.losses import LOGISTIC
-from new_algorithm.back_projection.metrics import Scores, scores_of
+from new_algorithm.back_projection.metrics import Scores, score
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range, Settings
 from new_algorithm.record.clock import TrainingClock
@@ -40,7 +40,7 @@ def _fitted(problem: Problem, module: str, name: str, **arguments: Any) -> Itera
 
     def scores() -> tuple[Scores, Scores]:
         parts = (data.x_train, data.y_train), (data.x_test, data.y_test)
-        train, held_out = (scores_of(LOGISTIC, predict(x), y) for x, y in parts)
+        train, held_out = (score(LOGISTIC, [(predict(x), y)]) for x, y in parts)
         return train, held_out
 
     yield Epoch(1, copy(clock), [], scores, predict)

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.batches import in_chunks
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss
-from new_algorithm.back_projection.metrics import Evaluation, Scores
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem
 
@@ -99,15 +97,3 @@ class TorchTraining:
             raise DivergedError(
                 f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
             )
-
-
-def torch_scores(loss: Loss, weights: Sequence[NDArray], x: NDArray, y: NDArray) -> Scores:
-    """Return the scores of these weights on the rows x (n, d), evaluated in chunks."""
-    import torch
-
-    model, evaluation = relu_network(weights), Evaluation(loss)
-    with torch.no_grad():
-        for chunk, targets in in_chunks(x, y):
-            [inputs] = tensors(chunk)
-            evaluation.add(model(inputs).numpy(), targets)
-    return evaluation.scores()

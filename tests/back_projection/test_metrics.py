@@ -1,6 +1,6 @@
 """Loss, accuracy and the area under the ROC curve, in chunks and over processes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,11 +15,10 @@ from new_algorithm.back_projection.batch import AllSum
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.metrics import (
     AreaUnderCurve,
-    Evaluation,
     Scores,
     evaluate,
     ordered_keys,
-    scores_of,
+    score,
 )
 from new_algorithm.back_projection.network import forward
 from tests.back_projection.problems import LOSSES, in_processes, problem
@@ -100,7 +99,7 @@ def test_nan_comes_last():
     assert area(outputs, labels) == 1.0
     assert area(outputs, 1 - labels) == 0.0
     with np.errstate(invalid="ignore"):
-        assert np.isnan(scores_of(LOGISTIC, outputs[:, None], labels).loss)
+        assert np.isnan(score(LOGISTIC, [(outputs[:, None], labels)]).loss)
 
 
 @DTYPES
@@ -208,11 +207,9 @@ def example(name: str, rows: int = 40) -> tuple[NDArray, NDArray]:
     return forward(made.weights, made.inputs)[1], made.targets
 
 
-def chunked(name: str, output: NDArray, targets: NDArray, cuts: list[int]) -> Evaluation:
-    evaluation = Evaluation(LOSSES[name])
+def chunked(output: NDArray, targets: NDArray, cuts: list[int]) -> Iterator[tuple]:
     for first, last in pairwise([0, *sorted(cuts), len(output)]):  # equal ones make an empty chunk
-        evaluation.add(output[first:last], targets[first:last])
-    return evaluation
+        yield output[first:last], targets[first:last]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -222,8 +219,8 @@ def test_chunks_add_up_whatever_their_sizes(name, cuts):
     accuracy = loss.accuracy and loss.accuracy(output, targets)
     auc = area_by_ranks(output[:, 0], targets) if loss is LOGISTIC else None
     expected = Scores(loss.value(output, targets), accuracy, auc)
-    assert_scores(chunked(name, output, targets, cuts).scores(), expected)
-    assert_scores(scores_of(loss, output, targets), expected)
+    assert_scores(score(loss, chunked(output, targets, cuts)), expected)
+    assert_scores(score(loss, [(output, targets)]), expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -240,16 +237,16 @@ def test_network_on_the_rows_of_all_processes(name):
 
 
 def test_regression_has_a_loss_alone_and_one_class_no_area():
-    assert scores_of(SQUARED, *example("squared"))[1:] == (None, None)
+    assert score(SQUARED, [example("squared")])[1:] == (None, None)
     for label in (0, 1):
-        scores = scores_of(LOGISTIC, np.ones((3, 1)), np.full(3, label))
+        scores = score(LOGISTIC, [(np.ones((3, 1)), np.full(3, label))])
         assert scores.auc is None
         assert scores.accuracy == label
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_rows_have_no_scores(name):
-    loss, accuracy, auc = Evaluation(LOSSES[name]).scores()
+    loss, accuracy, auc = score(LOSSES[name], [])
     assert np.isnan(loss)
     assert accuracy is None
     assert auc is None
@@ -257,4 +254,4 @@ def test_no_rows_have_no_scores(name):
 
 def test_accuracy_of_many_classes_is_the_rate_of_largest_outputs():
     output = np.array([[1.0, 0, 0], [0, 1, 0], [0, 2, 1], [3, 1, 2]])
-    assert scores_of(SOFTMAX, output, np.array([0, 1, 2, 2])).accuracy == 0.5
+    assert score(SOFTMAX, [(output, np.array([0, 1, 2, 2]))]).accuracy == 0.5

@@ -6,7 +6,6 @@ import torch
 
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.metrics import scores_of
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.torch_network import (
@@ -15,7 +14,6 @@ from new_algorithm.methods.torch_network import (
     relu_network,
     tensors,
     torch_objective,
-    torch_scores,
 )
 
 
@@ -40,14 +38,6 @@ def test_outputs_and_weights_are_those_of_the_numpy_network(weights, x):
     np.testing.assert_allclose(output, forward(weights, append_ones(x))[1], rtol=1e-4, atol=1e-5)
     for weight, folded in zip(weights, folded_weights(model), strict=True):
         np.testing.assert_array_equal(weight, folded)
-
-
-def test_scores_are_those_of_the_numpy_network(weights, x):
-    targets = np.arange(len(x)) % 3
-    found = torch_scores(SOFTMAX, weights, x, targets)
-    expected = scores_of(SOFTMAX, forward(weights, append_ones(x))[1], targets)
-    assert found.accuracy == expected.accuracy
-    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC])
