@@ -33,8 +33,15 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.experiments.script_trials import ScriptTrials, parse_space, shown
-from new_algorithm.experiments.search import COMPLETE, DIVERGED, TrialResult, best, search
-from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search, importances
+from new_algorithm.experiments.search import (
+    COMPLETE,
+    DIVERGED,
+    TrialResult,
+    best,
+    importances,
+    search,
+)
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
 from new_algorithm.methods.method import Settings
 from new_algorithm.record.files import Row, plain, read_record, save_csv
 from new_algorithm.record.layout import Layout

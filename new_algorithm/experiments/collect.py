@@ -56,7 +56,7 @@ def collect(
         runs.append(_run_row(f"{layout.group}/{tag}", about, record))
         curves += _curve_rows(about, record, read_series(layout.record(tag)))
     save_csv(folder / RUNS_FILE, runs)
-    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE].split(), "")])
+    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE], "")])
     trials = [
         {"task": task, "variation": variation, **row}
         for (task, variation), found in chosen.items()
@@ -113,13 +113,13 @@ def _run_row(tag: str, about: Row, record: dict[str, Any]) -> Row:
         "settings": show(config.get("settings", {})),
         "error": record.get("error") or "",
     }
-    names = COLUMNS[RUNS_FILE].split()
+    names = COLUMNS[RUNS_FILE]
     return {name: known.get(name, _number(metrics.get(name, ""))) for name in names}
 
 
 def _curve_rows(about: Row, record: dict[str, Any], series: Series) -> list[Row]:
     rows = record.get("data", {}).get("counts", {}).get("train", 0)
-    names = [name for name in COLUMNS[CURVES_FILE].split() if name not in about]
+    names = [name for name in COLUMNS[CURVES_FILE] if name not in about]
     return [
         about
         | {name: _number(series[name][at]) if name in series else "" for name in names}
