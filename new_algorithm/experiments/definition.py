@@ -290,6 +290,14 @@ def _unfit(where: str, value: Any, wanted: str) -> UserError:
     return UserError(f"{where}: {shown} is not allowed: give {wanted}")
 
 
+LONGEST_PART = 40  # of a tag, for task and variation
+
+
+def tag_part(name: str) -> str:
+    """Return what stands for a task or a variation in tags and files."""
+    return slug(name)[:LONGEST_PART]
+
+
 def slug(name: str) -> str:
     """Return `name` in the characters that tags may have."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", name.replace("×", "x")).strip("_")
