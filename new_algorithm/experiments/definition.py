@@ -23,24 +23,29 @@ components_of = "back_projection"       # in place of methods and variations: an
 """
 
 import difflib
-import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from new_algorithm.experiments.entries import (
+    WANTED,
+    check_names,
+    is_plain,
+    read_entries,
+    read_value,
+    unfit,
+)
 from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parent
 
 Metric = Literal["accuracy", "auc", "loss"]  # on the held-out rows; of the loss less is better
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,13 @@ class Task:
 
     name: str
     dataset: str
-    widths: tuple[PositiveInt, ...]
-    metrics: tuple[Metric, ...] = ("accuracy",)
+    widths: Annotated[
+        tuple[PositiveInt, ...],
+        'the units of each hidden layer, as [512, 256] or "8 × 64"',
+    ]
+    metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
+        "accuracy",
+    )
     cpu_seconds: PositiveFloat | None = None
     epochs: PositiveInt | None = None
     train_limit: PositiveInt | None = None
@@ -101,7 +111,7 @@ class Experiment:
     baseline: str
     tasks: tuple[Task, ...]
     variations: tuple[Variation, ...]
-    seeds: tuple[Seed, ...]
+    seeds: Annotated[tuple[Seed, ...], "how many, or a list of different ones"]
     trials: NonNegativeInt = 0
     lambda_map: str | None = None
     paper: Paper | None = None
@@ -135,13 +145,13 @@ def experiment_from(name: str, entries: Mapping[str, Any]) -> Experiment:
     where, given = f"{name}.toml", dict(entries)
     own = {field.name for field in fields(Experiment)} - {"name"}
     check_names(where, given, own | {"methods", "components_of"})
-    methods = _read(tuple[str, ...], given.pop("methods", []), f"{where}: methods")
+    methods = read_value(tuple[str, ...], given.pop("methods", []), f"{where}: methods")
     variations = [Variation(_method(where, key).name, key) for key in methods]
     if "components_of" in given:
         parts = _ablation(where, given.pop("components_of"))
         variations, given["baseline"] = parts + variations, parts[0].name
     tables = {
-        part: _read(dict, given.pop(part, {}), f"{where}: {part}")
+        part: read_value(dict, given.pop(part, {}), f"{where}: {part}")
         for part in ("variations", "tasks")
     }
     for key, table in tables["variations"].items():
@@ -177,15 +187,6 @@ def check_experiment(experiment: Experiment) -> None:
         _check_settings(f"{where}: {variation.name}", variation, _method(where, variation.method))
 
 
-def check_names(where: str, given: Iterable[str], known: Collection[str]) -> None:
-    """UserError for an entry that nothing knows."""
-    for entry in given:
-        if entry not in known:
-            near = difflib.get_close_matches(entry, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise UserError(f"{where}: unknown entry {entry!r}: {hint}")
-
-
 def _check_settings(where: str, variation: Variation, method: Method) -> None:
     """UserError for a setting that the method does not have, or of a type that it never has."""
     examples = [method.defaults, *method.components.values()]
@@ -194,9 +195,9 @@ def _check_settings(where: str, variation: Variation, method: Method) -> None:
         known = [part[name] for part in examples if name in part]
         known += getattr(method.space.get(name), "values", ())
         kinds = {type(one) for one in known}
-        if not any(_is(kind, value) for kind in kinds):
+        if not any(is_plain(kind, value) for kind in kinds):
             wanted = " or ".join(sorted(WANTED[kind] for kind in kinds))
-            raise _unfit(f"{where}: {name}", value, wanted)
+            raise unfit(f"{where}: {name}", value, wanted)
 
 
 def _ablation(where: str, key: Any) -> list[Variation]:
@@ -210,7 +211,7 @@ def _ablation(where: str, key: Any) -> list[Variation]:
 
 
 def _method(where: str, key: Any) -> Method:
-    if _read(str, key, f"{where}: method") not in METHODS:
+    if read_value(str, key, f"{where}: method") not in METHODS:
         near = difflib.get_close_matches(key, METHODS) or list(METHODS)
         raise UserError(f"{where}: no method {key!r}: choose {' or '.join(near)}")
     return METHODS[key]
@@ -223,71 +224,6 @@ def _task(where: str, name: str, table: Any) -> Task:
         layers, units = map(int, alike.groups())
         table = {**table, "widths": [units] * layers or widths}
     return read_entries(Task, table, f"{where}: {name}", name=name)
-
-
-WANTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text in quotes",
-    dict: "a table",
-    tuple: "a list",
-}
-LISTS = {  # that are never empty
-    "seeds": "how many, or a list of different ones",
-    "widths": 'the units of each hidden layer, as [512, 256] or "8 × 64"',
-    "metrics": f"a list of {', '.join(get_args(Metric))}, or of some of them",
-}
-
-
-def read_entries(kind: type[Part], entries: Any, where: str, **known: Any) -> Part:
-    """Return the dataclass `kind` made of what TOML or JSON have for its fields, lists as tuples.
-
-    known: fields that are no entries. UserError names the entry, its value and what is wanted.
-    """
-    hints = get_type_hints(kind, include_extras=True)
-    if not isinstance(entries, dict):
-        raise _unfit(where, entries, WANTED[dict])
-    check_names(where, entries, hints.keys() - known.keys())
-    for one in fields(kind):  # type: ignore[arg-type]
-        needed = one.default is MISSING and one.default_factory is MISSING
-        if needed and one.name not in {*entries, *known}:
-            raise UserError(f"{where}: {one.name} is missing")
-    read = {name: _read(hints[name], value, f"{where}: {name}") for name, value in entries.items()}
-    return kind(**known, **read)
-
-
-def _read(hint: Any, value: Any, where: str) -> Any:
-    """Return `value` as a field of that type has it; UserError says what is wanted instead."""
-    kind, inner = get_origin(hint) or hint, get_args(hint)
-    must_be = LISTS.get(where.rpartition(" ")[2])
-    if kind in (Union, UnionType):  # with None, which JSON has
-        return None if value is None else _read(inner[0], value, where)
-    if is_dataclass(kind):
-        return read_entries(kind, value, where)  # type: ignore[arg-type]
-    if kind is tuple and isinstance(value, list) and (value or not must_be):
-        return tuple(_read(inner[0], item, where) for item in value)
-    if kind is Literal:
-        sound, wanted = value in inner, f"one of {', '.join(inner)}"
-    elif kind is Annotated:
-        plain, rule = inner
-        sound, wanted = _is(plain, value) and rule.holds(value), rule.demand
-    else:
-        sound, wanted = _is(kind, value), must_be or WANTED[kind]
-    if not sound:
-        raise _unfit(where, value, wanted)
-    return value
-
-
-def _is(kind: type, value: Any) -> bool:
-    """Whether a plain value is of that type; every whole number is a number, and no boolean is."""
-    numbers_too = int | float if kind is float else kind
-    return isinstance(value, numbers_too) and isinstance(value, bool) == (kind is bool)
-
-
-def _unfit(where: str, value: Any, wanted: str) -> UserError:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return UserError(f"{where}: {shown} is not allowed: give {wanted}")
 
 
 LONGEST_PART = 40  # of a tag, for task and variation

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definition import Experiment, read_entries
+from new_algorithm.experiments.definition import Experiment
+from new_algorithm.experiments.entries import read_entries
 from new_algorithm.measurements.lambda_map import MAP_FILE
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.layout import Layout
