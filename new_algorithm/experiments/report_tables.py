@@ -198,19 +198,17 @@ def space_table(record: ExperimentRecord) -> Table:
 
 def runs_table(record: ExperimentRecord) -> Table:
     """Every run by its tag."""
-    rows = []
-    for task in record.experiment.tasks:
-        quantity = metric(task.metrics[0])
-        for variation in record.experiment.variations:
-            rows += [
-                [
-                    *(row[name] for name in ("tag", "task", "variation")),
-                    row["status"] + (f": {row['error']}" if row["error"] else ""),
-                    str(row["seed"]),
-                    quantity.show(row[quantity.column]),
-                ]
-                for row in record.runs[task.name, variation.name]
-            ]
+    deciding = {task.name: metric(task.metrics[0]) for task in record.experiment.tasks}
+    rows = [
+        [
+            *(row[name] for name in ("tag", "task", "variation")),
+            row["status"] + (f": {row['error']}" if row["error"] else ""),
+            str(row["seed"]),
+            deciding[row["task"]].show(row[deciding[row["task"]].column]),
+        ]
+        for runs in record.runs.values()
+        for row in runs
+    ]
     return Table(["tag", "task", "method", "status", "seed", "first metric"], rows, texts=4)
 
 
