@@ -33,6 +33,8 @@ from new_algorithm.record.run import Run
 
 LOOK_EVERY = 1.0  # second, for a trial that was saved
 
+Pair = tuple[str, str]  # the names of a task and a variation
+
 
 def run_experiment(
     experiment: Experiment, config: ExperimentFlags, script: Path, root: Path = REPOSITORY
@@ -66,63 +68,57 @@ def run_experiment(
 
 def carry_out(
     experiment: Experiment, config: ExperimentFlags, script: Path, layout: Layout, record: Run
-) -> dict[tuple[str, str], Chosen]:
-    """Choose and run; return what was chosen, by the names of task and variation.
+) -> dict[Pair, Chosen]:
+    """Choose and run; return what was chosen.
 
     layout: of the experiment's runs.
     """
-    tunings = [
-        Tuning(task, variation, experiment.trials, layout, config.threads)
-        for task, variation in product(experiment.tasks, experiment.variations)
-    ]
-    trials = sum(tuning.trials for tuning in tunings)
+    tunings = {
+        (task.name, one.name): Tuning(task, one, experiment.trials, layout, config.threads)
+        for task, one in product(experiment.tasks, experiment.variations)
+    }
+    trials = sum(tuning.trials for tuning in tunings.values())
     total = trials + len(tunings) * len(experiment.seeds)
     with _workers(config) as pool, Countdown(total) as jobs:
         chosen = _choose_all(tunings, pool, jobs, record)
         configs = [
             SingleRunConfig(
-                tag=run_tag(tuning.task.name, tuning.variation.name, seed),
+                tag=run_tag(*pair, seed),
                 overwrite=True,  # of a run that was cut short
                 seed=seed,
                 threads=config.threads,
                 task=tuning.task,
                 variation=tuning.variation.name,
                 method=tuning.variation.method,
-                settings=found.settings,
-                epochs=found.epochs,
+                settings=chosen[pair].settings,
+                epochs=chosen[pair].epochs,
             )  # seed by seed, so that other load on the machine hits all methods alike
             for seed in experiment.seeds
-            for tuning, found in zip(tunings, chosen, strict=True)
+            for pair, tuning in tunings.items()
         ]
         left = [config for config in configs if not is_done(config, layout)]
         jobs.advance(len(configs) - len(left))
         runs = {pool.submit(single_run, config, layout, script): config for config in left}
         for run in _finished(runs, record):
             jobs.advance(1, _outcome(run, runs[run], record))
-    return {
-        (tuning.task.name, tuning.variation.name): found
-        for tuning, found in zip(tunings, chosen, strict=True)
-    }
+    return chosen
 
 
 def _choose_all(
-    tunings: list[Tuning], pool: ProcessPoolExecutor, jobs: Countdown, record: Run
-) -> list[Chosen]:
-    """Choose the settings of each pair of task and variation."""
-    chosen = [tuning.recall() for tuning in tunings]
-    searches = {}
-    for place, tuning in enumerate(tunings):
-        if chosen[place] is None:
-            searches[pool.submit(tuning.choose)] = place
-        else:
-            jobs.advance(tuning.trials)
+    tunings: dict[Pair, Tuning], pool: ProcessPoolExecutor, jobs: Countdown, record: Run
+) -> dict[Pair, Chosen]:
+    """Choose the settings of each pair, in the order of the definition."""
+    recalled = {pair: tuning.recall() for pair, tuning in tunings.items()}
+    found = {pair: chosen for pair, chosen in recalled.items() if chosen is not None}
+    jobs.advance(sum(tunings[pair].trials for pair in found))
+    searches = {
+        pool.submit(tuning.choose): pair for pair, tuning in tunings.items() if pair not in found
+    }
     for search in _finished(searches, record):
-        place = searches[search]
-        chosen[place] = found = search.result()
-        one = tunings[place]
-        said = f"{one.task.name}, {one.variation.name}: {found.describe()}"
-        jobs.advance(one.trials, said)
-    return [found for found in chosen if found is not None]
+        pair = searches[search]
+        found[pair] = search.result()
+        jobs.advance(tunings[pair].trials, f"{', '.join(pair)}: {found[pair].describe()}")
+    return {pair: found[pair] for pair in tunings}
 
 
 def _finished(jobs: Collection["Future[Any]"], record: Run) -> "Iterator[Future[Any]]":

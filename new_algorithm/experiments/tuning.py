@@ -6,8 +6,8 @@ trial by what a few epochs cost, later by what the trial did, as the cost of an 
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property, lru_cache
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +93,9 @@ class Tuning:
     allowed: int
     layout: Layout
     threads: int
+    _fitted: dict[str, int] = field(
+        default_factory=dict
+    )  # epochs, by choices that change one's cost
 
     @property
     def space(self) -> Space:
@@ -198,11 +201,6 @@ class Tuning:
     @property
     def _data(self) -> Dataset:
         return task_data(self.task).searched
-
-    @cached_property
-    def _fitted(self) -> dict[str, int]:
-        """Epochs by the choices that change what one costs."""
-        return {}
 
 
 def fitted_epochs(cpu_seconds: float, training: Iterator[Epoch]) -> int:
