@@ -25,7 +25,7 @@ twin README.md, and _logs/. write_report.py TAG writes the report again from the
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -44,6 +44,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.experiments.definition import (
     Experiment,
+    Metric,
     Task,
     Variation,
     check_experiment,
@@ -69,7 +70,7 @@ class Config(ExperimentFlags):
     """In place of the tasks' own, as are the next four."""
     widths: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="N", **AS_DEFINED)] = ()
     """Units of each hidden layer."""
-    metric: Annotated[Literal["accuracy", "auc", "loss"] | None, tyro.conf.arg(**AS_DEFINED)] = None
+    metric: Annotated[Metric | None, tyro.conf.arg(**AS_DEFINED)] = None
     """What decides, on the held-out rows."""
     epochs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
     """Passes over the training rows, in place of a CPU time."""
@@ -102,38 +103,33 @@ def change_task(task: Task, config: Config) -> Task:
     """Return the task with what the flags give in place of its own, and a name that says so."""
     if config.epochs and config.cpu_seconds:
         raise UserError("--epochs and --cpu-seconds: give one of them")
-    given: dict[str, Any] = {
-        "dataset": config.dataset,
-        "widths": config.widths,
-        "metrics": (config.metric,) if config.metric else (),
-    }
-    given = {name: value for name, value in given.items() if value}
+    task = replace(
+        task,
+        dataset=config.dataset or task.dataset,
+        widths=config.widths or task.widths,
+        metrics=(config.metric,) if config.metric else task.metrics,
+    )
     if config.epochs or config.cpu_seconds:
-        given |= {"epochs": config.epochs, "cpu_seconds": config.cpu_seconds}
-    if not {"dataset", "widths"} & given.keys():
-        return replace(task, **given)
-    task = replace(task, **given)
-    return replace(task, name=f"{task.dataset}, {describe_widths(task.widths)}")
-
-
-def describe_widths(widths: tuple[int, ...]) -> str:
-    """Return hidden layers in words."""
-    if len(set(widths)) == 1:
-        return f"{len(widths)} × {widths[0]}"
-    return "-".join(map(str, widths))
+        task = replace(task, epochs=config.epochs, cpu_seconds=config.cpu_seconds)
+    if config.dataset or config.widths:
+        alike = len(set(task.widths)) == 1
+        widths = (
+            f"{len(task.widths)} × {task.widths[0]}" if alike else "-".join(map(str, task.widths))
+        )
+        task = replace(task, name=f"{task.dataset}, {widths}")
+    return task
 
 
 def select(parts: tuple[Part, ...], texts: tuple[str, ...], flag: str) -> tuple[Part, ...]:
     """Return the parts of that name or, if there is none, with that text in their names."""
     if not texts:
         return parts
-    kept = set()
+    names: list[str] = [part.name for part in parts]
+    kept: set[str] = set()
     for text in texts:
-        exact = {part.name for part in parts if part.name == text}
-        found = exact or {part.name for part in parts if text.casefold() in part.name.casefold()}
+        found = {text} & {*names} or {name for name in names if text.casefold() in name.casefold()}
         if not found:
-            known = ", ".join(repr(part.name) for part in parts)
-            raise UserError(f"{flag} {text!r}: choose among {known}")
+            raise UserError(f"{flag} {text!r}: choose among {', '.join(map(repr, names))}")
         kept |= found
     return tuple(part for part in parts if part.name in kept)
 

@@ -33,8 +33,15 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.experiments.script_trials import ScriptTrials, parse_space, shown
-from new_algorithm.experiments.search import COMPLETE, DIVERGED, TrialResult, best, search
-from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search, importances
+from new_algorithm.experiments.search import (
+    COMPLETE,
+    DIVERGED,
+    TrialResult,
+    best,
+    importances,
+    search,
+)
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
 from new_algorithm.methods.method import Settings
 from new_algorithm.record.files import Row, plain, read_record, save_csv
 from new_algorithm.record.layout import Layout
@@ -65,7 +72,9 @@ class Config(RunFlags):
 
 
 def main() -> None:
-    own, fixed = split(sys.argv[1:])
+    args = sys.argv[1:]
+    at = args.index("--") if "--" in args else len(args)
+    own, fixed = args[:at], args[at + 1 :]  # after `--` are the script's
     config = replace(parse(Config, __doc__, own), fixed=tuple(fixed))
     space = parse_space(config.vary)
     layout = Layout()
@@ -74,31 +83,24 @@ def main() -> None:
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
     tables = {SEARCH_FILE: (draw_search, None)}
     with Run.open(
-        script=Path(__file__),
-        config=config,
-        data=data,
-        keep=goes_on,
-        kind="search",
-        tables=tables,
+        script=Path(__file__), config=config, data=data, keep=goes_on, kind="search", tables=tables
     ) as run:
         rows: list[Row] = []
 
         def objective(settings: Settings) -> TrialResult:
             return trials.run(trial_tag(run.tag, len(rows) + 1), settings, config.overwrite)
 
-        found = search(run.folder / TRIALS_FILE, space, config.trials, config.seed, objective)
-        for row in progress(found, "trials", config.trials):
+        made = search(run.folder / TRIALS_FILE, space, config.trials, config.seed, objective)
+        for row in progress(made, "trials", config.trials):
             rows.append(row)
             save_csv(run.folder / SEARCH_FILE, rows)
             run.supersede()
-            print(line(row, trials, run.tag), flush=True)
+            found = DIVERGED
+            if row["state"] == COMPLETE:
+                found = trials.describe(trial_tag(run.tag, row["trial"]))
+            settings, cost = shown(json.loads(row["settings"])), f"{row['cpu_seconds']:.1f} CPU s"
+            print(f"Trial {row['trial']}: {settings}: {found} ({cost})", flush=True)
         report(rows, trials, run)
-
-
-def split(args: list[str]) -> tuple[list[str], list[str]]:
-    """Return the flags of the search and those after `--`, which are the script's."""
-    at = args.index("--") if "--" in args else len(args)
-    return args[:at], args[at + 1 :]
 
 
 def check_place(config: Config, trials: ScriptTrials, layout: Layout) -> bool:
@@ -121,16 +123,10 @@ def check_place(config: Config, trials: ScriptTrials, layout: Layout) -> bool:
                 f"--tag {config.tag} is a search with another {', '.join(different)}: choose "
                 "another tag or add --overwrite"
             )
-    for tag in (trial_tag(config.tag, number + 1) for number in range(config.trials)):
+    for number in range(1, config.trials + 1):
+        tag = trial_tag(config.tag, number)
         check_tag(tag, config.overwrite or trials.made(tag), layout)
     return goes_on
-
-
-def line(row: Row, trials: ScriptTrials, tag: str) -> str:
-    """Return a trial in words."""
-    found = trials.describe(trial_tag(tag, row["trial"])) if row["state"] == COMPLETE else DIVERGED
-    settings = shown(json.loads(row["settings"]))
-    return f"Trial {row['trial']}: {settings}: {found} ({row['cpu_seconds']:.1f} CPU s)"
 
 
 def report(rows: list[Row], trials: ScriptTrials, run: Run) -> None:

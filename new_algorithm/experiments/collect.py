@@ -53,18 +53,20 @@ def collect(
         about: Row = {"task": task.name, "variation": variation.name, "seed": seed}
         record = read_record(layout.record(tag)) or {}
         records.append(record)
-        runs.append(_run_row(f"{layout.group}/{tag}", about, record))
+        runs.append(_run_row({"tag": f"{layout.group}/{tag}", **about}, record))
         curves += _curve_rows(about, record, read_series(layout.record(tag)))
     save_csv(folder / RUNS_FILE, runs)
-    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE].split(), "")])
+    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE], "")])
+    searched = {pair: found for pair, found in chosen.items() if found.trials}
     trials = [
         {"task": task, "variation": variation, **row}
-        for (task, variation), found in chosen.items()
+        for (task, variation), found in searched.items()
         for row in found.trials
     ]
     if trials:
         save_csv(folder / TRIALS_FILE, trials)
     spaces = {variation.name: open_space(variation) for variation in experiment.variations}
+    methods = {variation.method: METHODS[variation.method] for variation in experiment.variations}
     earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
     facts = {
         "experiment": asdict(experiment),
@@ -72,16 +74,11 @@ def collect(
         "environment": _environment(records),
         "edges": {
             f"{task}, {variation}": at_an_edge(spaces[variation], found.settings)
-            for (task, variation), found in chosen.items()
-            if found.trials
+            for (task, variation), found in searched.items()
         },
         "methods": {
-            key: {
-                "name": METHODS[key].name,
-                "source": METHODS[key].source,
-                "space": describe_space(METHODS[key].space),
-            }
-            for key in {variation.method: None for variation in experiment.variations}
+            key: {"name": one.name, "source": one.source, "space": describe_space(one.space)}
+            for key, one in methods.items()
         },
     }
     save_json(folder / EXPERIMENT_FILE, facts)
@@ -89,42 +86,41 @@ def collect(
 
 def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Of all runs: they may come from several commits, and load different libraries."""
-    facts = {name: records[-1].get(name) for name in ("packages", "host")}
     states = [record.get("git") or {"commit": "unknown", "dirty": False} for record in records]
-    facts["git"] = {
-        "commit": ", ".join(dict.fromkeys(state["commit"] for state in states)),
-        "dirty": any(state["dirty"] for state in states),
-    }
     pools = [pool for record in records for pool in record.get("thread_pools", ())]
-    facts["thread_pools"] = list({json.dumps(pool): pool for pool in pools}.values())
-    return facts
+    return {
+        "packages": records[-1].get("packages"),
+        "host": records[-1].get("host"),
+        "git": {
+            "commit": ", ".join(dict.fromkeys(state["commit"] for state in states)),
+            "dirty": any(state["dirty"] for state in states),
+        },
+        "thread_pools": list({json.dumps(pool): pool for pool in pools}.values()),
+    }
 
 
-def _run_row(tag: str, about: Row, record: dict[str, Any]) -> Row:
+def _run_row(about: Row, record: dict[str, Any]) -> Row:
     metrics = record.get("final_metrics", {})
     for unit in UNITS:
         metrics = {name.removesuffix(unit): value for name, value in metrics.items()}
     config = record.get("config", {})
     known: Row = {
         **about,
-        "tag": tag,
         "status": record.get("status", "missing"),
         "epochs": config.get("epochs", ""),
         "settings": show(config.get("settings", {})),
         "error": record.get("error") or "",
     }
-    names = COLUMNS[RUNS_FILE].split()
-    return {name: known.get(name, _number(metrics.get(name, ""))) for name in names}
+    return {name: known.get(name, _number(metrics.get(name, ""))) for name in COLUMNS[RUNS_FILE]}
 
 
 def _curve_rows(about: Row, record: dict[str, Any], series: Series) -> list[Row]:
     rows = record.get("data", {}).get("counts", {}).get("train", 0)
-    names = [name for name in COLUMNS[CURVES_FILE].split() if name not in about]
+    series = {**series, "samples": rows * series.get("epoch", np.array([]))}
+    names = [name for name in COLUMNS[CURVES_FILE] if name not in about]
     return [
-        about
-        | {name: _number(series[name][at]) if name in series else "" for name in names}
-        | {"samples": int(epoch) * rows}
-        for at, epoch in enumerate(series.get("epoch", ()))
+        about | {name: _number(series[name][at]) if name in series else "" for name in names}
+        for at in range(len(series["samples"]))
     ]
 
 

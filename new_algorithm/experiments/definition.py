@@ -28,15 +28,24 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from new_algorithm.experiments.entries import (
+    WANTED,
+    check_names,
+    is_plain,
+    read_entries,
+    read_value,
+    unfit,
+)
 from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parent
 
-METRICS = ("accuracy", "auc", "loss")  # on the held-out rows; of the loss less is better
+Metric = Literal["accuracy", "auc", "loss"]  # on the held-out rows; of the loss less is better
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,16 @@ class Task:
 
     name: str
     dataset: str
-    widths: tuple[int, ...]
-    metrics: tuple[str, ...] = ("accuracy",)
-    cpu_seconds: float | None = None
-    epochs: int | None = None
-    train_limit: int | None = None
+    widths: Annotated[
+        tuple[PositiveInt, ...],
+        'the units of each hidden layer, as [512, 256] or "8 × 64"',
+    ]
+    metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
+        "accuracy",
+    )
+    cpu_seconds: PositiveFloat | None = None
+    epochs: PositiveInt | None = None
+    train_limit: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +111,16 @@ class Experiment:
     baseline: str
     tasks: tuple[Task, ...]
     variations: tuple[Variation, ...]
-    seeds: tuple[int, ...]
-    trials: int = 0
+    seeds: Annotated[tuple[Seed, ...], "how many, or a list of different ones"]
+    trials: NonNegativeInt = 0
     lambda_map: str | None = None
     paper: Paper | None = None
     caveats: tuple[str, ...] = ()
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether the variations are one method, with parts of it removed or swapped."""
+        return len({variation.method for variation in self.variations}) == 1 < len(self.variations)
 
 
 def load_experiment(name: str, folder: Path = FOLDER) -> Experiment:
@@ -109,153 +128,110 @@ def load_experiment(name: str, folder: Path = FOLDER) -> Experiment:
 
     UserError names the file, the entry that is wrong and what it could be.
     """
-    path = definition_path(name, folder)
-    return experiment_from(path.stem, read_toml(path))
-
-
-def definition_path(name: str, folder: Path) -> Path:
-    """Return the file that `name` stands for; UserError if there is none."""
     known = {path.stem: path for path in sorted(folder.rglob("*.toml"))}
-    if name in known:
-        return known[name]
-    if name.endswith(".toml") and Path(name).is_file():
-        return Path(name)
-    near = difflib.get_close_matches(name.removesuffix(".toml"), known) or list(known)
-    raise UserError(f"no definition {name!r}: give {' or '.join(near)}, or the path of a .toml")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the entries; UserError with the line that is not TOML."""
+    path = known.get(name, Path(name))
+    if path.suffix != ".toml" or not path.is_file():
+        near = difflib.get_close_matches(name.removesuffix(".toml"), known) or list(known)
+        raise UserError(f"no definition {name!r}: give {' or '.join(near)}, or the path of a .toml")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path.name}: {error}: mend that line") from error
+    return experiment_from(path.stem, entries)
 
 
 def experiment_from(name: str, entries: Mapping[str, Any]) -> Experiment:
-    """Return the experiment that the entries of a file define."""
-    known = {field.name for field in fields(Experiment)} - {"name"}
-    check_names(name, entries, known | {"methods", "components_of"})
-    if "components_of" in entries:
-        entries = _ablation(name, entries)
-    for needed in ("hypothesis", "baseline", "tasks", "seeds"):
-        if needed not in entries:
-            raise UserError(f"{name}: {needed} is missing")
-    seeds = entries["seeds"]
-    seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
-    variations = [Variation(_method(name, key).name, key) for key in entries.get("methods", ())]
-    variations += [
-        _build(name, Variation, key, given) for key, given in entries.get("variations", {}).items()
-    ]
-    experiment = Experiment(
-        name=name,
-        hypothesis=entries["hypothesis"],
-        baseline=entries["baseline"],
-        tasks=tuple(_task(name, key, given) for key, given in entries["tasks"].items()),
-        variations=tuple(variations),
-        seeds=seeds,
-        trials=entries.get("trials", 0),
-        lambda_map=entries.get("lambda_map"),
-        paper=_build(name, Paper, "paper", entries["paper"]) if "paper" in entries else None,
-        caveats=tuple(entries.get("caveats", ())),
-    )
+    """Return the experiment that the entries of the file <name>.toml define."""
+    where, given = f"{name}.toml", dict(entries)
+    own = {field.name for field in fields(Experiment)} - {"name"}
+    check_names(where, given, own | {"methods", "components_of"})
+    methods = read_value(tuple[str, ...], given.pop("methods", []), f"{where}: methods")
+    variations = [Variation(_method(where, key).name, key) for key in methods]
+    if "components_of" in given:
+        parts = _ablation(where, given.pop("components_of"))
+        variations, given["baseline"] = parts + variations, parts[0].name
+    tables = {
+        part: read_value(dict, given.pop(part, {}), f"{where}: {part}")
+        for part in ("variations", "tasks")
+    }
+    for key, table in tables["variations"].items():
+        variations.append(read_entries(Variation, table, f"{where}: {key}", name=key))
+    known: dict[str, Any] = {"name": name, "variations": tuple(variations)}
+    if tables["tasks"]:
+        known["tasks"] = tuple(_task(where, *task) for task in tables["tasks"].items())
+    if type(seeds := given.get("seeds")) is int and seeds > 0:
+        given["seeds"] = list(range(seeds))
+    experiment = read_entries(Experiment, given, where, **known)
     check_experiment(experiment)
     return experiment
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """UserError unless every part of the definition makes sense."""
-    name, seeds = experiment.name, experiment.seeds
-    if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) for s in seeds):
-        raise UserError(f"{name}: seeds: give each one once, and at least one")
-    if not isinstance(experiment.trials, int) or experiment.trials < 0:
-        raise UserError(f"{name}: trials {experiment.trials!r}: give 0 or more")
+    """UserError unless the parts of the definition, each sound by itself, make sense together."""
+    where, seeds = f"{experiment.name}.toml", experiment.seeds
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{where}: seeds: give each one once")
     for task in experiment.tasks:
-        _check_task(name, task)
+        if (task.cpu_seconds is None) == (task.epochs is None):
+            raise UserError(f"{where}: {task.name}: give either cpu_seconds or epochs")
     names = [variation.name for variation in experiment.variations]
     twice = {one for one in names if names.count(one) > 1}
     if twice or not names:
-        raise UserError(f"{name}: {' and '.join(sorted(twice)) or 'no method'}: name each one once")
+        said = " and ".join(sorted(twice)) or "no method"
+        raise UserError(f"{where}: {said}: name each one once")
     if experiment.baseline not in names:
         raise UserError(
-            f"{name}: baseline {experiment.baseline!r} is none of {', '.join(map(repr, names))}"
+            f"{where}: baseline {experiment.baseline!r} is none of {', '.join(map(repr, names))}"
         )
     for variation in experiment.variations:
-        method = _method(name, variation.method)
-        known = {*method.defaults, *(key for part in method.components.values() for key in part)}
-        check_names(f"{name}: {variation.name}", variation.settings, known)
+        _check_settings(f"{where}: {variation.name}", variation, _method(where, variation.method))
 
 
-def check_names(where: str, given: Mapping[str, Any], known: set[str]) -> None:
-    """UserError for an entry that nothing knows."""
-    for entry in given:
-        if entry not in known:
-            near = difflib.get_close_matches(entry, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise UserError(f"{where}: unknown entry {entry!r}: {hint}")
+def _check_settings(where: str, variation: Variation, method: Method) -> None:
+    """UserError for a setting that the method does not have, or of a type that it never has."""
+    examples = [method.defaults, *method.components.values()]
+    check_names(where, variation.settings, {name for part in examples for name in part})
+    for name, value in variation.settings.items():
+        known = [part[name] for part in examples if name in part]
+        known += getattr(method.space.get(name), "values", ())
+        kinds = {type(one) for one in known}
+        if not any(is_plain(kind, value) for kind in kinds):
+            wanted = " or ".join(sorted(WANTED[kind] for kind in kinds))
+            raise unfit(f"{where}: {name}", value, wanted)
 
 
-def _check_task(name: str, task: Task) -> None:
-    where = f"{name}: task {task.name!r}"
-    is_list = isinstance(task.widths, tuple) and task.widths
-    if not is_list or any(not isinstance(width, int) or width < 1 for width in task.widths):
-        raise UserError(
-            f'{where}: widths: give the units of each hidden layer, as [512, 256] or "8 × 64"'
-        )
-    limit = task.train_limit
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise UserError(f"{where}: train_limit {limit!r}: give a number of rows")
-    if not task.metrics or set(task.metrics) - set(METRICS):
-        raise UserError(f"{where}: metrics are {', '.join(METRICS)}, at least one")
-    costs = [cost for cost in (task.cpu_seconds, task.epochs) if cost is not None]
-    if len(costs) != 1 or not isinstance(costs[0], int | float) or costs[0] <= 0:
-        raise UserError(f"{where}: give either cpu_seconds or epochs, above 0")
-
-
-def _ablation(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries with a variation for the whole method and for each of its components."""
-    key = entries["components_of"]
-    method = _method(name, key)
+def _ablation(where: str, key: Any) -> list[Variation]:
+    """Return a variation for the whole method, and one for each of its components."""
+    method = _method(where, key)
     if not method.components:
         able = ", ".join(key for key, method in METHODS.items() if method.components)
-        raise UserError(f"{name}: {key!r} names no components: choose among {able}")
+        raise UserError(f"{where}: {key!r} names no components: choose among {able}")
     changed: dict[str, Settings] = {method.name: {}, **method.components}
-    variations = {
-        part: {"method": key, "settings": settings, "searched": False}
-        for part, settings in changed.items()
-    }
-    rest = {entry: value for entry, value in entries.items() if entry != "components_of"}
-    return rest | {"baseline": method.name, "variations": variations}
+    return [Variation(part, key, settings, False) for part, settings in changed.items()]
 
 
-def _method(name: str, key: str) -> Method:
-    if key not in METHODS:
+def _method(where: str, key: Any) -> Method:
+    if read_value(str, key, f"{where}: method") not in METHODS:
         near = difflib.get_close_matches(key, METHODS) or list(METHODS)
-        raise UserError(f"{name}: no method {key!r}: choose {' or '.join(near)}")
+        raise UserError(f"{where}: no method {key!r}: choose {' or '.join(near)}")
     return METHODS[key]
 
 
-def _task(name: str, key: str, given: Mapping[str, Any]) -> Task:
+def _task(where: str, name: str, table: Any) -> Task:
     """Return a task; widths may be written "layers × units"."""
-    alike = re.fullmatch(r"(\d+) *[x×] *(\d+)", str(given.get("widths")))
-    if alike:
+    widths = str(table.get("widths")) if isinstance(table, dict) else ""
+    if alike := re.fullmatch(r"(\d+) *[x×] *(\d+)", widths):
         layers, units = map(int, alike.groups())
-        given = {**given, "widths": [units] * layers}
-    return _build(name, Task, key, given)
+        table = {**table, "widths": [units] * layers or widths}
+    return read_entries(Task, table, f"{where}: {name}", name=name)
 
 
-def _build(name: str, kind: type, key: str, given: Mapping[str, Any]) -> Any:
-    """Return a part of an experiment, named `key` if it has a name."""
-    entries = {field.name for field in fields(kind)}
-    check_names(f"{name}: {key}", given, entries - {"name"})
-    values = {entry: tuple(v) if isinstance(v, list) else v for entry, v in given.items()}
-    if "name" in entries:
-        values["name"] = key
-    try:
-        return kind(**values)
-    except TypeError as error:
-        missing = str(error).rpartition("argument")[2].lstrip("s: ")
-        raise UserError(f"{name}: {key}: {missing} is missing") from error
+LONGEST_PART = 40  # of a tag, for task and variation
+
+
+def tag_part(name: str) -> str:
+    """Return what stands for a task or a variation in tags and files."""
+    return slug(name)[:LONGEST_PART]
 
 
 def slug(name: str) -> str:

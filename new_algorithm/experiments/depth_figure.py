@@ -1,6 +1,7 @@
 """Accuracy and train loss against depth, several methods."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,12 @@ def depth_rows(record: ExperimentRecord) -> list[dict[str, Any]]:
     if len(alike) > 1 or len(depths) < max(2, len(tasks)) or tasks[0].metrics[0] != "accuracy":
         return []
     rows = []
-    for task in tasks:
-        for variation in record.experiment.variations:
-            row = {"method": variation.name, "hidden_layers": len(task.widths)}
-            for name, column in (("accuracy", "test_accuracy"), ("train_loss", "train_loss")):
-                values = [*record.values(task.name, variation.name, column).values()]
-                if not values:
-                    break
+    for task, variation in product(tasks, record.experiment.variations):
+        row = {"method": variation.name, "hidden_layers": len(task.widths)}
+        for name, column in (("accuracy", "test_accuracy"), ("train_loss", "train_loss")):
+            if values := [*record.values(task.name, variation.name, column).values()]:
                 row[name] = np.mean(values)
                 row[f"{name}_sd"] = np.std(values, ddof=1) if len(values) > 1 else 0.0
-            else:
-                rows.append(row)
+        if "accuracy" in row and "train_loss" in row:
+            rows.append(row)
     return rows

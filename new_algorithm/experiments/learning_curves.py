@@ -1,8 +1,7 @@
 """Means over seeds with 95% bands, against epochs, CPU seconds and samples."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.experiments.definition import Task
 from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, metric
-from new_algorithm.experiments.record_tables import ExperimentRecord, number
+from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import summarise
 from new_algorithm.plots.style import plain_log_ticks
 
@@ -27,8 +26,7 @@ LEAST_REACH = 0.02  # of that axis, as a score
 MOST_LOSS = 30.0  # times the middle of the curves' largest losses
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A quantity after each epoch, (epochs,) each; low and high are NaN for a single run."""
 
     x: NDArray
@@ -44,18 +42,17 @@ def mean_curve(
     """Mean and 95% t interval over the runs that reached each epoch; x is their mean too."""
     by_epoch: dict[int, list[tuple[float, float]]] = {}
     for row in record.curves.get((task.name, variation), ()):
-        place, value = number(row[x]), number(row[quantity.column])
-        if place is not None and value is not None:
-            by_epoch.setdefault(int(row["epoch"]), []).append((place, value))
+        point = row[x], row[quantity.column]
+        if None not in point:
+            by_epoch.setdefault(row["epoch"], []).append(point)
     if not by_epoch:
         return None
-    points = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    summaries = [summarise([value for _, value in point]) for point in points]
-    ends = np.array([(s.mean, s.low, s.high) for s in summaries], dtype=float)  # None: NaN
+    points = [np.array(by_epoch[epoch]) for epoch in sorted(by_epoch)]  # (runs, 2) each
+    summaries = [summarise(point[:, 1]) for point in points]
+    ends = np.array([(one.mean, one.low, one.high) for one in summaries], dtype=float)  # None: NaN
     mean, low, high = ends.T
-    at = np.array([np.mean([place for place, _ in point]) for point in points])
     ended = np.flatnonzero(np.diff([len(point) for point in points]) < 0)
-    return Curve(at, mean, low, high, ended)
+    return Curve(np.array([point[:, 0].mean() for point in points]), mean, low, high, ended)
 
 
 def draw_learning_curves(

@@ -1,13 +1,12 @@
 """The figures of a report as vector files: the same record gives the same bytes."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,7 +14,7 @@ from new_algorithm.experiments.definition import Task, slug
 from new_algorithm.experiments.depth_figure import depth_rows, draw_depth
 from new_algorithm.experiments.leaderboard import Standing
 from new_algorithm.experiments.learning_curves import draw_learning_curves
-from new_algorithm.experiments.quantities import Effect, Quantity, effect, metric
+from new_algorithm.experiments.quantities import Quantity, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import Summary
 from new_algorithm.measurements.lambda_map import draw_lambda_map
@@ -25,8 +24,7 @@ from new_algorithm.record.figures import save_figure
 MOST_CURVES = 8  # besides the baseline: more cannot be distinguished
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A figure of the report: the stem of its file, what it shows, and the file."""
 
     name: str
@@ -56,44 +54,59 @@ def draw_task(
     record: ExperimentRecord, task: Task, standings: Sequence[Standing], folder: Path
 ) -> list[Picture]:
     """Draw the differences from the baseline and the learning curves of `task` into `folder`."""
-    baseline, look = record.experiment.baseline, styles(record)
     pictures = []
-    compared = sum(one.comparison is not None for one in standings)
-    if compared:
-        quantity = metric(task.metrics[0])
-        shown_as = effect(record.experiment, quantity)
+    if compared := {one.variation: one.comparison for one in standings if one.comparison}:
+        quantity, is_ablation = metric(task.metrics[0]), record.experiment.is_ablation
+        less = quantity.less_is_better
+        if is_ablation:
+            name, turned = "importance", quantity.worsening
+            terms = "variation − baseline" if less else "baseline − variation"
+            label = f"importance: {terms} in {quantity.name}"
+        else:
+            name, turned = "difference", lambda difference: difference
+            way = "less is better" if less else "more is better"
+            label = f"{quantity.name}: difference from the baseline ({way})"
         fill = partial(
-            draw_intervals, standings=standings, quantity=quantity, effect=shown_as, styles=look
+            draw_intervals,
+            effects={name: turned(found.difference) for name, found in compared.items()},
+            significant={name for name, found in compared.items() if found.significant},
+            quantity=quantity,
+            label=label,
+            styles=styles(record),
         )
         caption = (
-            f"{task.name}: {shown_as.name} against {baseline}, mean and 95% interval over seeds. "
-            "Filled: significant by the paired t test after Holm's correction. An arrow stands for "
-            "one far beyond the others."
+            f"{task.name}: {name} against {record.experiment.baseline}, mean and 95% interval over "
+            "seeds. Filled: significant by the paired t test after Holm's correction. An arrow "
+            "stands for one far beyond the others."
         )
-        size = (7.5, figure_height(compared))
+        size = (7.5, INCHES_AROUND + INCHES_A_LINE * len(compared))
         pictures.append(_save(f"differences_{file_stem(task.name)}", caption, fill, size, folder))
     if any((task.name, one.variation) in record.curves for one in standings):
-        shown = [one.variation for one in standings[:MOST_CURVES]]
-        if baseline not in shown:
-            shown.append(baseline)
-        fill = partial(
-            draw_learning_curves, record=record, task=task, variations=shown, styles=look
-        )
-        caption = (
-            f"{task.name}: learning curves, mean and 95% band over the runs that reached the epoch."
-        )
-        if any(record.diverged(task.name, name) for name in shown):
-            caption += " ×: some runs ended there."
-        if len(shown) < len(standings):
-            caption += f" The first {MOST_CURVES} of the table, and {baseline}."
-        pictures.append(_save(f"curves_{file_stem(task.name)}", caption, fill, (10.0, 6.0), folder))
+        pictures.append(_draw_curves(record, task, [one.variation for one in standings], folder))
     return pictures
+
+
+def _draw_curves(
+    record: ExperimentRecord, task: Task, ranked: Sequence[str], folder: Path
+) -> Picture:
+    baseline = record.experiment.baseline
+    shown = list(dict.fromkeys([*ranked[:MOST_CURVES], baseline]))
+    fill = partial(
+        draw_learning_curves, record=record, task=task, variations=shown, styles=styles(record)
+    )
+    caption = (
+        f"{task.name}: learning curves, mean and 95% band over the runs that reached the epoch."
+    )
+    if any(record.count("diverged", task.name, name) for name in shown):
+        caption += " ×: some runs ended there."
+    if len(shown) < len(ranked):
+        caption += f" The first {MOST_CURVES} of the table, and {baseline}."
+    return _save(f"curves_{file_stem(task.name)}", caption, fill, (10.0, 6.0), folder)
 
 
 def draw_against_depth(record: ExperimentRecord, folder: Path) -> Picture | None:
     """Draw accuracy and train loss against depth, where the tasks differ in nothing else."""
-    rows = depth_rows(record)
-    if not rows:
+    if not (rows := depth_rows(record)):
         return None
     caption = "Test accuracy and train loss against depth, mean and standard deviation over seeds."
     return _save("depth", caption, partial(draw_depth, rows=rows), (10.0, 4.2), folder)
@@ -126,67 +139,43 @@ INCHES_A_LINE, INCHES_AROUND = 0.27, 1.0
 ROOM = 0.08  # of the width, at either end
 
 
-def figure_height(lines: int) -> float:
-    return INCHES_AROUND + INCHES_A_LINE * lines
-
-
 def draw_intervals(
     figure: Figure,
-    standings: Sequence[Standing],
+    effects: Mapping[str, Summary],
+    significant: Collection[str],
     quantity: Quantity,
-    effect: Effect,
+    label: str,
     styles: Mapping[str, dict[str, str]],
 ) -> None:
     """Draw each effect and its 95% interval, numbers beside; filled where significant.
 
     A difference far beyond the others is an arrow at the edge: its number stands beside it.
     """
-    shown = {one.variation: one.comparison for one in standings if one.comparison}
-    effects = [effect.of(comparison.difference) for comparison in shown.values()]
     axes = figure.subplots()
-    limits = _limits(effects)
-    for line, (name, summary) in enumerate(zip(shown, effects, strict=True)):
+    low, high = _limits([*effects.values()])
+    across = axes.get_yaxis_transform()  # x in parts of the axes' width
+    for line, (name, effect) in enumerate(effects.items()):
         colour = styles[name]["color"]
-        _draw_line(axes, line, summary, colour, shown[name].significant, limits)
-        _write_numbers(axes, line, summary, quantity)
+        if low <= effect.mean <= high:
+            if effect.low is not None and effect.high is not None:
+                axes.plot([effect.low, effect.high], [line, line], "-", color=colour)
+            face = colour if name in significant else "white"
+            axes.plot(effect.mean, line, "o", color=colour, mfc=face, mew=1.4)
+        else:
+            edge, arrow = (0.98, ">") if effect.mean > 0 else (0.02, "<")
+            axes.plot(edge, line, arrow, color=colour, markersize=7, transform=across)
+        numbers = (quantity.show(effect.mean, signed=True), quantity.interval(effect, signed=True))
+        text = "  ".join(filter(None, numbers))
+        axes.text(1.02, line, text, transform=across, va="center", fontsize="small")
     axes.axvline(0.0, color="black", linewidth=0.8)
-    axes.set_xlim(limits)
+    axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_yticks(range(len(shown)), [*shown])
+    axes.set_ylim(len(effects) - 0.5, -0.5)
+    axes.set_yticks(range(len(effects)), [*effects])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(effect.explanation)
-
-
-def _draw_line(
-    axes: Axes,
-    line: int,
-    effect: Summary,
-    colour: str,
-    significant: bool,
-    limits: tuple[float, float],
-) -> None:
-    low, high = limits
-    if not low <= effect.mean <= high:
-        edge, arrow = (0.98, ">") if effect.mean > 0 else (0.02, "<")  # of the axes' width
-        across = axes.get_yaxis_transform()
-        axes.plot(edge, line, arrow, color=colour, markersize=7, transform=across)
-        return
-    if effect.low is not None and effect.high is not None:
-        axes.plot([effect.low, effect.high], [line, line], "-", color=colour)
-    face = colour if significant else "white"
-    axes.plot(effect.mean, line, "o", color=colour, markerfacecolor=face, markeredgewidth=1.4)
-
-
-def _write_numbers(axes: Axes, line: int, effect: Summary, quantity: Quantity) -> None:
-    text = quantity.show(effect.mean, signed=True)
-    if effect.low is not None:
-        low, high = (quantity.show(end, signed=True) for end in (effect.low, effect.high))
-        text += f"  [{low}, {high}]"
-    across = axes.get_yaxis_transform()
-    axes.text(1.02, line, text, transform=across, va="center", fontsize="small")
+    axes.set_xlabel(label)
 
 
 def _limits(effects: Sequence[Summary]) -> tuple[float, float]:

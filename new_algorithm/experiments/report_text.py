@@ -1,26 +1,22 @@
 """The sentences of a report: the rules of a comparison, and what the record says of them."""
 
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator
+from itertools import product
 
-from new_algorithm.experiments.definition import Task
-from new_algorithm.experiments.leaderboard import (
-    LEVEL,
-    Loss,
-    Standing,
-    losses_of_baseline,
-    summarise_scores,
-)
-from new_algorithm.experiments.quantities import CPU_SECONDS, is_ablation, metric, negated
+from new_algorithm.experiments.definition import Paper, Task
+from new_algorithm.experiments.leaderboard import Standing, losses_of_baseline
+from new_algorithm.experiments.quantities import CPU_SECONDS, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.report_tables import (
     NOT_TESTABLE,
+    NOTHING,
     Cell,
     Table,
     show_p,
     threads,
     with_interval,
 )
+from new_algorithm.experiments.statistics import LEVEL, Comparison, summarise
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 
@@ -28,21 +24,16 @@ OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 def summary(record: ExperimentRecord) -> str:
     """How much ran."""
     experiment = record.experiment
-    pairs = [(task.name, one.name) for task in experiment.tasks for one in experiment.variations]
-    runs = sum(len(record.runs[pair]) for pair in pairs)
-    diverged = sum(record.diverged(*pair) for pair in pairs)
-    failed = sum(record.count("failed", *pair) for pair in pairs)
-    design = ", ".join(
-        _count(len(part), noun)
-        for part, noun in (
-            (experiment.tasks, "task"),
-            (experiment.variations, "variation"),
-            (experiment.seeds, "seed"),
-        )
-    )
+    design = {
+        "task": len(experiment.tasks),
+        "variation": len(experiment.variations),
+        "seed": len(experiment.seeds),
+    }
+    ended = [row["status"] for rows in record.runs.values() for row in rows]
+    failed = f", {ended.count('failed')} failed" if "failed" in ended else ""
     return (
-        f"{design}: {_count(runs, 'run')}, {diverged} of which diverged"
-        f"{f', {failed} failed' if failed else ''}. "
+        f"{', '.join(_count(number, noun) for noun, number in design.items())}: "
+        f"{_count(len(ended), 'run')}, {ended.count('diverged')} of which diverged{failed}. "
         f"Baseline: {experiment.baseline}."
     )
 
@@ -51,11 +42,9 @@ def describe(task: Task) -> str:
     """What a task is, in one line."""
     units = "-".join(map(str, task.widths))
     rows = f", {task.train_limit:,} training rows" if task.train_limit else ""
-    cost = (
-        f"{task.cpu_seconds:g} CPU seconds of training a run"
-        if task.cpu_seconds is not None
-        else f"{_count(task.epochs or 0, 'epoch')} a run"
-    )
+    cost = f"{_count(task.epochs or 0, 'epoch')} a run"
+    if task.cpu_seconds is not None:
+        cost = f"{task.cpu_seconds:g} CPU seconds of training a run"
     return f"Data set {task.dataset}{rows}; hidden layers of {units} units; {cost}."
 
 
@@ -64,7 +53,7 @@ def how_to_read(record: ExperimentRecord) -> str:
     order = (
         "Importance is how much worse the score is without the part (or with its replacement), "
         "the most important first."
-        if is_ablation(record.experiment)
+        if record.experiment.is_ablation
         else "Best first."
     )
     return (
@@ -76,22 +65,17 @@ def how_to_read(record: ExperimentRecord) -> str:
     )
 
 
-def verdicts(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> list[str]:
-    """By task, where the baseline stands: what the record says of the hypothesis."""
-    return [
-        f"{task.name}: {_verdict(record, task, leaderboards[task.name])}"
-        for task in record.experiment.tasks
-    ]
+def verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
+    """Where the baseline stands on a task: what the record says of the hypothesis.
 
-
-def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
-    """Beside the best of the others; what was not searched where others were is a reference."""
+    Beside the best of the others; what was not searched where others were is a reference.
+    """
     baseline, quantity = record.experiment.baseline, metric(task.metrics[0])
     searched = {one.variation for one in standings if (task.name, one.variation) in record.trials}
     rivals = [one for one in standings if not searched or one.variation in {baseline, *searched}]
     place = [one.variation for one in rivals].index(baseline)
     if len(rivals) == 1:
-        return f"{baseline} is the only one that was searched."
+        return f"{task.name}: {baseline} is the only one that was searched."
     rival = rivals[1 if place == 0 else 0]
     found = (
         f"{baseline} has the best mean, {rival.variation} the next"
@@ -99,62 +83,52 @@ def _verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) ->
         else f"{rival.variation} has the best mean, {baseline} is number {place + 1}"
     )
     if rival.comparison is None:
-        return f"{found}; they share no seed with a score."
+        return f"{task.name}: {found}; they share no seed with a score."
     gap = rival.comparison.difference
-    apart = with_interval(gap if gap.mean >= 0 else negated(gap), quantity).markdown()
-    told = f"{'' if rival.comparison.significant else 'not '}significant by the paired t test"
-    if rival.comparison.t_p is None:
-        told = f"{NOT_TESTABLE}: {rival.comparison.reason}"
-    return f"{found}; they are {apart} apart ({told})."
+    apart = with_interval(gap if gap.mean >= 0 else -gap, quantity)
+    told = _significance(rival.comparison)
+    if rival.comparison.reason is None:
+        told += " by the paired t test"
+    return f"{task.name}: {found}; they are {apart} apart ({told})."
 
 
-def losses(record: ExperimentRecord) -> list[tuple[str, list[str]]]:
+def _significance(comparison: Comparison) -> str:
+    if comparison.reason is not None:
+        return f"{NOT_TESTABLE}: {comparison.reason}"
+    return "significant" if comparison.significant else "not significant"
+
+
+def losses(record: ExperimentRecord) -> dict[str, list[str]]:
     """By task, a sentence for each quantity that another variation is better at."""
-    found = []
-    for task in record.experiment.tasks:
-        by_quantity = groupby(losses_of_baseline(record, task), key=lambda loss: loss.quantity)
-        sentences = [_losses_at(record, task, list(group)) for _, group in by_quantity]
-        sentences += _divergences(record, task)
-        if sentences:
-            found.append((task.name, sentences))
-    return found
+    found = {task.name: [*_losses(record, task)] for task in record.experiment.tasks}
+    return {task: sentences for task, sentences in found.items() if sentences}
 
 
-def _losses_at(record: ExperimentRecord, task: Task, group: list[Loss]) -> str:
-    name = group[0].quantity.name
-    better = "; ".join(_loss(record, task, loss) for loss in group)
-    return f"{name[0].upper()}{name[1:]}: {better}."
-
-
-def _loss(record: ExperimentRecord, task: Task, loss: Loss) -> str:
-    by = with_interval(loss.advantage, loss.quantity).markdown()
-    if loss.comparison.t_p is None:
-        remarks = [f"{NOT_TESTABLE}: {loss.comparison.reason}"]
-    else:
-        remarks = ["significant" if loss.comparison.significant else "not significant"]
-        remarks += [f"p = {show_p(loss.comparison.t_p)}".replace("= <", "< ")]
-    diverged = record.diverged(task.name, loss.variation)
-    if diverged and loss.quantity is CPU_SECONDS:
-        remarks += [f"{_count(diverged, 'run')} of it diverged and ended early"]
-    return f"{loss.variation} is better by {by} ({', '.join(remarks)})"
-
-
-def _divergences(record: ExperimentRecord, task: Task) -> list[str]:
-    baseline, seeds = record.experiment.baseline, len(record.experiment.seeds)
-    own = record.diverged(task.name, baseline)
-    fewer = [
-        f"{one.name} in {count}"
-        for one in record.experiment.variations
-        if (count := record.diverged(task.name, one.name)) < own
-    ]
-    return [f"Divergence: it diverged in {own} of {seeds} runs, {', '.join(fewer)}."] * bool(fewer)
+def _losses(record: ExperimentRecord, task: Task) -> Iterator[str]:
+    names = [one.name for one in record.experiment.variations]
+    diverged = {name: record.count("diverged", task.name, name) for name in names}
+    for quantity, better in losses_of_baseline(record, task):
+        gaps = []
+        for name, (advantage, comparison) in better.items():
+            remarks = [_significance(comparison)]
+            if comparison.t_p is not None:
+                remarks.append(f"p = {show_p(comparison.t_p)}".replace("= <", "< "))
+            if diverged[name] and quantity is CPU_SECONDS:
+                remarks.append(f"{_count(diverged[name], 'run')} of it diverged and ended early")
+            by = with_interval(advantage, quantity)
+            gaps.append(f"{name} is better by {by} ({', '.join(remarks)})")
+        yield f"{quantity.name[0].upper()}{quantity.name[1:]}: {'; '.join(gaps)}."
+    own = diverged[record.experiment.baseline]
+    if fewer := [f"{name} in {count}" for name, count in diverged.items() if count < own]:
+        seeds = len(record.experiment.seeds)
+        yield f"Divergence: it diverged in {own} of {seeds} runs, {', '.join(fewer)}."
 
 
 def fairness(record: ExperimentRecord) -> list[str]:
     """The rules of the comparison, and where the record shows them broken."""
     return [
         _trials_rule(record),
-        *_budget_rules(record),
+        *(_budget_rule(record, task) for task in record.experiment.tasks),
         "The test rows are evaluated once a run, after its last epoch; nothing is chosen on them.",
         "The clock counts training, with whatever a method prepares, and CPU seconds of all "
         "threads; evaluation is outside it.",
@@ -175,71 +149,48 @@ def _trials_rule(record: ExperimentRecord) -> str:
         return "Nothing was searched: every method ran with the settings that its definition gives."
     other = [
         f"{one.name} on {task.name}: {found}"
-        for task in record.experiment.tasks
-        for one in record.experiment.variations
+        for task, one in product(record.experiment.tasks, record.experiment.variations)
         if (found := len(record.trials.get((task.name, one.name), []))) != trials
     ]
     rule = f"Every method may try {trials} settings a task, on the validation rows."
     return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule
 
 
-def _budget_rules(record: ExperimentRecord) -> list[str]:
+def _budget_rule(record: ExperimentRecord, task: Task) -> str:
     """The cost allowed in a task's runs, and who took more."""
-    rules = []
-    for task in record.experiment.tasks:
-        if task.cpu_seconds is None:
-            rules.append(f"{task.name}: every run trains for {_count(task.epochs or 0, 'epoch')}.")
-            continue
-        over = []
-        for one in record.experiment.variations:
-            seconds = [*record.values(task.name, one.name, CPU_SECONDS.column).values()]
-            mean = sum(seconds) / len(seconds) if seconds else 0.0
-            if mean > OVER_BUDGET * task.cpu_seconds:
-                over.append(f"{one.name} {CPU_SECONDS.show(mean)}")
-        rule = (
-            f"{task.name}: a run has as many epochs as come nearest to {task.cpu_seconds:g} CPU "
-            "seconds, by what the chosen trial took, at least one."
-        )
-        excess = f" More than a tenth above that on average: {', '.join(over)}." if over else ""
-        rules.append(rule + excess)
-    return rules
+    if task.cpu_seconds is None:
+        return f"{task.name}: every run trains for {_count(task.epochs or 0, 'epoch')}."
+    over = []
+    for one in record.experiment.variations:
+        seconds = [*record.values(task.name, one.name, CPU_SECONDS.column).values()]
+        if seconds and (mean := sum(seconds) / len(seconds)) > OVER_BUDGET * task.cpu_seconds:
+            over.append(f"{one.name} {CPU_SECONDS.show(mean)}")
+    rule = (
+        f"{task.name}: a run has as many epochs as come nearest to {task.cpu_seconds:g} CPU "
+        "seconds, by what the chosen trial took, at least one."
+    )
+    excess = f" More than a tenth above that on average: {', '.join(over)}." if over else ""
+    return rule + excess
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-NO_SCORE = "no run left a score"
-
-
-@dataclass(frozen=True)
-class PaperVerdict:
-    """verdict: reproduced within the tolerance, or where our mean lies instead."""
-
-    citation: str
-    table: Table
-    verdict: str
-    deviations: tuple[str, ...]
-
-
-def paper_verdict(record: ExperimentRecord) -> PaperVerdict | None:
-    """Hold the baseline's mean on the first task against the paper; None where there is none."""
-    paper, task = record.experiment.paper, record.experiment.tasks[0]
-    if paper is None:
-        return None
-    quantity, baseline = metric(task.metrics[0]), record.experiment.baseline
-    found = summarise_scores(record, task, baseline)
-    verdict = _beside_paper(found.mean, paper.value, paper.tolerance) if found else NO_SCORE
-    tolerance = f"± {quantity.show(paper.tolerance)}"
-    rows = [
-        [Cell(f"paper, {paper.source}"), Cell(quantity.show(paper.value), tolerance)],
-        [Cell(f"here, {baseline}"), with_interval(found, quantity) if found else Cell("–")],
-    ]
-    table = Table([task.name, quantity.name], rows)
-    return PaperVerdict(paper.citation, table, verdict, paper.deviations)
-
-
-def _beside_paper(ours: float, value: float, tolerance: float) -> str:
-    if abs(ours - value) <= tolerance:
-        return "reproduced within the tolerance"
-    return f"not reproduced: {'below' if ours < value else 'above'} the paper's value"
+def beside_paper(record: ExperimentRecord, paper: Paper) -> tuple[Table, str]:
+    """Return the paper's value and the baseline's mean on the first task, and the verdict on it."""
+    task, baseline = record.experiment.tasks[0], record.experiment.baseline
+    quantity = metric(task.metrics[0])
+    scores = [*record.values(task.name, baseline, quantity.column).values()]
+    ours, verdict = Cell(NOTHING), "no run left a score"
+    if scores:
+        found = summarise(scores)
+        ours = with_interval(found, quantity)
+        verdict = (
+            f"not reproduced: {'below' if found.mean < paper.value else 'above'} the paper's value"
+        )
+        if abs(found.mean - paper.value) <= paper.tolerance:
+            verdict = "reproduced within the tolerance"
+    theirs = Cell(quantity.show(paper.value), f"± {quantity.show(paper.tolerance)}")
+    rows: list[list[Cell | str]] = [[f"paper, {paper.source}", theirs], [f"here, {baseline}", ours]]
+    return Table([task.name, quantity.name], rows), verdict

@@ -6,11 +6,11 @@ done is not done again: a search continues where it stopped, and finished runs a
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,18 @@ from new_algorithm.cli.flags import ExperimentFlags
 from new_algorithm.cli.progress import Countdown
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.collect import collect
-from new_algorithm.experiments.definition import Experiment, Task, Variation, slug
+from new_algorithm.experiments.definition import Experiment, tag_part
 from new_algorithm.experiments.report import write_report
-from new_algorithm.experiments.single_run import (
-    LONGEST_PART,
-    SingleRunConfig,
-    is_done,
-    run_tag,
-    single_run,
-)
-from new_algorithm.experiments.tuning import Chosen, choose, recall, trials_of
+from new_algorithm.experiments.single_run import SingleRunConfig, is_done, run_tag, single_run
+from new_algorithm.experiments.tuning import CHOSEN_FOLDER, Chosen, Tuning
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.reservation import check_tag, kind_of
 from new_algorithm.record.run import Run
+
+LOOK_EVERY = 1.0  # second, for a trial that was saved
+
+Pair = tuple[str, str]  # the names of a task and a variation
 
 
 def run_experiment(
@@ -43,14 +41,13 @@ def run_experiment(
 ) -> None:
     """Carry out or continue the experiment, collect its record and write its report."""
     experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
-    tag = config.tag or experiment.name
+    tag, layout = config.tag or experiment.name, Layout(root)
     config = replace(config, tag=tag)
-    layout = Layout(root)
     check_tag(tag, overwrite=True, layout=layout)
     for task in experiment.tasks:
         check_name(task.dataset)
-    _check_slugs("task", [task.name for task in experiment.tasks])
-    _check_slugs("variation", [variation.name for variation in experiment.variations])
+    _check_files("task", [task.name for task in experiment.tasks])
+    _check_files("variation", [variation.name for variation in experiment.variations])
     if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
         raise UserError(f"--tag {tag} is the tag of a {there}: choose another")
     fix_threads(config.threads)
@@ -59,107 +56,115 @@ def run_experiment(
         script=script, config=config, data=data, root=root, keep=True, kind="experiment"
     ) as run:
         runs = Layout(root, group=run.tag)
-        means = Means(runs, script, config.threads, config.workers)
-        chosen = carry_out(experiment, means, run)
+        try:
+            chosen = carry_out(experiment, config, script, runs, run)
+        finally:
+            _supersede(run)
         command = (read_record(run.folder) or {})["command"]
         collect(experiment, chosen, runs, run.folder, command)
     for path in write_report(tag, layout):
         print(f"Wrote {layout.relative(path)}", flush=True)
 
 
-@dataclass(frozen=True)
-class Means:
-    """layout: of the experiment's runs. workers: processes that share the jobs."""
+def carry_out(
+    experiment: Experiment, config: ExperimentFlags, script: Path, layout: Layout, record: Run
+) -> dict[Pair, Chosen]:
+    """Choose and run; return what was chosen.
 
-    layout: Layout
-    script: Path
-    threads: int
-    workers: int
-
-
-def carry_out(experiment: Experiment, means: Means, record: Run) -> dict[tuple[str, str], Chosen]:
-    """Choose and run; return what was chosen, by the names of task and variation."""
-    pairs = list(product(experiment.tasks, experiment.variations))
-    trials = sum(trials_of(experiment, variation) for _, variation in pairs)
-    with _workers(means) as pool, Countdown(trials + len(pairs) * len(experiment.seeds)) as jobs:
-        chosen = _choose_all(experiment, pairs, means, pool, jobs)
-        configs = list(_configs(experiment, means, chosen))
-        left = [config for config in configs if not is_done(config, means.layout)]
+    layout: of the experiment's runs.
+    """
+    tunings = {
+        (task.name, one.name): Tuning(task, one, experiment.trials, layout, config.threads)
+        for task, one in product(experiment.tasks, experiment.variations)
+    }
+    trials = sum(tuning.trials for tuning in tunings.values())
+    total = trials + len(tunings) * len(experiment.seeds)
+    with _workers(config) as pool, Countdown(total) as jobs:
+        chosen = _choose_all(tunings, pool, jobs, record)
+        configs = [
+            SingleRunConfig(
+                tag=run_tag(*pair, seed),
+                overwrite=True,  # of a run that was cut short
+                seed=seed,
+                threads=config.threads,
+                task=tuning.task,
+                variation=tuning.variation.name,
+                method=tuning.variation.method,
+                settings=chosen[pair].settings,
+                epochs=chosen[pair].epochs,
+            )  # seed by seed, so that other load on the machine hits all methods alike
+            for seed in experiment.seeds
+            for pair, tuning in tunings.items()
+        ]
+        left = [config for config in configs if not is_done(config, layout)]
         jobs.advance(len(configs) - len(left))
-        runs = {
-            pool.submit(single_run, config, means.layout, means.script): config for config in left
-        }
-        for run in as_completed(runs):
+        runs = {pool.submit(single_run, config, layout, script): config for config in left}
+        for run in _finished(runs, record):
             jobs.advance(1, _outcome(run, runs[run], record))
-            record.supersede()
     return chosen
+
+
+def _choose_all(
+    tunings: dict[Pair, Tuning], pool: ProcessPoolExecutor, jobs: Countdown, record: Run
+) -> dict[Pair, Chosen]:
+    """Choose the settings of each pair, in the order of the definition."""
+    recalled = {pair: tuning.recall() for pair, tuning in tunings.items()}
+    found = {pair: chosen for pair, chosen in recalled.items() if chosen is not None}
+    jobs.advance(sum(tunings[pair].trials for pair in found))
+    searches = {
+        pool.submit(tuning.choose): pair for pair, tuning in tunings.items() if pair not in found
+    }
+    for search in _finished(searches, record):
+        pair = searches[search]
+        found[pair] = search.result()
+        jobs.advance(tunings[pair].trials, f"{', '.join(pair)}: {found[pair].describe()}")
+    return {pair: found[pair] for pair in tunings}
+
+
+def _finished(jobs: Collection["Future[Any]"], record: Run) -> "Iterator[Future[Any]]":
+    """Yield the jobs as they finish."""
+    left = set(jobs)
+    while left:
+        done, left = wait(left, LOOK_EVERY, FIRST_COMPLETED)
+        _supersede(record)
+        yield from done
+
+
+def _supersede(record: Run) -> None:
+    """Give up the record that is overwritten as soon as a trial is saved in its place."""
+    if any((record.folder / CHOSEN_FOLDER).glob("*.json")):
+        record.supersede()
 
 
 def _outcome(run: "Future[dict[str, Any]]", config: SingleRunConfig, record: Run) -> str:
     """Return a line on a finished run; one that failed is an anomaly, and the others go on."""
+    name = f"{config.task.name}, {config.variation}, seed {config.seed}"
     try:
-        return f"{_name(config)}: {_found(run.result())}"
+        return f"{name}: {_found(run.result())}"
     except (UserError, BrokenProcessPool):
         raise
     except Exception as error:
         record.anomaly(f"{config.tag}: {reason(error)}: the same command runs it again")
-        return f"{_name(config)}: failed"
+        return f"{name}: failed"
 
 
-def _name(config: SingleRunConfig) -> str:
-    return f"{config.task.name}, {config.variation}, seed {config.seed}"
-
-
-def _choose_all(
-    experiment: Experiment,
-    pairs: list[tuple[Task, Variation]],
-    means: Means,
-    pool: ProcessPoolExecutor,
-    jobs: Countdown,
-) -> dict[tuple[str, str], Chosen]:
-    """Choose the settings of each pair, in the order of the definition."""
-    found = {}
-    searches = {}
-    for task, variation in pairs:
-        earlier = recall(experiment, task, variation, means.layout)
-        if earlier is not None:
-            found[task.name, variation.name] = earlier
-            jobs.advance(trials_of(experiment, variation))
-            continue
-        search = pool.submit(choose, experiment, task, variation, means.layout, means.threads)
-        searches[search] = task, variation
-    for search in as_completed(searches):
-        task, variation = searches[search]
-        found[task.name, variation.name] = chosen = search.result()
-        said = f"{task.name}, {variation.name}: {chosen.describe()}"
-        jobs.advance(trials_of(experiment, variation), said)
-    return {(t.name, v.name): found[t.name, v.name] for t, v in pairs}
-
-
-def _configs(
-    experiment: Experiment, means: Means, chosen: dict[tuple[str, str], Chosen]
-) -> Iterator[SingleRunConfig]:
-    """Seed by seed, so that other load on the machine hits all methods alike."""
-    for seed, task, variation in product(experiment.seeds, experiment.tasks, experiment.variations):
-        found = chosen[task.name, variation.name]
-        yield SingleRunConfig(
-            tag=run_tag(task.name, variation.name, seed),
-            overwrite=True,  # of a run that was cut short
-            seed=seed,
-            threads=means.threads,
-            task=task,
-            variation=variation.name,
-            method=variation.method,
-            settings=found.settings,
-            epochs=found.epochs,
-        )
+def _found(record: dict[str, Any]) -> str:
+    """Summarise a run; its scores on the test rows are for the report alone."""
+    metrics = record["final_metrics"]
+    held_out = [
+        f"{name.removesuffix('_fraction')}={metrics[name]:.4f}"
+        for name in ("validation_accuracy_fraction", "validation_auc")
+        if name in metrics
+    ]
+    cost = f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"
+    return ", ".join([record["status"], *held_out, cost])
 
 
 @contextmanager
-def _workers(means: Means) -> Iterator[ProcessPoolExecutor]:
+def _workers(config: ExperimentFlags) -> Iterator[ProcessPoolExecutor]:
     """Processes of their own, so that memory can be measured; they end with the block."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(means.workers, context, _prepare, (means.threads,))
+    pool = ProcessPoolExecutor(config.workers, context, _prepare, (config.threads,))
     try:
         yield pool
         pool.shutdown()
@@ -180,25 +185,10 @@ def _prepare(threads: int) -> None:
     fix_threads(threads)
 
 
-def _found(record: dict[str, Any]) -> str:
-    """Summarise a run; its scores on the test rows are for the report alone."""
-    metrics = record["final_metrics"]
-    held_out = [
-        f"{name.removesuffix('_fraction')}={metrics[name]:.4f}"
-        for name in ("validation_accuracy_fraction", "validation_auc")
-        if name in metrics
-    ]
-    cost = f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"
-    return ", ".join([record["status"], *held_out, cost])
-
-
-def _check_slugs(part: str, names: list[str]) -> None:
+def _check_files(part: str, names: list[str]) -> None:
     """UserError where two names, or none of a name's letters, make the same files."""
-    known: dict[str, str] = {"": ""}
+    known = {"": "nothing"}
     for name in names:
-        short = slug(name)[:LONGEST_PART]
-        if short in known:
-            other = known[short]
-            like = f"like {other!r}" if other else "nothing"
-            raise UserError(f"{part} {name!r}: its files would be called {like}: rename it")
-        known[short] = name
+        if (short := tag_part(name)) in known:
+            raise UserError(f"{part} {name!r}: its files would be called {known[short]}: rename it")
+        known[short] = f"like {name!r}"

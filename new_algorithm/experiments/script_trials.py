@@ -16,9 +16,15 @@ from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import Layout
 
 METRICS = ("validation_accuracy", "validation_auc", "validation_loss")
-UNITS = ("", "_fraction", "_nats")  # that a record may add to the name of a metric
+UNIT = "_(fraction|nats)$"  # that a record adds to the name of a metric
 LESS_IS_BETTER = ("loss", "seconds")
-OURS = ("tag", "overwrite", "resume", "threads")  # flags that the search gives itself
+NOT_THE_SCRIPTS = {  # flags, and why
+    "held_out": "a search is on the validation rows and must not see the test rows",
+    "tag": "the search gives it",
+    "overwrite": "the search gives it",
+    "resume": "the search gives it",
+    "threads": "give --threads before --",
+}
 
 
 class ScriptTrials:
@@ -42,9 +48,12 @@ class ScriptTrials:
         self._metric, self._layout = metric, layout
         self._script = _located(script, layout)
         self._fixed, self._threads = [*fixed], threads
-        self._on_validation = self._knows_held_out()
-        self.held_out = "validation" if self._on_validation else "test"
-        if metric is None and not self._on_validation:
+        asked = self._start("--help")
+        if asked.returncode:
+            said = f"{script.name} --help fails ({own_words(asked)})"
+            raise UserError(f"{said}: name a script that leaves a record")
+        self.held_out = "validation" if re.search(r"--held-out \{", asked.stdout) else "test"
+        if metric is None and self.held_out == "test":
             raise UserError(
                 f"{script.name} has no --held-out validation: name what decides with --metric"
             )
@@ -77,19 +86,17 @@ class ScriptTrials:
         if record == before:  # the script failed before it had a record of its own
             record = {}
         metrics = record.get("final_metrics", {})
-        cost: dict[str, Any] = {
-            "cpu_seconds": float(metrics.get("train_cpu_seconds", 0.0)),
-            "epochs": int(metrics.get("epoch", 0)),
-        }
+        seconds, epochs = metrics.get("train_cpu_seconds", 0.0), metrics.get("epoch", 0)
         if record.get("status") == "diverged":
-            return TrialResult(None, **cost)
+            return TrialResult(None, seconds, epochs)
         if finished.returncode:
             raise UserError(
                 f"{tag}: {self._script.name}: {own_words(finished)}; the same command tries this "
                 "trial again, finished ones are kept"
             )
         name, number = self._deciding(record)
-        return TrialResult(-number if _less_is_better(name) else number, **cost)
+        less_is_better = any(word in name for word in LESS_IS_BETTER)
+        return TrialResult(-number if less_is_better else number, seconds, epochs)
 
     def describe(self, tag: str) -> str:
         """Return the metric of a trial and its value."""
@@ -98,29 +105,20 @@ class ScriptTrials:
 
     def _deciding(self, record: dict[str, Any]) -> tuple[str, float]:
         """The name and value of the metric in the record of a trial."""
-        metrics = record.get("final_metrics", {})
-        for name in METRICS if self._metric is None else (self._metric,):
-            for unit in UNITS:
-                if name + unit in metrics:
-                    return name, float(metrics[name + unit])
+        recorded = record.get("final_metrics", {})
+        metrics = {re.sub(UNIT, "", name): value for name, value in recorded.items()}
+        wanted = METRICS if self._metric is None else (re.sub(UNIT, "", self._metric),)
+        for name in wanted:
+            if name in metrics:
+                return name, float(metrics[name])
         raise UserError(
-            f"{self._script.name} records no {self._metric or METRICS[0]}: give --metric one of "
-            f"{', '.join(metrics) or 'its final metrics'}"
+            f"{self._script.name} records no {wanted[0]}: give --metric one of "
+            f"{', '.join(recorded) or 'its final metrics'}"
         )
-
-    def _knows_held_out(self) -> bool:
-        """Whether the script, asked for help, names the flag."""
-        asked = self._start("--help")
-        if asked.returncode:
-            raise UserError(
-                f"{self._script.name} --help fails ({own_words(asked)}): name a script that leaves "
-                "a record"
-            )
-        return re.search(r"--held-out \{", asked.stdout) is not None
 
     def _given(self, tag: str) -> list[str]:
         """The flags that the search gives to a trial."""
-        held_out = ["--held-out", "validation"] if self._on_validation else []
+        held_out = ["--held-out", "validation"] if self.held_out == "validation" else []
         return [*held_out, "--threads", str(self._threads), "--tag", tag]
 
     def _start(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -130,10 +128,6 @@ class ScriptTrials:
             capture_output=True,
             text=True,
         )
-
-
-def _less_is_better(metric: str) -> bool:
-    return any(word in metric for word in LESS_IS_BETTER)
 
 
 def _located(script: Path, layout: Layout) -> Path:
@@ -149,21 +143,14 @@ def _located(script: Path, layout: Layout) -> Path:
 
 
 def _check_flags(fixed: Sequence[str], space: Space) -> None:
-    given = {
-        word.partition("=")[0].removeprefix("--").replace("-", "_")
-        for word in fixed
-        if word.startswith("--")
-    }
-    for name in ("held_out", *OURS):
+    """UserError for a flag that is the search's to give, or that is both fixed and varied."""
+    words = [word.partition("=")[0] for word in fixed if word.startswith("--")]
+    given = {word.removeprefix("--").replace("-", "_") for word in words}
+    for name, because in NOT_THE_SCRIPTS.items():
         if name in given | space.keys():
-            because = {
-                "held_out": "a search is on the validation rows and must not see the test rows",
-                "threads": "give --threads before --",
-            }.get(name, "the search gives it")
             raise UserError(f"{flag_of(name)} is not the script's to be given: {because}")
-    for name in space:
-        if name in given:
-            raise UserError(f"{flag_of(name)} is both varied and fixed: leave one of them out")
+    if both := [flag_of(name) for name in space if name in given]:
+        raise UserError(f"{both[0]} is both varied and fixed: leave one of them out")
 
 
 FORM = "write FLAG=LOW..HIGH or FLAG=VALUE,VALUE"

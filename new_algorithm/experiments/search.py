@@ -6,22 +6,26 @@ arXiv:2304.11127, for what became of it since.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Range, Settings, Space
 from new_algorithm.record.files import Row, read_json, save_json
 
+if TYPE_CHECKING:
+    import optuna
+
 COMPLETE, DIVERGED = "complete", "diverged"
 RANDOM_DIVISOR = 3  # the first of so many trials, rounded up, is drawn at random
 NEAR_AN_EDGE = 0.05  # of a range in its logarithm
+FEWEST_TRIALS = 8  # of which importances can be told
+FEWEST_GOOD = 5  # trials that count as good, as Optuna's manual advises
 DIGITS = 4  # significant digits of a number that is tried, so that tables show what was run
 
 
@@ -99,12 +103,29 @@ def _propose(
     Each trial has a sampler of its own, so that there is no sampler state to restore. multivariate:
     one density of all settings, because they interact, as a rate and a batch size do.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    import optuna
+
     sampler = optuna.samplers.TPESampler(
         n_startup_trials=-(-trials // RANDOM_DIVISOR),
         multivariate=True,
         seed=int(np.random.SeedSequence([seed, len(finished)]).generate_state(1)[0]),
     )
+    values, drawn = [one["row"]["value"] for one in finished], [one["drawn"] for one in finished]
+    study, distributions = _study(space, values, drawn, sampler)
+    return study.ask(distributions).params
+
+
+def _study(
+    space: Space,
+    values: Sequence[float],
+    drawn: Sequence[dict[str, Any]],
+    sampler: "optuna.samplers.BaseSampler | None" = None,
+) -> "tuple[optuna.Study, dict[str, optuna.distributions.BaseDistribution]]":
+    """Return the trials so far as Optuna has them, choices by their place, and what is drawn."""
+    import optuna  # takes a while
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions: dict[str, BaseDistribution] = {
         name: FloatDistribution(values.low, values.high, log=True)
         if isinstance(values, Range)
@@ -112,13 +133,51 @@ def _propose(
         for name, values in space.items()
     }
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    for one in finished:
+    for value, params in zip(values, drawn, strict=True):
         study.add_trial(
-            optuna.create_trial(
-                value=one["row"]["value"], params=one["drawn"], distributions=distributions
-            )
+            optuna.create_trial(value=value, params=params, distributions=distributions)
         )
-    return study.ask(distributions).params
+    return study, distributions
+
+
+def is_scale(values: Sequence[Any]) -> bool:
+    """Whether a setting's values lie on a logarithmic axis: positive and written as floats."""
+    return all(isinstance(value, float) and value > 0 for value in values)
+
+
+def importances(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dict[str, float]:
+    """Return how much each setting matters, as fractions that add to 1, the largest first.
+
+    PED-ANOVA (Watanabe et al., IJCAI 2023): how far the density of a setting among the good trials
+    is from that among all. settings: of each trial. values: higher is better, −inf where it
+    diverged; only their order counts. Empty where the trials are too few or all alike.
+    """
+    if len(values) < FEWEST_TRIALS or len(set(values)) < 2:
+        return {}
+    space: Space = {}  # as wide as was tried
+    drawn: list[dict[str, Any]] = [{} for _ in settings]
+    for name in settings[0]:
+        column = [one[name] for one in settings]
+        words = [*map(repr, column)]
+        kinds = sorted(set(words))
+        if len(kinds) == 1:
+            continue
+        scale = is_scale(column)
+        space[name] = Range(min(column), max(column)) if scale else Choice(tuple(kinds))
+        for one, value, word in zip(drawn, column, words, strict=True):
+            one[name] = value if scale else kinds.index(word)
+    if not space:
+        return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    worst = min(value for value in values if math.isfinite(value))
+    finite = [value if math.isfinite(value) else worst - 1 for value in values]
+    good = min(0.5, max(0.1, FEWEST_GOOD / len(values)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evaluator is an experiment of Optuna's
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=good)
+        shares = get_param_importances(_study(space, finite, drawn)[0], evaluator=evaluator)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def _value(drawn: float | int, values: Range | Choice) -> Any:

@@ -2,8 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from new_algorithm.back_projection.metrics import Scores, score
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
-from new_algorithm.experiments.definition import Task, slug
+from new_algorithm.experiments.definition import Task, tag_part
 from new_algorithm.experiments.tuning import TaskData, task_data, warm_up
 from new_algorithm.methods.epochs import scores_of
 from new_algorithm.methods.method import Epoch, Problem, Settings
@@ -24,7 +23,6 @@ from new_algorithm.record.run import Run
 
 DONE = ("completed", "diverged")
 COMPARED = ("task", "method", "settings", "epochs", "threads")
-LONGEST_PART = 40  # of a tag, for task and variation
 MEGABYTE = 1e6
 
 
@@ -42,7 +40,7 @@ class SingleRunConfig(RunFlags):
 
 def run_tag(task: str, variation: str, seed: int) -> str:
     """Return the tag of a run below that of its experiment."""
-    return f"{slug(task)[:LONGEST_PART]}.{slug(variation)[:LONGEST_PART]}.{seed}"
+    return f"{tag_part(task)}.{tag_part(variation)}.{seed}"
 
 
 def is_done(config: SingleRunConfig, layout: Layout) -> bool:
@@ -65,21 +63,20 @@ def is_done(config: SingleRunConfig, layout: Layout) -> bool:
 def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[str, Any]:
     """Train, evaluate on the test rows once, record, and return the record.
 
-    A run that diverges is scored by its last good weights.
+    A run that diverges is scored by its last good weights. What it prints goes to its log alone.
     """
     data = task_data(config.task)
     searched = data.searched
     warm_up(config.method, searched.num_classes == 2)
     problem = Problem(searched, config.task.widths, config.epochs, config.seed, config.threads)
+    about = searched.provenance()
     record = Run.open(
-        script=script,
-        config=config,
-        data=searched.provenance(),
-        root=layout.root,
-        group=layout.group,
+        script=script, config=config, data=about, root=layout.root, group=layout.group
     )
-    with _silence(), suppress(DivergedError), record as run:
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 closed below
+    with nowhere, redirect_stdout(nowhere), suppress(DivergedError), record as run:
         last: Epoch | None = None
+        diverged: DivergedError | None = None
         resident = _memory_now()
         try:
             for epoch in METHODS[config.method].train(problem, config.settings):
@@ -92,24 +89,16 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
                     clock=epoch.clock,
                 )
                 last = replace(epoch, weights=[weight.copy() for weight in epoch.weights])
-        except DivergedError:
-            run.result(**_final_numbers(problem, data, last, resident))
-            raise
-        run.result(**_final_numbers(problem, data, last, resident))
+        except DivergedError as error:
+            diverged = error
+        if resident is not None:
+            run.result(peak_memory_mb=(peak_memory() - resident) / MEGABYTE)
+        if last is not None:
+            scores = _on_test(problem, data, last)._asdict().items()
+            run.result(**{f"test_{name}": score for name, score in scores if score is not None})
+        if diverged is not None:
+            raise diverged
     return read_record(layout.record(config.tag)) or {}
-
-
-def _final_numbers(
-    problem: Problem, data: TaskData, last: Epoch | None, resident: int | None
-) -> dict[str, float]:
-    """Return the memory that training took, and the scores of its last epoch on the test rows."""
-    numbers = {}
-    if resident is not None:
-        numbers["peak_memory_mb"] = (peak_memory() - resident) / MEGABYTE
-    if last is not None:
-        scores = _on_test(problem, data, last)._asdict().items()
-        numbers |= {f"test_{name}": score for name, score in scores if score is not None}
-    return numbers
 
 
 def _on_test(problem: Problem, data: TaskData, last: Epoch) -> Scores:
@@ -124,10 +113,3 @@ def _memory_now() -> int | None:
         return reset_peak_memory()
     except (OSError, AttributeError):  # not Linux: memory is not measured
         return None
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Inside, what a run prints goes to its log alone."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        yield

@@ -2,18 +2,19 @@
 
 Two methods run with the same seed share the initial weights and the shuffles, so that what one
 seed tells is the difference a − b of their scores, and every test is of these differences.
-Where they cannot be tested there is no p value but a reason.
+Where they cannot be tested there is no p value but a reason. All values are finite numbers.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+LEVEL = 0.05  # of significance, after Holm's correction
 EXACT_UP_TO = 14  # pairs: 2^14 sign flips are all tried
 DRAWS = 10_000  # of sign flips, for more pairs
 # Relative to a value's last bit: 2^13 · 2^−52 ≈ 2e-12 of the value is more than the rounding errors
@@ -35,33 +36,35 @@ class Summary:
     high: float | None
     count: int
 
+    def __neg__(self) -> "Summary":
+        """Of b − a, given that of a − b."""
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Summary(-self.mean, self.sd, low, high, self.count)
+
 
 @dataclass(frozen=True)
-class PairedTest:
-    """difference: of a − b over the common seeds, None where there are none.
+class Comparison:
+    """difference: of a − b over the common seeds.
 
     The p values are two-sided, in (0, 1]. cohens_d: mean / sd of the differences (Cohen 1988, d_z).
     These are all None where nothing can be tested; `reason` then says why, and else is None.
     """
 
-    difference: Summary | None
+    difference: Summary
     t_p: float | None = None
     wilcoxon_p: float | None = None
     permutation_p: float | None = None
     cohens_d: float | None = None
     reason: str | None = None
 
+    @property
+    def significant(self) -> bool:
+        return self.t_p is not None and self.t_p < LEVEL
+
 
 def summarise(values: Sequence[float] | NDArray) -> Summary:
-    """ValueError for no values and for one that is not finite: what a diverged run counts as is
-    the caller's to decide.
-
-    The interval is mean ± t_{0.975, n−1} sd/√n.
-    """
-    if len(values) == 0:
-        raise ValueError("no values to summarise")
-    array = _finite(dict(enumerate(values)), "value")
-    count = len(array)
+    """Summarise one value or more; the interval is mean ± t_{0.975, n−1} sd/√n."""
+    array, count = np.asarray(values, dtype=float), len(values)
     # In units of the largest value squares neither overflow nor underflow, and the spread of equal
     # values is 0, not their rounding error.
     unit = float(np.abs(array).max()) or 1.0
@@ -73,34 +76,49 @@ def summarise(values: Sequence[float] | NDArray) -> Summary:
     return Summary(unit * mean, unit * sd, unit * (mean - half), unit * (mean + half), count)
 
 
-def compare_paired(a: Mapping[int, float], b: Mapping[int, float]) -> PairedTest:
-    """Test whether a − b is 0 on average, given the values of a and b by seed.
+def compare_paired(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
+    """Test whether a − b is 0 on average, given the values of a and b by seed, one in common.
 
     Seeds that only one of them has make the comparison untestable: mostly the other's run diverged,
     and the seeds that are left flatter it. So do fewer than two seeds, and differences that are
     equal up to rounding, be they 0 or not: without spread there is nothing to weigh the mean by.
-    ValueError for a value that is not finite.
     """
-    _finite(a, "seed")
-    _finite(b, "seed")
     seeds = sorted(a.keys() & b.keys())
-    if not seeds:
-        return PairedTest(None, reason="no common seeds")
     differences, unit = _differences([a[seed] for seed in seeds], [b[seed] for seed in seeds])
     summary = summarise(differences)
     if a.keys() != b.keys():
         reason = f"seeds differ: {len(seeds)} of {len(a.keys() | b.keys())} in common"
-        return PairedTest(summary, reason=reason)
+        return Comparison(summary, reason=reason)
     if len(seeds) == 1:
-        return PairedTest(summary, reason="one seed only")
+        return Comparison(summary, reason="one seed only")
     if np.ptp(differences) <= unit:  # one unit: equal ones may fall on both sides of a half
-        return PairedTest(summary, reason="all differences are equal")
+        return Comparison(summary, reason="all differences are equal")
     # No test depends on the scale; by a power of two nothing is rounded, and nothing overflows.
     scaled = np.ldexp(differences, -np.frexp(np.abs(differences).max())[1])
     t, wilcoxon, permutation = (
         max(float(test(scaled)), SMALLEST_P) for test in (_t_p, _wilcoxon_p, _permutation_p)
     )
-    return PairedTest(summary, t, wilcoxon, permutation, summary.mean / (summary.sd or math.nan))
+    return Comparison(summary, t, wilcoxon, permutation, summary.mean / (summary.sd or math.nan))
+
+
+def compare_with(
+    reference: Mapping[int, float], others: Mapping[str, Mapping[int, float]]
+) -> dict[str, Comparison]:
+    """Compare each of the others with the reference, given values by seed.
+
+    Holm's correction is over all of them, for each test by itself. Those that share no seed with
+    the reference are left out.
+    """
+    found = {
+        name: compare_paired(values, reference)
+        for name, values in others.items()
+        if values.keys() & reference.keys()
+    }
+    for test in ("t_p", "wilcoxon_p", "permutation_p"):
+        corrected = holm([getattr(comparison, test) for comparison in found.values()])
+        for name, p in zip(found, corrected, strict=True):
+            found[name] = replace(found[name], **{test: p})  # type: ignore[arg-type]
+    return found
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -109,24 +127,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j)) for p_(1) ≤ … ≤ p_(m) (Holm 1979). None, not
     testable, stays None and does not count in m.
     """
-    tested = [index for index, p in enumerate(p_values) if p is not None]
-    p = np.array([p_values[index] for index in tested], dtype=float)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p values lie between 0 and 1, unlike one of {p.tolist()}")
+    p = np.array(p_values, dtype=float)  # NaN for None, which comes last in order
     order = np.argsort(p)
-    factors = np.arange(len(p), 0, -1)
-    steps = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
-    adjusted: list[float | None] = [None] * len(p_values)
-    for place, step in zip(order, steps, strict=True):
-        adjusted[tested[place]] = float(step)
-    return adjusted
-
-
-def _finite(values: Mapping[int, float], kind: str) -> NDArray:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{kind} {name} is {value}: decide what a diverged run counts as")
-    return np.array([*values.values()], dtype=float)
+    factors = np.count_nonzero(~np.isnan(p)) - np.arange(len(p))
+    p[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return [None if math.isnan(adjusted) else adjusted for adjusted in p.tolist()]
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> tuple[NDArray, float]:

@@ -6,7 +6,7 @@ trial by what a few epochs cost, later by what the trial did, as the cost of an 
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datasets import Dataset, load_dataset
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.progress import progress
-from new_algorithm.experiments.definition import Experiment, Task, Variation, slug
+from new_algorithm.experiments.definition import Task, Variation, tag_part
 from new_algorithm.experiments.search import TrialResult, best, search
 from new_algorithm.methods.method import Choice, Epoch, Problem, Settings, Space
 from new_algorithm.methods.registry import METHODS
@@ -28,6 +28,7 @@ from new_algorithm.record.note import show
 PROBED_EPOCHS = 6  # to find out what an epoch costs, before a trial
 SEARCH_SEED = 1_000_003  # of weights and shuffles in every trial: none of an experiment's own
 WARM_UP_ROWS = 512
+CHOSEN_FOLDER = "chosen_settings"
 
 
 class TaskData(NamedTuple):
@@ -80,128 +81,126 @@ class Chosen:
         return f"{searched}{show(self.settings) or 'no settings'}, {self.epochs} epochs"
 
 
-def trials_of(experiment: Experiment, variation: Variation) -> int:
-    """Return how many settings are tried; one, to fit the epochs, where nothing is searched."""
-    return experiment.trials if experiment.trials and open_space(variation) else 1
+@dataclass(frozen=True)
+class Tuning:
+    """The choice of the settings of a variation on a task, kept in a file below `layout`.
 
+    allowed: trials that a search may make.
+    """
 
-def choose(
-    experiment: Experiment, task: Task, variation: Variation, layout: Layout, threads: int
-) -> Chosen:
-    """Search, or take the defaults; what was chosen before is read again."""
-    earlier = recall(experiment, task, variation, layout)
-    if earlier is not None:
-        return earlier
-    path = _path(task, variation, layout)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trainings = _Trainings(task, variation.method, threads)
-    fixed = {**METHODS[variation.method].defaults, **variation.settings}
-    chosen = _search(experiment, task, variation, path, trainings, fixed)
-    answer = {"question": _question(experiment, task, variation), **asdict(chosen)}
-    save_json(path, answer)
-    return chosen
+    task: Task
+    variation: Variation
+    allowed: int
+    layout: Layout
+    threads: int
+    _fitted: dict[str, int] = field(
+        default_factory=dict
+    )  # epochs, by choices that change one's cost
 
+    @property
+    def space(self) -> Space:
+        return open_space(self.variation) if self.allowed else {}
 
-def recall(
-    experiment: Experiment, task: Task, variation: Variation, layout: Layout
-) -> Chosen | None:
-    """Return what was chosen before; UserError if that was for another definition."""
-    path = _path(task, variation, layout)
-    earlier = read_json(path)
-    if earlier is None:
-        return None
-    if earlier["question"] != _question(experiment, task, variation):
-        raise UserError(
-            f"{layout.relative(path)} is of another definition of {task.name!r} or "
-            f"{variation.name!r}: give another --tag, or --overwrite to begin anew"
+    @property
+    def trials(self) -> int:
+        """How many trainings it takes; one, to fit the epochs, where nothing is searched."""
+        return self.allowed if self.space else 1
+
+    @property
+    def path(self) -> Path:
+        name = f"{tag_part(self.task.name)}.{tag_part(self.variation.name)}.json"
+        return self.layout.records / CHOSEN_FOLDER / name
+
+    @property
+    def _question(self) -> list[Any]:
+        """What the choice is an answer to, as JSON has it."""
+        return plain([asdict(self.task), asdict(self.variation), self.allowed])
+
+    def recall(self) -> Chosen | None:
+        """Return what was chosen before; UserError if that was for another definition."""
+        earlier = read_json(self.path)
+        if earlier is None:
+            return None
+        if earlier["question"] != self._question:
+            raise UserError(
+                f"{self.layout.relative(self.path)} is of another definition of "
+                f"{self.task.name!r} or {self.variation.name!r}: give another --tag, or "
+                "--overwrite to begin anew"
+            )
+        return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
+
+    def choose(self) -> Chosen:
+        """Search, or take the defaults; what was chosen before is read again."""
+        if (earlier := self.recall()) is not None:
+            return earlier
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        warm_up(self.variation.method, self._data.num_classes == 2)
+        if self.space:
+            chosen = self._search()
+        else:
+            made = self.trial({})
+            seconds = None if made.diverged else self.task.cpu_seconds
+            epochs = nearest_epochs(seconds, made.epochs, made.cpu_seconds)
+            chosen = Chosen(self._fixed, epochs, [])
+        save_json(self.path, {"question": self._question, **asdict(chosen)})
+        return chosen
+
+    def _search(self) -> Chosen:
+        found = search(
+            self.path.with_suffix(".search.json"), self.space, self.trials, SEARCH_SEED, self.trial
         )
-    return Chosen(_settings(earlier["settings"]), earlier["epochs"], earlier["trials"])
+        rows = list(progress(found, self.variation.name, self.trials))
+        if (row := best(rows)) is None:
+            raise UserError(
+                f"{self.task.name}, {self.variation.name}: all {len(rows)} trials diverged: widen "
+                f"the space in new_algorithm/methods/{self.variation.method}.py"
+            )
+        settings = self._fixed | _settings(json.loads(row["settings"]))
+        epochs = nearest_epochs(self.task.cpu_seconds, row["epochs"], row["cpu_seconds"])
+        return Chosen(settings, epochs, rows)
 
+    def trial(self, settings: Settings) -> TrialResult:
+        """Train once on the training rows, with what is fixed and these settings.
 
-def _path(task: Task, variation: Variation, layout: Layout) -> Path:
-    name = f"{slug(task.name)[:40]}.{slug(variation.name)[:40]}.json"
-    return layout.records / "chosen_settings" / name
-
-
-def _question(experiment: Experiment, task: Task, variation: Variation) -> list[Any]:
-    """What the choice is an answer to, as JSON has it."""
-    return plain([asdict(task), asdict(variation), experiment.trials])
-
-
-def _search(
-    experiment: Experiment,
-    task: Task,
-    variation: Variation,
-    path: Path,
-    trainings: "_Trainings",
-    fixed: Settings,
-) -> Chosen:
-    space = open_space(variation)
-    if not experiment.trials or not space:
-        return Chosen(fixed, trainings.corrected(trainings.trial(fixed, space)), [])
-    trials = search(
-        path.with_suffix(".search.json"),
-        space,
-        experiment.trials,
-        SEARCH_SEED,
-        lambda settings: trainings.trial({**fixed, **settings}, space),
-    )
-    rows = list(progress(trials, variation.name, experiment.trials))
-    found = best(rows)
-    if found is None:
-        raise UserError(
-            f"{task.name}, {variation.name}: all {len(rows)} trials diverged: widen the space in "
-            f"new_algorithm/methods/{variation.method}.py"
-        )
-    settings = {**fixed, **_settings(json.loads(found["settings"]))}
-    result = TrialResult(found["value"], found["cpu_seconds"], found["epochs"])
-    return Chosen(settings, trainings.corrected(result), rows)
-
-
-class _Trainings:
-    """Trains a method on a task's training rows and scores it on the validation rows."""
-
-    def __init__(self, task: Task, method: str, threads: int) -> None:
-        self._task, self._method, self._threads = task, METHODS[method], threads
-        self._data: Dataset = task_data(task).searched
-        self._fitted: dict[str, int] = {}
-        warm_up(method, self._data.num_classes == 2)
-
-    def trial(self, settings: Settings, space: Space) -> TrialResult:
-        """Train once; the result is the task's first metric, of a loss its negative."""
-        number, seconds, epochs = 0, 0.0, self._task.epochs or 1
+        The result is the task's first metric on the validation rows, of a loss its negative.
+        """
+        number, seconds, epochs = 0, 0.0, self.task.epochs or 1
+        settings, metric = self._fixed | settings, self.task.metrics[0]
         try:
-            epochs = self.epochs(settings, space)
+            epochs = self._epochs(settings)
             for epoch in self._train(settings, epochs):
                 _, held_out = epoch.scores()  # DivergedError, whichever epoch it is
                 number, seconds = epoch.number, epoch.clock.cpu_seconds
         except DivergedError:
             return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
-        metric = self._task.metrics[0]
         value = getattr(held_out, metric)
         if value is None:
-            raise UserError(f"{self._task.name}: there is no {metric} of these data: name another")
+            raise UserError(f"{self.task.name}: there is no {metric} of these data: name another")
         return TrialResult(-value if metric == "loss" else value, seconds, number)
 
-    def epochs(self, settings: Settings, space: Space) -> int:
+    def _epochs(self, settings: Settings) -> int:
         """Return about the epochs of a run; rates and penalties do not change what one costs."""
-        if self._task.cpu_seconds is None:
-            return self._task.epochs or 1
-        choices = repr([settings[name] for name, one in space.items() if isinstance(one, Choice)])
+        if self.task.cpu_seconds is None:
+            return self.task.epochs or 1
+        of_cost = [name for name, values in self.space.items() if isinstance(values, Choice)]
+        choices = repr([settings[name] for name in of_cost])
         if choices not in self._fitted:
             probe = self._train(settings, PROBED_EPOCHS)
-            self._fitted[choices] = fitted_epochs(self._task.cpu_seconds, probe)
+            self._fitted[choices] = fitted_epochs(self.task.cpu_seconds, probe)
         return self._fitted[choices]
 
-    def corrected(self, result: TrialResult) -> int:
-        """Return the epochs of a run, by what those of a trial cost; of one that diverged, its."""
-        if self._task.cpu_seconds is None or result.diverged:
-            return result.epochs
-        return nearest_epochs(self._task.cpu_seconds, result.epochs, result.cpu_seconds)
-
     def _train(self, settings: Settings, epochs: int) -> Iterator[Epoch]:
-        problem = Problem(self._data, self._task.widths, epochs, SEARCH_SEED, self._threads)
-        return self._method.train(problem, settings)
+        problem = Problem(self._data, self.task.widths, epochs, SEARCH_SEED, self.threads)
+        return METHODS[self.variation.method].train(problem, settings)
+
+    @property
+    def _fixed(self) -> Settings:
+        """The defaults, but for the settings that the definition gives."""
+        return METHODS[self.variation.method].defaults | self.variation.settings
+
+    @property
+    def _data(self) -> Dataset:
+        return task_data(self.task).searched
 
 
 def fitted_epochs(cpu_seconds: float, training: Iterator[Epoch]) -> int:
@@ -221,9 +220,12 @@ def fitted_epochs(cpu_seconds: float, training: Iterator[Epoch]) -> int:
     return len(made) + round((cpu_seconds - made[-1]) / max(an_epoch, 1e-6))
 
 
-def nearest_epochs(cpu_seconds: float, epochs: int, took: float) -> int:
-    """Return how many epochs come nearest to `cpu_seconds`, at least 1, if `epochs` took `took`."""
-    return max(1, round(epochs * cpu_seconds / took))
+def nearest_epochs(cpu_seconds: float | None, epochs: int, took: float) -> int:
+    """Return how many epochs come nearest to `cpu_seconds`, at least 1, if `epochs` took `took`.
+
+    Without a time they are as many as before.
+    """
+    return epochs if cpu_seconds is None else max(1, round(epochs * cpu_seconds / took))
 
 
 def open_space(variation: Variation) -> Space:

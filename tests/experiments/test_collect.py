@@ -57,7 +57,7 @@ def collected(tmp_path_factory):
 
 def test_a_row_for_each_run_with_the_numbers_of_its_record(collected):
     rows = rows_of(collected.folder / "runs.csv")
-    assert list(rows[0]) == COLUMNS["runs.csv"].split()
+    assert list(rows[0]) == COLUMNS["runs.csv"]
     names = [variation.name for variation in collected.experiment.variations]
     assert [(row["variation"], row["seed"]) for row in rows] == [
         (name, seed) for name in names for seed in "01"
@@ -93,7 +93,7 @@ def test_divergence_is_a_row_like_any_other(collected):
 
 def test_a_row_for_each_epoch_with_the_numbers_of_the_arrays(collected):
     rows = rows_of(collected.folder / "curves.csv")
-    assert list(rows[0]) == COLUMNS["curves.csv"].split()
+    assert list(rows[0]) == COLUMNS["curves.csv"]
     for variation, epochs in zip(collected.experiment.variations, (2, 1, 0), strict=True):
         for seed in (0, 1):
             own = [
@@ -113,7 +113,7 @@ def test_a_row_for_each_epoch_with_the_numbers_of_the_arrays(collected):
 
 def test_trials_definition_and_methods(collected):
     trials = rows_of(collected.folder / "trials.csv")
-    assert list(trials[0]) == COLUMNS["trials.csv"].split()
+    assert list(trials[0]) == COLUMNS["trials.csv"]
     assert [row["variation"] for row in trials] == [
         variation.name for variation in collected.experiment.variations
     ]

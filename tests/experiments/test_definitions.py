@@ -3,11 +3,7 @@
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definition import (
-    FOLDER,
-    experiment_from,
-    load_experiment,
-)
+from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
 from new_algorithm.methods.registry import METHODS
 
 TASK = {"dataset": "synthetic", "widths": [4], "epochs": 1}
@@ -65,38 +61,74 @@ def test_methods_go_by_their_names_and_variations_by_their_own():
     assert experiment.tasks[0].widths == (4,)
 
 
+def task(**changes):
+    return {"tasks": {"t": TASK | changes}}
+
+
+def variation(**entries):
+    return {"variations": {"v": entries}}
+
+
+WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 3}, r"e: unknown entry 'seed': did you mean seeds\?"),
-        ({"methods": ["adm"]}, r"e: no method 'adm': choose adam"),
-        ({"methods": ["adam", "adam"]}, "e: Adam: name each one once"),
-        ({"baseline": "Adem"}, r"baseline 'Adem' is none of 'Adam', 'SGD'"),
+        ({"seed": 3}, "unknown entry 'seed': did you mean seeds?"),
+        ({"methods": ["adm"]}, "no method 'adm': choose adam"),
+        ({"methods": "adam"}, 'methods: "adam" is not allowed: give a list'),
+        ({"methods": ["adam", "adam"]}, "Adam: name each one once"),
+        ({"baseline": "Adem"}, "baseline 'Adem' is none of 'Adam', 'SGD'"),
+        ({"hypothesis": 3}, "hypothesis: 3 is not allowed: give a text in quotes"),
         ({"seeds": [1, 1]}, "seeds: give each one once"),
-        ({"seeds": 0}, "seeds: give each one once, and at least one"),
-        ({"trials": -1}, "trials -1: give 0 or more"),
-        ({"tasks": {"t": TASK | {"cpu_seconds": 1.0}}}, "either cpu_seconds or epochs"),
-        ({"tasks": {"t": {"dataset": "mnist", "widths": [4]}}}, "either cpu_seconds or epochs"),
-        ({"tasks": {"t": TASK | {"widths": []}}}, "widths: give the units"),
-        ({"tasks": {"t": TASK | {"widths": 64}}}, "widths: give the units"),
-        ({"tasks": {"t": TASK | {"widths": "0 × 64"}}}, "widths: give the units"),
-        ({"tasks": {"t": TASK | {"widths": "3 × 0"}}}, "widths: give the units"),
-        ({"tasks": {"t": TASK | {"widths": "deep"}}}, "widths: give the units"),
-        ({"tasks": {"t": TASK | {"train_limit": "x"}}}, "train_limit 'x': give a number"),
-        ({"tasks": {"t": TASK | {"epochs": "2"}}}, "either cpu_seconds or epochs"),
-        ({"trials": "2"}, "trials '2': give 0 or more"),
-        ({"tasks": {"t": TASK | {"metrics": ["f1"]}}}, "metrics are accuracy, auc, loss"),
-        ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "e: t: 'dataset' is missing"),
+        ({"seeds": 0}, "seeds: 0 is not allowed: give how many, or a list of different ones"),
+        ({"seeds": "3"}, 'seeds: "3" is not allowed: give how many, or a list of different ones'),
+        ({"trials": -1}, "trials: -1 is not allowed: give a whole number of at least 0"),
+        ({"trials": True}, "trials: true is not allowed: give a whole number of at least 0"),
+        ({"trials": "2"}, 'trials: "2" is not allowed: give a whole number of at least 0'),
+        ({"caveats": "c"}, 'caveats: "c" is not allowed: give a list'),
+        ({"tasks": 3}, "tasks: 3 is not allowed: give a table"),
+        ({"tasks": {"t": "mnist"}}, 't: "mnist" is not allowed: give a table'),
+        (task(cpu_seconds=1.0), "t: give either cpu_seconds or epochs"),
+        ({"tasks": {"t": {"dataset": "d", "widths": [4]}}}, "t: give either cpu_seconds or epochs"),
+        (task(cpu_seconds="fast"), 't: cpu_seconds: "fast" is not allowed: give a finite number'),
+        (task(widths=[]), f"t: widths: [] is not allowed: {WIDTHS}"),
+        (task(widths=64), f"t: widths: 64 is not allowed: {WIDTHS}"),
+        (task(widths="0 × 64"), f't: widths: "0 × 64" is not allowed: {WIDTHS}'),
+        (task(widths="3 × 0"), "t: widths: 0 is not allowed: give a whole number of at least 1"),
+        (task(widths="deep"), f't: widths: "deep" is not allowed: {WIDTHS}'),
+        (task(train_limit="x"), 't: train_limit: "x" is not allowed: give a whole number of at'),
+        (task(epochs="2"), 't: epochs: "2" is not allowed: give a whole number of at least 1'),
+        (task(metrics=["f1"]), 't: metrics: "f1" is not allowed: give one of accuracy, auc, loss'),
+        (task(metrics=[]), "t: metrics: [] is not allowed: give a list of accuracy, auc, loss"),
+        (task(dataset=5), "t: dataset: 5 is not allowed: give a text in quotes"),
+        ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "t: dataset is missing"),
+        ({"tasks": {}}, "tasks is missing"),
+        ({"variations": {"v": 3}}, "v: 3 is not allowed: give a table"),
+        (variation(method=["adam"]), 'v: method: ["adam"] is not allowed: give a text in quotes'),
+        (variation(method="adam", searched="no"), 'v: searched: "no" is not allowed: give true or'),
+        (variation(method="adam", settings=3), "v: settings: 3 is not allowed: give a table"),
         (
-            {"variations": {"v": {"method": "adam", "settings": {"rate": 1}}}},
-            "e: v: unknown entry 'rate': known are batch_size, inputs, lr",
+            variation(method="adam", settings={"lr": "x"}),
+            'v: lr: "x" is not allowed: give a number',
         ),
-        ({"paper": {"citation": "c"}}, "e: paper: .*'source'.* missing"),
+        (
+            variation(method="foof", settings={"layers": [1]}),
+            "v: layers: [1] is not allowed: give a text in quotes or a whole number",
+        ),
+        (
+            variation(method="adam", settings={"rate": 1}),
+            "v: unknown entry 'rate': known are batch_size, inputs, lr",
+        ),
+        ({"paper": {"citation": "c"}}, "paper: source is missing"),
     ],
 )
-def test_a_wrong_entry_is_named_with_what_it_could_be(changes, message):
-    with pytest.raises(UserError, match=message):
+def test_a_wrong_entry_is_one_line_with_its_file_and_what_it_could_be(changes, message):
+    with pytest.raises(UserError) as refusal:
         experiment_from("e", entries(**changes))
+    assert str(refusal.value).startswith(f"e.toml: {message}")
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("written", ["3 × 64", "3x64", [64, 64, 64]])
@@ -109,7 +141,7 @@ def test_equal_layers_are_written_in_short(written):
 def test_what_an_experiment_needs_is_asked_for(missing):
     given = entries()
     del given[missing]
-    with pytest.raises(UserError, match=f"e: {missing} is missing"):
+    with pytest.raises(UserError, match=rf"e\.toml: {missing} is missing"):
         experiment_from("e", given)
 
 

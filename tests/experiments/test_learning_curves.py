@@ -59,7 +59,7 @@ def test_where_diverged_runs_end_is_marked(record):
 
 @pytest.mark.filterwarnings("error")
 def test_a_single_seed_has_a_curve_without_a_band(record):
-    one = {key: [row for row in rows if row["seed"] == "0"] for key, rows in record.curves.items()}
+    one = {key: [row for row in rows if row["seed"] == 0] for key, rows in record.curves.items()}
     single = replace(record, curves=one)
     curve = mean_curve(single, MNIST, "Adam", "epoch", TRAIN_LOSS)
     assert np.isfinite(curve.mean).all()

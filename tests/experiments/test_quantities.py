@@ -2,8 +2,8 @@
 
 import pytest
 
-from new_algorithm.experiments.definition import METRICS
-from new_algorithm.experiments.quantities import CPU_SECONDS, TRAIN_LOSS, metric
+from new_algorithm.experiments.quantities import CPU_SECONDS, METRIC_NAMES, TRAIN_LOSS, metric
+from new_algorithm.experiments.statistics import Summary
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,11 @@ def test_signs_are_typographic():
 
 
 def test_of_the_metrics_the_loss_alone_is_better_when_less():
-    assert [metric(name).less_is_better for name in METRICS] == [False, False, True]
+    found = {name: metric(name).less_is_better for name in METRIC_NAMES}
+    assert found == {"accuracy": False, "auc": False, "loss": True}
+
+
+def test_how_much_worse_a_variation_is():
+    difference = Summary(0.2, 0.1, 0.1, 0.4, 5)  # variation − baseline
+    assert metric("loss").worsening(difference) == difference
+    assert metric("accuracy").worsening(difference) == Summary(-0.2, 0.1, -0.4, -0.1, 5)

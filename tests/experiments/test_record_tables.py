@@ -23,8 +23,8 @@ def test_what_was_written_is_read(tmp_path):
     }
     assert record.values(MNIST.name, "Adam", "test_accuracy") == expected
     assert record.values(HIGGS.name, "block coordinate descent", "test_auc") == {}
-    assert record.diverged(MNIST.name, "L-BFGS") == len(DIVERGED)
-    assert record.diverged(HIGGS.name, "L-BFGS") == 0
+    assert record.count("diverged", MNIST.name, "L-BFGS") == len(DIVERGED)
+    assert record.count("diverged", HIGGS.name, "L-BFGS") == 0
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", ""])
@@ -69,7 +69,10 @@ UNSOUND = {
     "not JSON": (lambda folder: (folder / "experiment.json").write_text("{"), "is not JSON"),
     "a list": (lambda folder: (folder / "experiment.json").write_text("[]"), "JSON object"),
     "an entry gone": (_change_json(lambda facts: facts.pop("methods")), "'methods' is missing"),
-    "a task spoilt": (_change_json(lambda f: f["experiment"].pop("tasks")), "'tasks' is missing"),
+    "a task spoilt": (
+        _change_json(lambda f: f["experiment"].pop("tasks")),
+        "experiment: tasks is missing",
+    ),
     "a run gone": (_change_rows(lambda rows: rows.pop()), "not one run of each seed"),
     "a run twice": (_change_rows(lambda rows: rows.append(rows[0])), "not one run of each seed"),
     "a word": (_change_rows(lambda rows: rows[1].update(test_auc="good")), "line 3: test_auc"),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.experiments.leaderboard import Comparison, Standing
-from new_algorithm.experiments.quantities import Effect, metric
+from new_algorithm.experiments.quantities import metric
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report import write_report
 from new_algorithm.experiments.report_figures import draw_intervals, file_stem, styles
@@ -71,8 +70,6 @@ def test_names_of_files_are_plain():
     assert file_stem("HIGGS: 28-256-1") == "higgs_28_256_1"
 
 
-DIFFERENCE = Effect("difference", 1, "difference")
-IMPORTANCE = Effect("importance", -1, "importance")
 EFFECTS = {  # mean, half width of the interval, p
     "better": (0.02, 0.005, 0.001),
     "much the same": (-0.001, 0.004, 0.7),
@@ -80,19 +77,17 @@ EFFECTS = {  # mean, half width of the interval, p
 }
 
 
-def standing(name, mean, half, p):
-    ends = (None, None) if half is None else (mean - half, mean + half)
-    difference = Summary(mean, half, *ends, 10)
-    comparison = Comparison(difference, p, p, p, 1.0, None)
-    return Standing(name, difference, comparison, 0, False)
-
-
-def drawn(effects, shown_as=DIFFERENCE):
-    standings = [Standing("baseline", None, None, 0, True)]
-    standings += [standing(name, *numbers) for name, numbers in effects.items()]
+def drawn(effects):
+    summaries = {
+        name: Summary(
+            mean, half, *((None, None) if half is None else (mean - half, mean + half)), 10
+        )
+        for name, (mean, half, _) in effects.items()
+    }
+    significant = {name for name, (_, _, p) in effects.items() if p is not None and p < 0.05}
     figure = Figure()
     styles = {name: {"color": "red"} for name in effects}
-    draw_intervals(figure, standings, metric("accuracy"), shown_as, styles)
+    draw_intervals(figure, summaries, significant, metric("accuracy"), "difference", styles)
     (axes,) = figure.axes
     return axes
 
@@ -109,17 +104,16 @@ def points(axes):
     }
 
 
-@pytest.mark.parametrize(("shown_as", "sign"), [(DIFFERENCE, 1), (IMPORTANCE, -1)])
-def test_effects_and_intervals_in_their_sign(shown_as, sign):
-    axes = drawn(EFFECTS, shown_as)
+def test_effects_and_intervals():
+    axes = drawn(EFFECTS)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(EFFECTS)
     found = points(axes)
     low, high = axes.get_xlim()
     bars = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "-"][:-1]  # not 0
     for line, (mean, half, p) in enumerate(EFFECTS.values()):
-        assert found[line] == (pytest.approx(sign * mean), p < 0.05)
-        np.testing.assert_allclose(bars[line], [sign * mean - half, sign * mean + half])
-        assert low < sign * mean - half < sign * mean + half < high
+        assert found[line] == (pytest.approx(mean), p < 0.05)
+        np.testing.assert_allclose(bars[line], [mean - half, mean + half])
+        assert low < mean - half < mean + half < high
     assert low < 0 < high
 
 

@@ -7,7 +7,7 @@ import pytest
 from new_algorithm.experiments import report
 from new_algorithm.experiments.definition import Paper
 from new_algorithm.experiments.record_tables import read_experiment
-from new_algorithm.experiments.report_text import paper_verdict
+from new_algorithm.experiments.report_text import beside_paper
 from new_algorithm.record.layout import Layout
 from tests.experiments.invented_record import EXPERIMENT, MNIST, TAG, write_record
 
@@ -40,15 +40,11 @@ def recorded(layout, paper, score):
     ],
 )
 def test_the_verdict_is_on_the_mean(tmp_path, score, verdict):
-    found = paper_verdict(recorded(Layout(tmp_path), PAPER, score))
-    assert found.verdict == verdict
-    theirs, ours = found.table.rows
+    table, found = beside_paper(recorded(Layout(tmp_path), PAPER, score), PAPER)
+    assert found == verdict
+    theirs, ours = table.rows
     assert (theirs[1].text, theirs[1].interval) == ("0.9500", "± 0.0100")
     assert ours[1].text == f"{score + 0.0005:.4f}"
-
-
-def test_without_a_paper_there_is_no_verdict(tmp_path):
-    assert paper_verdict(recorded(Layout(tmp_path), None, 0.95)) is None
 
 
 def test_the_report_shows_it_with_its_deviations(tmp_path, monkeypatch):

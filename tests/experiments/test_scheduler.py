@@ -2,7 +2,10 @@
 
 import os
 import re
+import threading
+from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments.definition import Variation
 from new_algorithm.experiments.scheduler import run_experiment
 from new_algorithm.methods.registry import METHODS
-from new_algorithm.record.layout import REPOSITORY, Layout
+from new_algorithm.record.layout import REPOSITORY
 from tests.experiments.tiny_experiments import (
     TASK,
     Pretender,
@@ -126,20 +129,24 @@ def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypa
     assert tables(tmp_path) == tables(whole)
 
 
-def test_search_cut_short_goes_on(whole, tmp_path, monkeypatch):
-    heard = listened(monkeypatch)
-    trial, tried = tuning._Trainings.trial, []
+def cut_short_in_trial(number, root, monkeypatch, **flags):
+    trial, tried = tuning.Tuning.trial, []
 
-    def cut(self, settings, space):
+    def cut(self, settings):
         tried.append(settings)
-        if len(tried) == 4:
+        if len(tried) == number:
             raise KeyboardInterrupt
-        return trial(self, settings, space)
+        return trial(self, settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning._Trainings, "trial", cut)
+        patch.setattr(tuning.Tuning, "trial", cut)
         with pytest.raises(KeyboardInterrupt):
-            carry_out(tmp_path)
+            carry_out(root, **flags)
+
+
+def test_search_cut_short_goes_on(whole, tmp_path, monkeypatch):
+    heard = listened(monkeypatch)
+    cut_short_in_trial(4, tmp_path, monkeypatch)
     assert trainings(heard) == {"foof": 2, "prox_prop": 1}
     carry_out(tmp_path)
     assert trainings(heard) == {"foof": 4, "prox_prop": 4}
@@ -191,6 +198,39 @@ def test_overwrite_begins_anew(whole, tmp_path, monkeypatch):
     assert trainings(heard) == {"foof": 4, "prox_prop": 4}
     assert not (folder / "left_over").exists()
     assert tables(tmp_path) == tables(whole)
+
+
+def test_overwriting_that_is_cut_short_keeps_its_first_trial(whole, tmp_path, monkeypatch):
+    carry_out(tmp_path, tiny(*KEYS, tasks=(replace(TASK, epochs=3),)))
+    heard = listened(monkeypatch)
+    cut_short_in_trial(2, tmp_path, monkeypatch, overwrite=True)
+    carry_out(tmp_path)  # goes on with the new definition
+    assert trainings(heard) == {"foof": 4, "prox_prop": 4}
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_overwriting_that_is_cut_short_before_a_trial_leaves_the_earlier_record(
+    tmp_path, monkeypatch
+):
+    folder = carry_out(tmp_path)
+    before = files(folder)
+    cut_short_in_trial(1, tmp_path, monkeypatch, overwrite=True)
+    assert files(folder) == before
+
+
+def test_the_earlier_record_is_given_up_while_a_search_goes_on(tmp_path, monkeypatch):
+    """A process that is killed later cannot put it back in the place of the trials."""
+    monkeypatch.setattr(scheduler, "LOOK_EVERY", 0.01)
+    search, given_up = Future(), threading.Event()
+    record = SimpleNamespace(folder=tmp_path, supersede=given_up.set)
+    waiting = threading.Thread(target=lambda: list(scheduler._finished([search], record)))
+    waiting.start()
+    assert not given_up.wait(0.1)
+    (tmp_path / "chosen_settings").mkdir()
+    (tmp_path / "chosen_settings" / "task.method.search.json").touch()
+    assert given_up.wait(10)
+    search.set_result(None)
+    waiting.join(10)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -247,9 +287,8 @@ def test_a_run_that_fails_is_counted_and_the_others_go_on(tmp_path, monkeypatch)
     assert [row["status"] for row in rows_of(folder / "runs.csv")] == ["completed"] * 4
 
 
-def test_a_worker_that_is_killed_is_one_line(tmp_path):
-    means = scheduler.Means(Layout(tmp_path), SCRIPT, threads=1, workers=1)
-    with pytest.raises(UserError) as error, real_workers(means) as pool:
+def test_a_worker_that_is_killed_is_one_line():
+    with pytest.raises(UserError) as error, real_workers(ExperimentFlags()) as pool:
         pool.submit(os._exit, 1).result()
     assert "worker process was killed" in str(error.value)
     assert "\n" not in str(error.value)

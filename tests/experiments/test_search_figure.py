@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search, importances
+from new_algorithm.experiments.search import importances
+from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
 from new_algorithm.record.figures import draw_run
 from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout

@@ -15,7 +15,7 @@ from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments import tuning
 from new_algorithm.experiments.definition import FOLDER, load_experiment, slug
 from new_algorithm.experiments.single_run import SingleRunConfig, is_done, run_tag, single_run
-from new_algorithm.experiments.tuning import SEARCH_SEED, choose, warm_up
+from new_algorithm.experiments.tuning import SEARCH_SEED, Tuning, warm_up
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout
@@ -75,6 +75,10 @@ def poison(monkeypatch, rows, features):
     tuning._load.cache_clear()
 
 
+def chosen(experiment, layout):
+    return Tuning(TASK, experiment.variations[0], experiment.trials, layout, threads=1).choose()
+
+
 def results(folder, monkeypatch, method):
     """Return all that a search and a run with what it chose leave behind, and the weights."""
     with monkeypatch.context() as patch:
@@ -82,7 +86,7 @@ def results(folder, monkeypatch, method):
         for module in (tuning, single_run_module):
             patch.setattr(module, "warm_up", lambda *_: None)
         experiment = tiny(method)
-        found = choose(experiment, TASK, experiment.variations[0], Layout(folder, "tiny"), 1)
+        found = chosen(experiment, Layout(folder, "tiny"))
         record, series = run(folder, method, settings=found.settings)
     return found, record["final_metrics"], series, [weights for _, weights in heard]
 
@@ -144,8 +148,7 @@ def test_test_rows_are_looked_at_once_a_run_and_never_in_a_search(tmp_path, monk
     for module in (tuning, single_run_module):
         monkeypatch.setattr(module, "task_data", lambda task: Watched(original(task)))
     experiment = tiny("foof")
-    layout = Layout(tmp_path, "tiny")
-    found = choose(experiment, TASK, experiment.variations[0], layout, 1)
+    found = chosen(experiment, Layout(tmp_path, "tiny"))
     assert looks == []
     assert set(loaded) == {"unseen", "validation"}
     run(tmp_path, "foof", settings=found.settings)

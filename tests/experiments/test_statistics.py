@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from new_algorithm.experiments.statistics import PairedTest, compare_paired, holm, summarise
+from new_algorithm.experiments.statistics import (
+    Comparison,
+    compare_paired,
+    compare_with,
+    holm,
+    summarise,
+)
 
 P_NAMES = ("t_p", "wilcoxon_p", "permutation_p")
 # Squares of the largest overflow and of the smallest underflow, differences do neither.
@@ -30,7 +36,7 @@ def p_values(test):
 
 
 def assert_untestable(test, reason):
-    assert test == PairedTest(test.difference, reason=reason)  # all else is None
+    assert test == Comparison(test.difference, reason=reason)  # all else is None
 
 
 def test_summary_by_hand():
@@ -63,21 +69,6 @@ def test_summary_of_one_value_has_no_spread():
 def test_equal_values_have_no_spread_at_all():
     assert np.std([0.1, 0.1, 0.1], ddof=1) > 0  # rounding alone
     assert summarise([0.1, 0.1, 0.1]).sd == 0
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_named(bad):
-    with pytest.raises(ValueError, match=f"value 1 is {bad}"):
-        summarise([1.0, bad])
-    with pytest.raises(ValueError, match=f"seed 7 is {bad}"):
-        compare_paired({3: 1.0, 7: 2.0}, {3: 1.0, 7: bad})
-    with pytest.raises(ValueError, match=f"seed 9 is {bad}"):
-        compare_paired({3: 1.0, 9: bad}, {3: 1.0})
-
-
-def test_no_values_have_no_summary():
-    with pytest.raises(ValueError, match="no values"):
-        summarise([])
 
 
 def test_comparison_by_hand():
@@ -177,8 +168,6 @@ def test_a_run_that_nearly_diverged_does_not_round_the_others_away():
 @pytest.mark.parametrize(
     ("a", "b", "reason"),
     [
-        ({}, {}, "no common seeds"),
-        ({0: 1.0, 1: 2.0}, {2: 1.0, 3: 0.0}, "no common seeds"),
         ({4: 1.0}, {4: 3.0}, "one seed only"),
         ({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.0, 1: 0.0, 3: 0.0}, "seeds differ: 2 of 4 in common"),
         ({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.0, 1: 0.0}, "seeds differ: 2 of 3 in common"),
@@ -192,7 +181,7 @@ def test_degenerate_comparisons_are_not_testable(a, b, reason):
 
 def test_difference_is_of_the_common_seeds():
     assert compare_paired({0: 1.0, 1: 2.0, 2: 9.0}, {0: 0.0, 1: 0.0}).difference.mean == 1.5
-    assert compare_paired({0: 1.0}, {1: 0.0}).difference is None
+    assert compare_with({1: 0.0}, {"no common seed": {0: 1.0}}) == {}
 
 
 @settings(max_examples=50)
@@ -311,9 +300,3 @@ def test_holm_keeps_the_order_and_never_lowers(values):
     )
     assert all(p <= adjusted <= 1 for p, adjusted in pairs)
     assert all(one[1] <= other[1] for one, other in pairwise(pairs))
-
-
-@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
-def test_holm_refuses_what_is_no_p_value(bad):
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        holm([0.5, bad])

@@ -12,10 +12,9 @@ from new_algorithm.experiments.definition import Variation
 from new_algorithm.experiments.tuning import (
     PROBED_EPOCHS,
     SEARCH_SEED,
-    choose,
+    Tuning,
     fitted_epochs,
     nearest_epochs,
-    trials_of,
 )
 from new_algorithm.methods.method import Choice, Epoch
 from new_algorithm.methods.registry import METHODS
@@ -44,8 +43,12 @@ def pretend(monkeypatch):
 
 
 def chosen(experiment, folder, which=0, task=None):
-    task = task or experiment.tasks[0]
-    return choose(experiment, task, experiment.variations[which], Layout(folder, "tiny"), threads=1)
+    return tuning_of(experiment, folder, which, task).choose()
+
+
+def tuning_of(experiment, folder, which=0, task=None):
+    task, variation = task or experiment.tasks[0], experiment.variations[which]
+    return Tuning(task, variation, experiment.trials, Layout(folder, "tiny"), threads=1)
 
 
 def test_every_method_is_probed_tried_and_fitted_alike(pretend, tmp_path):
@@ -94,7 +97,7 @@ def test_what_is_not_searched_keeps_its_settings(given, pretend, tmp_path):
     assert found.settings == {"size": 7.0 if "settings" in given else 5.0}
     assert (found.trials, found.epochs) == ([], 20)
     assert [problem.epochs for problem, _ in one.calls] == [PROBED_EPOCHS, 20]
-    assert trials_of(experiment, variation) == 1
+    assert tuning_of(experiment, tmp_path).trials == 1
 
 
 def test_diverged_trials_are_counted_and_never_chosen(pretend, tmp_path):
