@@ -30,6 +30,7 @@ Notes for those who change it next are at the end of the file.
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
@@ -100,8 +102,20 @@ def train_and_record(
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
     training = Training(config, problem, chunk_rows, ranks)
     begin(training, run)
-    for steps in training.train():
+    for steps in train(training):
         record_epoch(training, steps, run, config.verbose)
+
+
+def train(training: Training) -> Iterator[EpochSummary]:
+    """Train to the last epoch; yield what the steps of each came to as soon as it is over."""
+    while training.epoch < training.last_epoch:
+        steps, number = EpochSummary(), training.epoch + 1
+        with training.clock:
+            for batch in progress(training.batches(), f"epoch {number}", training.steps_an_epoch):
+                steps.add(training.optimizer.step(batch, training.lr_scale))
+        training.epoch = number
+        yield steps
+        training.check_progress(steps)
 
 
 def begin(training: Training, run: Run | None) -> None:
@@ -182,11 +196,10 @@ def with_data_set(config: Config) -> Config:
 # ----------------------------------
 # Measured figures, commands and tags: AGENTS.md.
 #
-# - `Training.train` in methods/back_projection_training.py is the loop; a step is
-#   BackProjection.step in back_projection/optimizer.py, the sweep that it makes sweep.py, one
-#   layer's problem layer_problem.py and solvers/, step sizes step_control.py.
-#   back_projection/reference.py says the same slowly: change both, or explain the difference in a
-#   test.
+# - `train` above is the loop; a step is BackProjection.step in back_projection/optimizer.py, the
+#   sweep that it makes sweep.py, one layer's problem layer_problem.py and solvers/, step sizes
+#   step_control.py. back_projection/reference.py says the same slowly: change both, or explain the
+#   difference in a test.
 # - The size of a step made depth hard. Its squared length must be bounded *before* the momentum:
 #   bounding what momentum has summed up lets one bad batch spoil ten steps.
 # - What is passed down is Δ whole. Subtracting H̃ δW̃, as the textbook has it, takes away what a

@@ -263,7 +263,7 @@ def test_ranks_that_go_on_shuffle_as_if_never_stopped():
         training = Training(config, problem, CHUNK_ROWS, InThreads(rank, all_sum, table))
         if saved is not None:
             training.load_state_dict(*saved)
-        for _ in islice(train(training, 3), epochs):
+        for _ in islice(train(training), epochs):
             pass
         return training.weights, training.state_dict()
 

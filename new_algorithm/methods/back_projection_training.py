@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from datasets import Dataset
 from datasets.batches import RowsInMemory, StreamedRows
 from datasets.mapped_files import is_mapped, row_blocks
+from new_algorithm.back_projection.batch import Batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
 from new_algorithm.back_projection.eigenbasis import (
     Eigenbasis,
@@ -23,7 +24,6 @@ from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.state import State, nested, part
 from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, shard
 from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
 from new_algorithm.methods.method import Epoch, Problem
@@ -57,7 +57,7 @@ class Training:
         self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         batch_size = samples if settings.batch_size == "full" else settings.batch_size
-        self._epochs, self._steps = problem.epochs, samples // batch_size
+        self.last_epoch, self.steps_an_epoch = problem.epochs, samples // batch_size
         self._schedule, self._dtype = SCHEDULES[settings.schedule], settings.dtype
         self._chunk_rows = chunk_rows
         with self.clock:
@@ -80,7 +80,7 @@ class Training:
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=JUDGE_EVERY if self._steps >= JUDGE_EVERY else 1,
+                judge_every=JUDGE_EVERY if self.steps_an_epoch >= JUDGE_EVERY else 1,
                 all_sum=ranks.all_sum,
             )
         self.held_out = self._in_basis(data.x_test, data.y_test)
@@ -96,34 +96,37 @@ class Training:
         inputs = basis.project(x.astype(dtype)) if projected is None else projected
         return RowsInMemory(inputs, y.astype(dtype, copy=False) if y.dtype.kind == "f" else y)
 
-    def train(self) -> Iterator[EpochSummary]:
-        """Train to the last epoch; yield what the steps of each came to as soon as it is over.
-
-        DivergedError where one step after another has had to be taken back.
-        """
-        for epoch in range(self.epoch + 1, self._epochs + 1):
-            self._sent_before = self.ranks.sent_bytes
-            batches = islice(self.rows.batches(self.rng, self._batch_rows), self._steps)
-            steps, optimizer = EpochSummary(), self.optimizer
-            with self.clock:
-                for batch in progress(batches, f"epoch {epoch}", self._steps):
-                    lr_scale = self._schedule(optimizer.iteration, self._epochs * self._steps)
-                    steps.add(optimizer.step(batch, lr_scale))
-            self.epoch = epoch
-            yield steps
-            if optimizer.rollbacks_in_a_row > MOST_ROLLBACKS:
-                iteration, error = steps.troubles[-1]
-                raise DivergedError(
-                    f"epoch {epoch}: {optimizer.rollbacks_in_a_row} steps in a row had to be taken "
-                    f"back, the last in iteration {iteration}, {error}; weights.npz holds those of "
-                    "the lowest train loss: raise --lambda-w-layers, or lower --step-size or "
-                    "--step-bounds"
-                )
-
     def epochs(self) -> Iterator[Epoch]:
-        """Train to the last epoch; yield after each."""
-        for _ in self.train():
+        """Train to the last epoch; yield after each. The loop is that of n_layer_relu_data.py."""
+        while self.epoch < self.last_epoch:
+            steps = EpochSummary()
+            with self.clock:
+                for batch in self.batches():
+                    steps.add(self.optimizer.step(batch, self.lr_scale))
+            self.epoch += 1
             yield Epoch(self.epoch, copy(self.clock), self.weights, self.evaluate)
+            self.check_progress(steps)
+
+    def batches(self) -> Iterator[Batch]:
+        """Return the batches of one epoch, this rank's part of each."""
+        self._sent_before = self.ranks.sent_bytes
+        return islice(self.rows.batches(self.rng, self._batch_rows), self.steps_an_epoch)
+
+    @property
+    def lr_scale(self) -> float:
+        """What the schedule scales the next step by, in [0, 1]."""
+        return self._schedule(self.optimizer.iteration, self.last_epoch * self.steps_an_epoch)
+
+    def check_progress(self, steps: EpochSummary) -> None:
+        """DivergedError where one step after another has had to be taken back."""
+        in_a_row = self.optimizer.rollbacks_in_a_row
+        if in_a_row > MOST_ROLLBACKS:
+            iteration, error = steps.troubles[-1]
+            raise DivergedError(
+                f"epoch {self.epoch}: {in_a_row} steps in a row had to be taken back, the last in "
+                f"iteration {iteration}, {error}; weights.npz holds those of the lowest train "
+                "loss: raise --lambda-w-layers, or lower --step-size or --step-bounds"
+            )
 
     @property
     def sent_bytes(self) -> int:

@@ -22,7 +22,7 @@ def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
 ):
     steps, step = [], BackProjection.step
     monkeypatch.setattr(BackProjection, "step", lambda *a: steps.append(step(*a)) or steps[-1])
-    next(Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0)).train())
+    next(Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0)).epochs())
     assert len(steps) == 200 // batch_size
     assert [step.iteration for step in steps if step.loss is not None] == judged
 
