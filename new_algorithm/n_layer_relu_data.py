@@ -86,10 +86,7 @@ def main() -> None:
         run = None
         if ranks.rank == 0:  # which alone keeps the record
             record = Run.open(
-                script=Path(__file__),
-                config=config,
-                data=data.provenance(),
-                resume=config.resume,
+                script=Path(__file__), config=config, data=data.provenance(), resume=config.resume
             )
             run = stack.enter_context(record)
         train_and_record(config, data, chunk_rows, run, ranks)

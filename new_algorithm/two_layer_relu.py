@@ -57,11 +57,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.plots.run_figures import (
-    CONVERGENCE_FILE,
-    CONVERGENCE_SIZE,
-    draw_convergence,
-)
+from new_algorithm.plots.run_figures import CONVERGENCE_FILE, CONVERGENCE_SIZE, draw_convergence
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import Row, save_csv
 from new_algorithm.record.reservation import check_tag
@@ -134,11 +130,7 @@ def main() -> None:
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
-    config: Config,
-    inputs: NDArray,
-    targets: NDArray,
-    solvers: Sequence[CGSolver],
-    run: Run,
+    config: Config, inputs: NDArray, targets: NDArray, solvers: Sequence[CGSolver], run: Run
 ) -> tuple[list[NDArray], list[tuple[Row, list[Row]]]]:
     """Train on the first half of the rows, test on the second; return W̃ and what `beside_theory`
     makes of the solves that are observed.

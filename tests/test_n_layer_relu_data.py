@@ -16,12 +16,7 @@ from new_algorithm.cli.flags import CommonFlags
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
-from new_algorithm.n_layer_relu_data import (
-    Config,
-    train_and_record,
-    with_data_set,
-    with_penalties,
-)
+from new_algorithm.n_layer_relu_data import Config, train_and_record, with_data_set, with_penalties
 from tests.recorder import Recorder
 
 

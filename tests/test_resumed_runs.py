@@ -282,8 +282,7 @@ def test_ranks_that_go_on_shuffle_as_if_never_stopped():
 
 
 @pytest.mark.parametrize(
-    ("changed", "best", "cut"),
-    [({}, 3, 3), ({"step_size": 0.1, "schedule": "constant"}, 1, 2)],
+    ("changed", "best", "cut"), [({}, 3, 3), ({"step_size": 0.1, "schedule": "constant"}, 1, 2)]
 )
 def test_best_weights_survive_a_resumption_that_does_not_better_them(
     run_it, run_until, uninterrupted, changed, best, cut

@@ -137,10 +137,7 @@ def diagnose(
             _taken(h, change, delta)
             for h, change, delta in zip(activations, changes, deltas, strict=True)
         ],
-        "residual_passed": [
-            0.0,
-            *(_ratio(below, above) for below, above in pairwise(norms)),
-        ],
+        "residual_passed": [0.0, *(_ratio(below, above) for below, above in pairwise(norms))],
         "active_share": [*(float((h[:, :-1] > 0).mean()) for h in activations[1:]), 1.0],
         "predicted_decrease": [
             eta * float(np.vdot(change, moment))

@@ -60,8 +60,7 @@ class Task:
     name: str
     dataset: str
     widths: Annotated[
-        tuple[PositiveInt, ...],
-        'the units of each hidden layer, as [512, 256] or "8 × 64"',
+        tuple[PositiveInt, ...], 'the units of each hidden layer, as [512, 256] or "8 × 64"'
     ]
     metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
         "accuracy",

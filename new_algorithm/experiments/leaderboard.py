@@ -49,11 +49,7 @@ def leaderboard(record: ExperimentRecord, task: Task) -> list[Standing]:
     comparisons = compare_with(others.pop(record.experiment.baseline), others)
     return [
         Standing(
-            name,
-            summaries[name],
-            comparisons.get(name),
-            seeds - len(scores[name]),
-            name in best,
+            name, summaries[name], comparisons.get(name), seeds - len(scores[name]), name in best
         )
         for name in ranked
     ]

@@ -124,11 +124,7 @@ def draw_map(record: ExperimentRecord, folder: Path) -> Picture | None:
 
 
 def _save(
-    name: str,
-    caption: str,
-    fill: Callable[[Figure], None],
-    size: tuple[float, float],
-    folder: Path,
+    name: str, caption: str, fill: Callable[[Figure], None], size: tuple[float, float], folder: Path
 ) -> Picture:
     path = save_figure(folder / f"{name}.svg", draw(fill, size, "svg"))
     return Picture(name, caption, path)

@@ -44,11 +44,7 @@ class TrialResult:
 
 
 def search(
-    path: Path,
-    space: Space,
-    trials: int,
-    seed: int,
-    objective: Callable[[Settings], TrialResult],
+    path: Path, space: Space, trials: int, seed: int, objective: Callable[[Settings], TrialResult]
 ) -> Iterator[Row]:
     """Yield trial, value, state, cpu_seconds, epochs, and settings as JSON, trial by trial.
 

@@ -17,11 +17,7 @@ from new_algorithm.back_projection.network import (
     momentum_step,
 )
 from new_algorithm.back_projection.optimizer import BackProjection
-from new_algorithm.methods.back_projection_settings import (
-    Settings,
-    layer_solvers,
-    step_control,
-)
+from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
 from new_algorithm.record.files import Row
 
 SHAPES = {

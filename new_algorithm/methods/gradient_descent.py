@@ -138,7 +138,7 @@ def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer
         [
             {"params": orthogonal, "lr": settings["lr"], "use_muon": True},
             {"params": rest, "lr": settings["adam_lr"], "use_muon": False},
-        ],
+        ]
     )
 
 

@@ -24,10 +24,7 @@ def drawn(seed: int = 0, dtype: type = np.float64) -> list[tuple[NDArray, NDArra
     """H̃ and Δ of each layer."""
     rng = np.random.default_rng(seed)
     return [
-        (
-            rng.standard_normal((ROWS, d)).astype(dtype),
-            rng.standard_normal((ROWS, m)).astype(dtype),
-        )
+        (rng.standard_normal((ROWS, d)).astype(dtype), rng.standard_normal((ROWS, m)).astype(dtype))
         for d, m in SHAPES
     ]
 

@@ -7,12 +7,7 @@ import pytest
 
 from new_algorithm.back_projection import reference
 from new_algorithm.back_projection.conjugate_gradients import CGResult
-from new_algorithm.back_projection.diagnostics import (
-    EpochSummary,
-    ObservedSolve,
-    diagnose,
-    observe,
-)
+from new_algorithm.back_projection.diagnostics import EpochSummary, ObservedSolve, diagnose, observe
 from new_algorithm.back_projection.gram import GramSum
 from new_algorithm.back_projection.optimizer import StepResult
 from new_algorithm.back_projection.solvers import Penalties

@@ -97,10 +97,7 @@ def test_batch_that_is_not_finite_is_left_out(bad):
     average.update(first.T @ first, len(first))
     before = average.value
     last[2, 3] = bad
-    with (
-        np.errstate(invalid="ignore"),
-        pytest.raises(np.linalg.LinAlgError, match="not finite"),
-    ):
+    with np.errstate(invalid="ignore"), pytest.raises(np.linalg.LinAlgError, match="not finite"):
         average.update(last.T @ last, len(last))
     np.testing.assert_array_equal(average.value, before)
 

@@ -279,11 +279,7 @@ def test_velocity_is_at_rest_and_solvers_forget_after_a_rollback():
 def test_steps_are_judged_in_every_twentieth_iteration():
     made = problem((3, 2, 2), rows=6)
     ours = BackProjection(
-        made.weights,
-        made.loss,
-        [gradient(Penalties(1.0))] * 2,
-        TrustRegion(),
-        chunk_rows=made.rows,
+        made.weights, made.loss, [gradient(Penalties(1.0))] * 2, TrustRegion(), chunk_rows=made.rows
     )
     results = [ours.step(made.chunks()) for _ in range(45)]
     judged = [result.iteration for result in results if result.loss is not None]

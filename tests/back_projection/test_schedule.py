@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from new_algorithm.back_projection.schedule import (
-    SCHEDULES,
-    constant,
-    warm_up_and_decay,
-)
+from new_algorithm.back_projection.schedule import SCHEDULES, constant, warm_up_and_decay
 
 
 @pytest.mark.parametrize("warm_up", [0.0, 0.3, 1.0])

@@ -13,14 +13,7 @@ from new_algorithm.back_projection.optimizer import BackProjection, StepResult
 from new_algorithm.back_projection.solvers import EigenbasisSolver, LayerSolver, Penalties
 from new_algorithm.back_projection.state import State, Stateful, nested, part
 from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
-from tests.back_projection.problems import (
-    Problem,
-    by_cg,
-    factored,
-    gradient,
-    helped_cg,
-    problem,
-)
+from tests.back_projection.problems import Problem, by_cg, factored, gradient, helped_cg, problem
 
 STEPS = 12
 FINITE = {"lambda_h": 0.7}

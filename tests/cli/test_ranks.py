@@ -29,11 +29,7 @@ def test_shards_are_all_rows_in_order_and_of_nearly_equal_size(rows, size):
     assert lengths[0] == -(-rows // size), "rank 0, which records, is never without rows"
 
 
-@given(
-    rows=st.integers(1, 10**6),
-    size=st.integers(1, 50),
-    share=st.floats(0, 1),
-)
+@given(rows=st.integers(1, 10**6), size=st.integers(1, 50), share=st.floats(0, 1))
 def test_every_rank_has_as_many_batches_as_the_epoch(rows, size, share):
     """Its part of a batch goes into its shard as often as the batch goes into all rows."""
     batch = max(size, int(share * rows))

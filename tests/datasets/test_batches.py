@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datasets import batches as module
-from datasets.batches import (
-    EVALUATED_ROWS,
-    RowsInMemory,
-    StreamedRows,
-    in_chunks,
-    minibatches,
-)
+from datasets.batches import EVALUATED_ROWS, RowsInMemory, StreamedRows, in_chunks, minibatches
 
 SIZES = {
     "rows": st.integers(1, 200),

@@ -15,12 +15,7 @@ from new_algorithm.record.files import save_csv
 from new_algorithm.record.layout import Layout
 from tests.experiments.invented_record import EXPERIMENT, METHODS, MNIST, TAG, write_record
 
-SMALL = replace(
-    EXPERIMENT,
-    tasks=(MNIST,),
-    variations=EXPERIMENT.variations[:3],
-    seeds=(0, 1, 2),
-)
+SMALL = replace(EXPERIMENT, tasks=(MNIST,), variations=EXPERIMENT.variations[:3], seeds=(0, 1, 2))
 CELLS = [
     {"hidden_layers": 2, "lambda_w": w, "lambda_h": h, "accuracy": 0.9 + w, "train_loss": h}
     for w in (0.01, 0.02)

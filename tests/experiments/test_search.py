@@ -8,13 +8,7 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import search as search_module
-from new_algorithm.experiments.search import (
-    TrialResult,
-    at_an_edge,
-    best,
-    describe_space,
-    search,
-)
+from new_algorithm.experiments.search import TrialResult, at_an_edge, best, describe_space, search
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.record.files import save_json
 
@@ -77,8 +71,7 @@ def test_search_cut_short_ends_as_if_never_left(error, rows, tmp_path):
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_diverged_trials_count_and_are_never_best(value, tmp_path):
     rows = searched(
-        tmp_path / "d.json",
-        lambda s: TrialResult(value, 0.5) if s["lr"] > 0.05 else hill(s),
+        tmp_path / "d.json", lambda s: TrialResult(value, 0.5) if s["lr"] > 0.05 else hill(s)
     )
     lost = [row for row in rows if row["state"] == "diverged"]
     assert len(rows) == 18

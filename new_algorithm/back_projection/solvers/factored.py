@@ -11,11 +11,7 @@ from new_algorithm.back_projection.gram import (
     inverse_times,
     ridge_inverse,
 )
-from new_algorithm.back_projection.layer_problem import (
-    exact_solution,
-    pass_down_matrix,
-    spectrum,
-)
+from new_algorithm.back_projection.layer_problem import exact_solution, pass_down_matrix, spectrum
 from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties, condition_number
 
 

@@ -148,10 +148,7 @@ FAULTS = {
         "row 1, column 1: 'label' looks like a header; remove that row",
     ),
     "header of 28": (lambda rows: [[b"a"] * 28, *rows], "row 1, column 1: 'a' looks like a header"),
-    "words later on": (
-        lambda rows: [*rows, [b"a"] * 29],
-        "row 10, column 1: 'a' is not a number",
-    ),
+    "words later on": (lambda rows: [*rows, [b"a"] * 29], "row 10, column 1: 'a' is not a number"),
     "web page": (lambda rows: [[b"<html>404</html>"]], "row 1, column 2: missing"),
 }
 

@@ -109,13 +109,7 @@ def test_a_batch_may_have_as_many_rows_as_are_trained_on(load, higgs_rows, held_
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
-    [
-        (5, 1),
-        (10_984, 2_196),
-        (2_599_999, 519_999),
-        (2_600_000, 500_000),
-        (11_000_000, 500_000),
-    ],
+    [(5, 1), (10_984, 2_196), (2_599_999, 519_999), (2_600_000, 500_000), (11_000_000, 500_000)],
 )
 def test_the_test_set_is_ucis_or_the_last_fifth_of_a_smaller_file(rows, expected):
     assert count_test_rows(Path("HIGGS.csv"), rows) == expected
