@@ -24,6 +24,7 @@ from tests.recorder import Recorder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEEP = "new_algorithm/n_layer_relu_data.py"
+RANKS = 3  # between which rows do not come out even
 PATIENCE = 120  # seconds until a test gives up; nothing here takes a tenth of it on its own
 
 # Every case in turn, in one go: it is importing torch that takes the time.
@@ -128,19 +129,19 @@ def start_ranks(work_tree):
 # The same numbers.
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def in_ranks(request, start_ranks, tmp_path_factory):
+@pytest.fixture(scope="module")
+def in_ranks(start_ranks, tmp_path_factory):
     """in_ranks(name) -> weights and scores of a case, as each rank has them."""
     folder = tmp_path_factory.mktemp("cases")
     script = folder / "cases.py"
     script.write_text(SCRIPT)
-    process, _ = start_ranks(request.param, script, folder)
+    process, _ = start_ranks(RANKS, script, folder)
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
 
     def load(name: str) -> list[tuple[list, np.ndarray]]:
         found = []
-        for rank in range(request.param):
+        for rank in range(RANKS):
             with np.load(folder / f"{name}_{rank}.npz") as file:
                 found.append(([file[f"arr_{i}"] for i in range(3)], file["scores"]))
         return found

@@ -159,7 +159,7 @@ def test_run_that_is_stopped_and_then_killed_ends_as_if_never_left(
     work_tree, start_script, run_script
 ):
     flags = ("--dataset", "synthetic", "--train-limit", 600, "--num-layers", 3, "--hidden-dim", 16)
-    flags += ("--batch-size", 16, "--epochs", 50, "--tag")  # still at work when the signal comes
+    flags += ("--batch-size", 16, "--epochs", 25, "--tag")  # still at work when the signal comes
     assert run_script(DEEP, *flags, "whole").returncode == 0
     whole, cut = (work_tree / "ploting_data" / tag for tag in ("whole", "cut"))
     for number, status, epoch, resume in (
@@ -177,10 +177,10 @@ def test_run_that_is_stopped_and_then_killed_ends_as_if_never_left(
     assert finished.returncode == 0, finished.stderr
     run = record(work_tree, "cut")
     assert run["status"] == "completed"
-    assert 8 <= run["resumed_after_epoch"] < 50
+    assert 8 <= run["resumed_after_epoch"] < 25
     for name in ("metrics_log.csv", "epoch.npy", "train_loss.npy", "layer_norms.npy"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
-    assert np.load(cut / "epoch.npy").tolist() == list(range(1, 51))
+    assert np.load(cut / "epoch.npy").tolist() == list(range(1, 26))
     with np.load(cut / "weights.npz") as ours, np.load(whole / "weights.npz") as theirs:
         assert all((ours[layer] == theirs[layer]).all() for layer in theirs)
     assert not list(cut.glob("*checkpoint*"))
@@ -314,6 +314,7 @@ def test_runs_are_drawn_again_and_overlaid(twice, work_tree, run_script, tmp_pat
 
 @needs_mnist
 def test_two_layers_learn_mnist(work_tree, run_script):
-    finished = run_script(DATA, "--data-dir", MNIST_FOLDER, "--epochs", 1, "--tag", "mnist")
+    flags = "--data-dir", MNIST_FOLDER, "--train-limit", 20_000, "--epochs", 1, "--tag", "mnist"
+    finished = run_script(DATA, *flags)
     assert finished.returncode == 0, finished.stderr
-    assert record(work_tree, "mnist")["final_metrics"]["test_accuracy_fraction"] > 0.97
+    assert record(work_tree, "mnist")["final_metrics"]["test_accuracy_fraction"] > 0.945
