@@ -5,7 +5,6 @@ done is not done again: a search continues where it stopped, and finished runs a
 """
 
 import multiprocessing
-import signal
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +23,13 @@ from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.collect import collect
 from new_algorithm.experiments.definition import Experiment, tag_part
 from new_algorithm.experiments.report import write_report
-from new_algorithm.experiments.single_run import SingleRunConfig, is_done, run_tag, single_run
+from new_algorithm.experiments.single_run import (
+    SingleRunConfig,
+    begin_worker,
+    is_done,
+    run_tag,
+    single_run,
+)
 from new_algorithm.experiments.tuning import CHOSEN_FOLDER, Chosen, Tuning
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
@@ -164,7 +169,7 @@ def _found(record: dict[str, Any]) -> str:
 def _workers(config: ExperimentFlags) -> Iterator[ProcessPoolExecutor]:
     """Processes of their own, so that memory can be measured; they end with the block."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(config.workers, context, _prepare, (config.threads,))
+    pool = ProcessPoolExecutor(config.workers, context, begin_worker, (config.threads,))
     try:
         yield pool
         pool.shutdown()
@@ -178,11 +183,6 @@ def _workers(config: ExperimentFlags) -> Iterator[ProcessPoolExecutor]:
                 "where it stopped, with fewer --workers if need be"
             ) from error
         raise
-
-
-def _prepare(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    fix_threads(threads)
 
 
 def _check_files(part: str, names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from new_algorithm.back_projection.metrics import Scores, score
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
+from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.definition import Task, tag_part
 from new_algorithm.experiments.tuning import TaskData, task_data, warm_up
 from new_algorithm.methods.epochs import scores_of
@@ -58,6 +60,12 @@ def is_done(config: SingleRunConfig, layout: Layout) -> bool:
             "give another --tag, or --overwrite to begin anew"
         )
     return True
+
+
+def begin_worker(threads: int) -> None:
+    """Prepare a process for runs; here, where a worker imports no more than a run needs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    fix_threads(threads)
 
 
 def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[str, Any]:
