@@ -9,11 +9,11 @@
     python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure and ours
 
 An experiment is a short .toml file; those that come with the repository lie in
-new_algorithm/experiments/ (benchmarks: depth, two_layers, eigenbasis, stability, higgs_auc;
-reproductions of papers: papers/), and definition.py explains their entries. For every task each
-method's settings are searched on the validation rows, with the same number of trials; every run
-has the same CPU time. Then all methods are run for every seed, and each run is evaluated on the
-test rows once, at its end. The same command continues an experiment that was cut short.
+new_algorithm/experiments/definitions/ (benchmarks: depth, two_layers, eigenbasis, stability,
+higgs_auc; reproductions of papers: papers/), and definition.py explains their entries. For every
+task each method's settings are searched on the validation rows, with the same number of trials;
+every run has the same CPU time. Then all methods are run for every seed, and each run is evaluated
+on the test rows once, at its end. The same command continues an experiment that was cut short.
 
 An ablation removes or swaps one component of a method at a time, as listed in the method's file.
 All other settings stay at their defaults, although another value might compensate for the change.
@@ -59,7 +59,7 @@ ALL = {"help_behavior_hint": "(default: all)"}
 @dataclass(frozen=True, kw_only=True)
 class Config(ExperimentFlags):
     experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")]
-    """Name of a definition in new_algorithm/experiments/, or the path of a .toml file."""
+    """Name of a definition in experiments/definitions/, or the path of a .toml file."""
     trials: Annotated[NonNegativeInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
     """Settings that each search may try; 0 takes the defaults."""
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", **ALL)] = ()

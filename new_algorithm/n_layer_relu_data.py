@@ -1,4 +1,4 @@
-"""N-layer back projection on a data set: deep plain ReLU networks without gradient descent.
+"""N-layer back projection on a data set: layerwise damped least squares for deep ReLU networks.
 
 Each iteration takes a batch, computes the residual at the output, and projects it back: at every
 layer a damped least-squares problem says how the weights should change and what the layer below
@@ -16,9 +16,10 @@ that it predicts, checked against the decrease that comes.
     torchrun --standalone --nproc-per-node 2 new_algorithm/n_layer_relu_data.py --batch-size full
 
 Presets: `deep`, 8 hidden layers of 64, is the default; `two-layer` is 784-512-10 on MNIST; `higgs`
-is 28-256-256-1, its penalties chosen on a sample of 10,984 rows; `faithful` is the method as first
-conceived: full batch, conjugate gradients, finite λ_h, full steps, no momentum; only the data keep
-their eigenbasis, and harm is still undone. A flag given beside a preset wins over it.
+is 28-256-256-1, its penalties chosen on a sample of 10,984 rows; `faithful` is the original
+formulation: full batch, conjugate gradients, finite λ_h, Δ − H̃ δW̃ passed down, η = 1, no momentum
+(the data keep their eigenbasis, and rollback stays). A flag given beside a preset wins over it. By
+default λ_h = ∞: what is passed down is then the back-propagated residual.
 
 Large files, and ranks of torchrun, are gone through in chunks: a batch of any size, the full one
 included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short goes
@@ -104,7 +105,10 @@ def train_and_record(
 
 
 def train(training: Training) -> Iterator[EpochSummary]:
-    """Train to the last epoch; yield what the steps of each came to as soon as it is over."""
+    """Train to the last epoch; yield what the steps of each came to as soon as it is over.
+
+    `Training.epochs`, which comparisons use, has the same loop.
+    """
     while training.epoch < training.last_epoch:
         steps, number = EpochSummary(), training.epoch + 1
         with training.clock:
@@ -117,7 +121,7 @@ def train(training: Training) -> Iterator[EpochSummary]:
 
 def begin(training: Training, run: Run | None) -> None:
     """Record the start, or take up the training where it was cut short."""
-    checkpoint = training.ranks.from_first(run and run.checkpoint)
+    checkpoint = training.ranks.from_first(run.checkpoint if run is not None else None)
     if checkpoint is not None:
         training.load_state_dict(*checkpoint)
     elif run is not None:
@@ -131,7 +135,7 @@ def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbo
     sent_bytes, lowest_loss = training.sent_bytes, training.lowest_loss
     train_scores, held_out_scores = training.evaluate(steps)
     agreed = training.agree()
-    checkpoint = training.state_dict()
+    checkpoint = training.state_dict()  # by all ranks, which exchange their shuffles
     if run is None:
         return
     if training.lowest_loss < lowest_loss:
@@ -195,12 +199,12 @@ def with_data_set(config: Config) -> Config:
 #
 # - `train` above is the loop; a step is BackProjection.step in back_projection/optimizer.py, the
 #   sweep that it makes sweep.py, one layer's problem layer_problem.py and solvers/, step sizes
-#   step_control.py. back_projection/reference.py says the same slowly: change both, or explain the
-#   difference in a test.
-# - The size of a step made depth hard. Its squared length must be bounded *before* the momentum:
-#   bounding what momentum has summed up lets one bad batch spoil ten steps.
-# - What is passed down is Δ whole. Subtracting H̃ δW̃, as the textbook has it, takes away what a
-#   full step would do, and only a small one is made: far worse at 8 layers.
+#   step_control.py. back_projection/reference.py says the same slowly, its optimizer for λ_h = ∞
+#   alone: change both, or explain the difference in a test.
+# - In deep networks the step size was the obstacle. Its squared length must be bounded *before*
+#   the momentum: bounding what momentum has summed up lets one bad batch spoil ten steps.
+# - What is passed down is Δ whole. Subtracting H̃ δW̃, as the exact solution of (P) has it, takes
+#   away what a full step would do, and only a small one is made: far worse at 8 layers.
 # - Finite λ_h costs more products a layer. At 10 it is as good as ∞ in 8 layers, with strong λ_w
 #   slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it is worse.
 # - λ_w 0.01 in hidden layers is no better in shallow networks and explodes at 100 layers.

@@ -164,7 +164,7 @@ def train(
                     sweep.changes,
                     momentum=config.momentum,
                     step_size=1.0,
-                    scale=config.step_size,
+                    lr_scale=config.step_size,
                 )
             train_scores = evaluate(SQUARED, weights, in_chunks(x_train, y_train))
             if not np.isfinite(train_scores.loss):

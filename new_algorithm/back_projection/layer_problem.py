@@ -69,6 +69,14 @@ def absolute_lambda_h(weight: NDArray, relative: float) -> float:
     return max(relative * mean_of_k, tiny)
 
 
+def absolute_penalties(
+    inputs: NDArray, weight: NDArray, relative_w: float, relative_h: float
+) -> tuple[float, float]:
+    """Return λ_w and λ_h from multiples of the mean eigenvalues of G and of K."""
+    lambda_w = absolute_lambda_w(mean_eigenvalue_of_gram(inputs), relative_w)
+    return lambda_w, absolute_lambda_h(weight, relative_h)
+
+
 def mean_eigenvalue_of_gram(inputs: NDArray) -> float:
     """Return trace(G)/(d_in + 1) = ‖H̃‖²/(n (d_in + 1)), without forming G."""
     return float(np.vdot(inputs, inputs)) / inputs.size

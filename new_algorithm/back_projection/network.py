@@ -124,18 +124,18 @@ def momentum_step(
     *,
     momentum: float,
     step_size: float,
-    scale: float,
+    lr_scale: float,
 ) -> None:
     """Move along `change` with heavy-ball momentum, in place (Polyak 1964).
 
-        V ← μ V + η δW̃,   W̃ ← W̃ + scale · V
+        V ← μ V + η δW̃,   W̃ ← W̃ + lr_scale · V
 
     η, which may depend on the batch, is inside the velocity, so that a batch with a large δW̃
-    weighs no more in it than others. The scale is the schedule's.
+    weighs no more in it than others. lr_scale is the schedule's factor.
     """
     velocity.scale(momentum)
     velocity.add(step_size, change)
-    weights.add(scale, velocity)
+    weights.add(lr_scale, velocity)
 
 
 class Workspace:
@@ -193,7 +193,11 @@ def mask(delta: NDArray, hidden: NDArray) -> None:
 
 
 def project(delta: NDArray, hidden: NDArray) -> None:
-    """Make δH into max(H + δH, 0) − H, the nearest change that leaves H ≥ 0; units may revive."""
+    """Make δH into max(H + δH, 0) − H, the nearest change that leaves H ≥ 0; units may revive.
+
+    What is passed down is (k̄ + λ_h) δH, so that this projects a multiple of δH: for λ_h = ∞ a
+    multiple without bound.
+    """
     values = hidden[:, :-1] / len(hidden)
     delta += values
     np.maximum(delta, 0, out=delta)

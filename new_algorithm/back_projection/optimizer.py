@@ -1,9 +1,10 @@
-"""Back projection as an object: one step after another, taken back where it did harm.
+"""Back projection as an object: one step after another, undone where the loss goes wrong.
 
 An iteration sweeps over its batch (sweep.py), which gives each layer a change δW̃; goes along all
 of them by a step size that the predicted decrease of the loss decides (step_control.py), with
-momentum; and once in a while looks at whether the loss of the batch fell as predicted. Where it
-did not, the weights return to the last that were known to be good.
+momentum. Every `judge_every` iterations the loss of the batch is computed again after the step: how
+its decrease compares with the predicted one adapts the step size, and only a loss that is not
+finite, or far above the lowest, returns the weights to those last judged good.
 """
 
 from collections.abc import Sequence
@@ -48,15 +49,25 @@ class StepResult:
 class BackProjection(Stateful):
     """The weights of a network and all that training them remembers.
 
-    weights: W̃_1 … W̃_L, which every step changes in place. iteration: steps so far. rollbacks:
-    steps taken back so far; rollbacks_in_a_row: since the last step that was judged and kept.
+    weights: W̃_1 … W̃_L, which every step changes in place. iteration: steps so far.
+    rollbacks: returns to the last good weights so far, each of which undoes up to `judge_every`
+    steps; rollbacks_in_a_row: since the last step that was judged and kept.
     control: step size and damping in force. Its state is everything that later steps depend on;
     loading that of a network of another size or type is a ValueError, and changes nothing.
     """
 
-    remembered = (
-        *("_parameters", "_velocity", "_last_good", "_solvers", "control"),
-        *("iteration", "rollbacks", "rollbacks_in_a_row", "_step_size"),
+    remembered = tuple(
+        [
+            "_parameters",
+            "_velocity",
+            "_last_good",
+            "_solvers",
+            "control",
+            "iteration",
+            "rollbacks",
+            "rollbacks_in_a_row",
+            "_step_size",
+        ]
     )
 
     def __init__(
@@ -79,8 +90,9 @@ class BackProjection(Stateful):
 
         chunk_rows: of the largest chunk. in_chunks: whether a batch may have several, which rules
         out order="sequential" and pass_down="left". target: the wanted change of Z for one of H,
-        linearised or projected onto h ≥ 0. order: change the weights after the sweep, or each
-        layer before those below it are solved. pass_down: Δ, or what δW̃ would leave of it.
+        linearised or projected onto h ≥ 0. order: "simultaneous", all layers move after the
+        sweep, or "sequential", each before those below it are solved. pass_down: "whole", Δ, or
+        "left", Δ − H̃ δW̃.
         judge_every: iterations between two judgements. all_sum: adds up over processes.
         """
         self._parameters = FlatParameters.of(weights)
@@ -101,13 +113,14 @@ class BackProjection(Stateful):
             all_sum=all_sum,
         )
         self.iteration = self.rollbacks = self.rollbacks_in_a_row = 0
-        self._step_size = control.step_size(np.inf)  # of the last sweep; before it, none
+        # η of the last sweep, by which sequential layers move during the next; 0 in the first
+        self._step_size, self._lr_scale = control.step_size(np.inf), 1.0
 
     @property
     def weights(self) -> list[NDArray]:
         return self._parameters.matrices
 
-    @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
+    @np.errstate(over="ignore", invalid="ignore")  # the sweep raises NumericalError
     def step(self, batch: Batch, lr_scale: float = 1.0) -> StepResult:
         """Make one iteration over `batch`; lr_scale in [0, 1] is the schedule's factor."""
         iteration, control, sweep = self.iteration, self.control, self.sweep
@@ -127,7 +140,7 @@ class BackProjection(Stateful):
                 if not control.judge(predicted, before, after, lr_scale):
                     raise NumericalError(
                         self._layer_moved_furthest(),
-                        "moved furthest where the loss of the batch went from "
+                        "moved furthest for its size where the loss of the batch went from "
                         f"{before:.4g} to {after:.4g}",
                     )
                 self.snapshot()
@@ -138,6 +151,19 @@ class BackProjection(Stateful):
         decreases = predicted, actual
         return StepResult(
             iteration, before, sweep.slope, self._step_size, *decreases, sweep.solves, trouble
+        )
+
+    def _move(self, layer: int | None = None) -> None:
+        """Move all layers, or one alone in the middle of a sweep."""
+        stacks = self._parameters, self._velocity, self.sweep.changes
+        weights, velocity, changes = (s if layer is None else s.part(layer) for s in stacks)
+        momentum_step(
+            weights,
+            velocity,
+            changes,
+            momentum=self._momentum,
+            step_size=self._step_size,
+            lr_scale=self._lr_scale,
         )
 
     def snapshot(self) -> None:
@@ -158,19 +184,6 @@ class BackProjection(Stateful):
         """Take the input layer to the coordinates of another basis: W̃_1 ← rotation (d, d) W̃_1."""
         for stack in (self._parameters, self._velocity, self._last_good):
             stack.matrices[0][:] = rotation @ stack.matrices[0]
-
-    def _move(self, layer: int | None = None) -> None:
-        """Move all layers, or one alone in the middle of a sweep."""
-        stacks = self._parameters, self._velocity, self.sweep.changes
-        weights, velocity, changes = (s if layer is None else s.part(layer) for s in stacks)
-        momentum_step(
-            weights,
-            velocity,
-            changes,
-            momentum=self._momentum,
-            step_size=self._step_size,
-            scale=self._lr_scale,
-        )
 
     def _layer_moved_furthest(self) -> int:
         """Return the layer, from 1, whose step is the largest beside its weights."""

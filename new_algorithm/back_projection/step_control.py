@@ -29,10 +29,10 @@ from new_algorithm.back_projection.state import Stateful
 class LossWatch(Stateful):
     """Whether a step did harm, by the losses of the batches that are judged.
 
-    Too much is `worst_rise` times the loss at the `start`, or of the first batch. A step did harm
-    if the loss is not finite, if it rose by too much to too much above the lowest smoothed one, or
-    if the smoothed loss has risen to there: harm that was done between two judgements. `smoothing`
-    is what an average keeps from batch to batch.
+    With r = `worst_rise` times the loss at the `start`, or of the first batch, and the lowest
+    smoothed loss so far, a step did harm if the loss after it is not finite; if it is above
+    before + r and above lowest + r; or if the smoothed loss is above lowest + r, harm that was done
+    between two judgements. `smoothing` is what the average keeps from batch to batch.
     """
 
     start: float | None = None
@@ -72,11 +72,11 @@ class StepControl(Stateful):
         """Return η for the rate s."""
         raise NotImplementedError
 
-    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
-        """Learn from a step that the schedule scaled by (0, 1]; return whether to keep it.
+    def judge(self, predicted: float, before: float, after: float, lr_scale: float) -> bool:
+        """Learn from a step; return whether to keep it.
 
         predicted: how far the loss of the batch should have fallen from `before`, where it came to
-        `after`.
+        `after`. lr_scale: in (0, 1], by which the schedule scaled the step.
         """
         return self.watch.accepts(before, after)
 
@@ -121,14 +121,14 @@ class TrustRegion(StepControl):
         """Return η for the rate s; 0 where nothing is promised."""
         return min(1.0, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
 
-    def judge(self, predicted: float, before: float, after: float, scale: float) -> bool:
-        if not super().judge(predicted, before, after, scale):
+    def judge(self, predicted: float, before: float, after: float, lr_scale: float) -> bool:
+        if not super().judge(predicted, before, after, lr_scale):
             return False
-        if predicted > 0 and scale >= self.least_scale:
-            shortfall = (1 - (before - after) / predicted) / scale
+        if predicted > 0 and lr_scale >= self.least_scale:
+            shortfall = (1 - (before - after) / predicted) / lr_scale
             surplus = float(np.clip(1 - shortfall / self.wanted_shortfall, -1, 1))
             bound = self.bound * float(np.exp(self.gain * surplus))
-            if surplus > 0 or bound >= self.floor:
+            if surplus > 0 or bound >= self.floor:  # below it, after a rollback, it only rises
                 self.bound = min(self.ceiling, bound)
         self.damping = max(1.0, self.recovery * self.damping)
         return True

@@ -1,1 +1,1 @@
-"""Experiments from a definition to a report; the .toml files are the definitions."""
+"""Experiments, from a definition (definitions/*.toml) to a report."""

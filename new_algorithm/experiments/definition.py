@@ -1,4 +1,4 @@
-"""Experiments as short .toml files in new_algorithm/experiments/: what is compared, and on what.
+"""Experiments as short .toml files in definitions/: what is compared, and on what.
 
 hypothesis = "A sentence that the result can contradict."
 baseline = "back projection"            # what the others are compared with
@@ -43,7 +43,7 @@ from new_algorithm.experiments.entries import (
 from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).parent / "definitions"
 
 Metric = Literal["accuracy", "auc", "loss"]  # on the held-out rows; of the loss less is better
 

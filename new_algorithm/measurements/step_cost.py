@@ -91,7 +91,9 @@ def gradient_descent(widths: Sequence[int], rows: int) -> tuple[FlatParameters, 
                 np.matmul(delta, weights.matrices[index][:-1].T, out=below)
                 mask(below, activations[index])
                 delta = below
-        momentum_step(weights, velocity, gradient, momentum=MOMENTUM, step_size=1.0, scale=LR_SCALE)
+        momentum_step(
+            weights, velocity, gradient, momentum=MOMENTUM, step_size=1.0, lr_scale=LR_SCALE
+        )
 
     return weights, step
 

@@ -34,7 +34,7 @@ def heavy_ball(weights: FlatParameters, momentum: float) -> Step:
     velocity = weights.zeros_like()
 
     def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        momentum_step(weights, velocity, changes, momentum=momentum, step_size=lr, scale=scale)
+        momentum_step(weights, velocity, changes, momentum=momentum, step_size=lr, lr_scale=scale)
 
     return step
 

@@ -7,8 +7,8 @@ from new_algorithm.methods import (
     gradient_descent,
     lbfgs,
     prox_prop,
-    references,
     scalable_admm,
+    scikit_learn,
 )
 from new_algorithm.methods.method import Method
 
@@ -25,6 +25,6 @@ METHODS: dict[str, Method] = {
     "prox_prop": prox_prop.METHOD,
     "block_coordinate_descent": block_coordinate_descent.METHOD,
     "scalable_admm": scalable_admm.METHOD,
-    "logistic_regression": references.LOGISTIC_REGRESSION,
-    "gradient_boosting": references.GRADIENT_BOOSTING,
+    "logistic_regression": scikit_learn.LOGISTIC_REGRESSION,
+    "gradient_boosting": scikit_learn.GRADIENT_BOOSTING,
 }

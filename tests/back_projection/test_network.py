@@ -194,7 +194,7 @@ def test_momentum_steps_are_the_equations(momentum, one_by_one):
     weights, velocity = parameters(), parameters().zeros_like()
     for seed, (step_size, scale) in enumerate(STEPS, start=1):
         stacks = weights, velocity, parameters(seed)
-        options = {"momentum": momentum, "step_size": step_size, "scale": scale}
+        options = {"momentum": momentum, "step_size": step_size, "lr_scale": scale}
         for index in (2, 0, 1) if one_by_one else [None]:
             moved = stacks if index is None else [stack.part(index) for stack in stacks]
             momentum_step(*moved, **options)

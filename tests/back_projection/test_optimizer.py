@@ -350,7 +350,9 @@ def test_harm_is_laid_to_the_layer_that_moved_furthest_beside_its_weights(change
         weight[:] = value
     result = optimizer(made, Verdicts(False, eta=1.0), Filled, changes).step(made.chunks())
     assert result.trouble.layer == furthest
-    assert "moved furthest where the loss of the batch went from" in str(result.trouble)
+    assert "moved furthest for its size where the loss of the batch went from" in str(
+        result.trouble
+    )
 
 
 def test_weights_handed_in_are_not_moved():

@@ -8,7 +8,7 @@ import pytest
 from datasets import load_dataset
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Problem
-from new_algorithm.methods.references import GRADIENT_BOOSTING, LOGISTIC_REGRESSION
+from new_algorithm.methods.scikit_learn import GRADIENT_BOOSTING, LOGISTIC_REGRESSION
 from tests.training import trained
 
 
