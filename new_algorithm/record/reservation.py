@@ -86,9 +86,10 @@ def reserve(
 ) -> Iterator[Reservation]:
     """Hold an empty record folder for `tag`, or for a new dated tag if None.
 
-    With `resume` the folder of an earlier run is held, as it is. With `overwrite` an earlier record
-    of the same kind is set aside, and put back unless it is superseded. UserError if the tag is
-    unsafe, taken or in use; OSError if the folder cannot be made.
+    With `resume` the folder of an earlier run is held, as it is, and what that run set aside. With
+    `overwrite` an earlier record of the same kind is set aside, and put back unless it is
+    superseded. UserError if the tag is unsafe, taken or in use; OSError if the folder cannot be
+    made.
     """
     check_tag(tag, overwrite, layout, resume)
     layout.lock("").mkdir(parents=True, exist_ok=True)
@@ -99,9 +100,12 @@ def reserve(
             stack.enter_context(hold_lock(layout.lock(tag)))
         except BlockingIOError:
             raise _in_use(tag) from None
-        reservation = Reservation(tag)
+        # what a process had set aside that was killed before it had anything better
+        places = [(folder, folder.parent / ASIDE / tag) for folder in _folders(tag, layout)]
+        reservation = Reservation(tag, [place for place in places if place[1].exists()])
         stack.callback(reservation.put_back)
         if not resume:
+            reservation.put_back()
             _set_aside(reservation, overwrite, kind, layout)
         layout.record(tag).mkdir(exist_ok=True)
         yield reservation
@@ -117,10 +121,6 @@ def dated_tags(script_stem: str, now: datetime) -> Iterator[str]:
 
 def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: Layout) -> None:
     tag = reservation.tag
-    for folder in _folders(tag, layout):
-        aside = folder.parent / ASIDE / folder.name
-        if aside.exists():  # of a process that was killed before it had anything better
-            Reservation(tag, [(folder, aside)]).put_back()
     if not overwrite:
         _check_free(tag, layout)  # a process that held the lock may have filled it
     if (there := kind_of(layout.record(tag))) not in (None, kind):

@@ -73,6 +73,23 @@ def test_what_is_overwritten_is_back_unless_it_was_superseded(layout):
     assert not any((layout.records / ".replaced").iterdir())
 
 
+@pytest.mark.parametrize("superseded", [True, False])
+def test_what_a_killed_process_set_aside_goes_with_the_run_that_continues_it(layout, superseded):
+    fill(layout)
+    before = content(layout)
+    with hold(layout, overwrite=True) as held:
+        (layout.record("t") / "new.txt").touch()
+        held.aside.clear()  # killed: nothing is put back
+    with hold(layout, resume=True) as held:
+        if superseded:
+            held.supersede()
+    after = {"ploting_data/t/new.txt"} if superseded else before
+    assert content(layout) == after
+    with hold(layout, overwrite=True):
+        pass  # fails before its first results
+    assert content(layout) == after
+
+
 @pytest.mark.parametrize("folder", ["ploting_data", "figures"])
 def test_a_link_for_a_tag_is_refused_and_what_it_points_to_stays(layout, tmp_path, folder):
     outside = tmp_path / "outside"
