@@ -9,7 +9,7 @@ from typing import Literal
 from numpy.typing import NDArray
 
 from datasets.dataset import Dataset, HeldOut, Split
-from datasets.higgs.files import load_higgs
+from datasets.higgs.files import load_higgs, locate_higgs
 from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
@@ -48,8 +48,10 @@ def load_dataset(
 
 
 def check_name(name: str) -> None:
-    """UserError for an unknown data set, for nonsense after `higgs-like:`, for an absent .npz."""
+    """UserError for an unknown data set, nonsense after `higgs-like:`, an absent .npz or HIGGS."""
     _loader(name, None, seed=0)
+    if name == "higgs":
+        locate_higgs()  # fetched by command alone: 2.8 GB
 
 
 def _loader(name: str, data_dir: Path | str | None, seed: int) -> Callable[[Split], Dataset]:

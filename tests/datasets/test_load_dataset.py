@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets import check_name, load_dataset, mnist, synthetic
+from datasets import check_name, load_dataset, mnist, sources, synthetic
 from datasets.higgs import generator
 from new_algorithm.cli.errors import UserError
 
@@ -21,12 +21,21 @@ def test_an_absent_file_is_refused(function, tmp_path):
         function(str(tmp_path / "absent.npz"))
 
 
-KNOWN = ["mnist", "higgs", "higgs-like", "higgs-like:500", "synthetic", "regression", "spirals"]
+KNOWN = ["mnist", "higgs-like", "higgs-like:500", "synthetic", "regression", "spirals"]
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_names_pass(name):
     check_name(name)
+
+
+def test_higgs_passes_where_its_file_is_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "OWN_FOLDER", tmp_path / "datasets")
+    monkeypatch.setenv(sources.FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(UserError, match="no HIGGS in"):
+        check_name("higgs")
+    (tmp_path / "HIGGS.csv").touch()
+    check_name("higgs")
 
 
 def test_an_absent_data_dir_is_refused(tmp_path):
