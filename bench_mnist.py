@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 from datasets import Dataset, load_dataset
-from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
@@ -63,15 +62,7 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     try:
         epochs = gradient_descent.train_with_optimizer(problem, build, settings, config.one_cycle)
         for epoch in epochs:
-            train_scores, held_out_scores = epoch.scores()
-            run.save_weights(epoch.weights)
-            run.record_epoch(
-                epoch.number,
-                train=train_scores,
-                held_out=held_out_scores,
-                layer_norms=weight_norms(epoch.weights),
-                clock=epoch.clock,
-            )
+            epoch.record(run, save_weights=True)
     except DivergedError as error:
         raise DivergedError(f"{error}; weights.npz holds those before this epoch") from error
 

@@ -134,7 +134,7 @@ def solve(config: Config, where: str, *problem: Any) -> tuple[NDArray, int]:
             raise DivergedError(f"{where}: {error}: {REMEDY}") from error
     tolerance, cap = config.cg_tolerance, config.cg_iterations
     result = layer_problem.weight_change_by_cg(*problem, rtol=tolerance, max_iterations=cap)
-    if result.status not in ("converged", "max_iterations"):
+    if not result.is_usable:
         raise DivergedError(f"{where}: CG ended with {result.status}: {REMEDY}")
     return result.solution, result.iterations
 

@@ -25,11 +25,12 @@ from datasets.tabular import FEATURE_SCALING, check_scaled, count_classes
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.progress import byte_progress
 from new_algorithm.record.files import read_json, replace_atomically, save_json
-from new_algorithm.record.reservation import LOCK_NAME, hold_lock
+from new_algorithm.record.reservation import hold_lock
 
 log = logging.getLogger(__name__)
 
 CACHE = OWN_FOLDER / "cache"
+LOCK_NAME = ".lock"  # in a folder of the cache
 LAYOUT = 2  # of a folder; caches with another number are rebuilt
 TEST_ROWS = 500_000
 ROWS_FOR_THAT_TEST_SET = 2_600_000

@@ -36,6 +36,11 @@ class CGResult:
     status: Status
     stalled: bool = False
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether the solution is as good as its iterations; otherwise `status` says why not."""
+        return self.status in ("converged", "max_iterations")
+
 
 @np.errstate(over="ignore", invalid="ignore")  # the status reports it
 def conjugate_gradients(

@@ -185,7 +185,7 @@ class Sweep:
             if gram is not None:
                 solver.observe(gram)
             solve = self.solves[index] = solver.solve(inputs, weights[index], moment, change)
-            if solve is not None and solve.status in ("nonpositive_curvature", "not_finite"):
+            if solve is not None and not solve.is_usable:
                 raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
         except np.linalg.LinAlgError as error:
             self._blame_what_is_not_finite(workspace)

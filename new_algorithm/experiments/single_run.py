@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.back_projection.metrics import Scores, score
-from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.threads import fix_threads
@@ -88,14 +87,7 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
         resident = _memory_now()
         try:
             for epoch in METHODS[config.method].train(problem, config.settings):
-                train, held_out = epoch.scores()
-                run.record_epoch(
-                    epoch.number,
-                    train=train,
-                    held_out=held_out,
-                    layer_norms=weight_norms(epoch.weights),
-                    clock=epoch.clock,
-                )
+                epoch.record(run)
                 last = replace(epoch, weights=[weight.copy() for weight in epoch.weights])
         except DivergedError as error:
             diverged = error

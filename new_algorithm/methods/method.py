@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,8 +11,11 @@ from datasets import Dataset
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.back_projection.network import initial_weights
+from new_algorithm.back_projection.network import initial_weights, weight_norms
 from new_algorithm.record.clock import TrainingClock
+
+if TYPE_CHECKING:
+    from new_algorithm.record.run import Run
 
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
@@ -91,6 +94,19 @@ class Epoch:
     weights: Weights
     scores: Callable[[], tuple[Scores, Scores]]
     predict: Callable[[NDArray], NDArray] | None = None
+
+    def record(self, run: "Run", *, save_weights: bool = False) -> None:
+        """Evaluate; then save the weights, if they are wanted, and the numbers."""
+        train, held_out = self.scores()
+        if save_weights:
+            run.save_weights(self.weights)
+        run.record_epoch(
+            self.number,
+            train=train,
+            held_out=held_out,
+            layer_norms=weight_norms(self.weights),
+            clock=self.clock,
+        )
 
 
 @dataclass(frozen=True)

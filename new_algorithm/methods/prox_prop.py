@@ -49,7 +49,7 @@ def proximal_step_by_cg(
         rtol=CG_TOLERANCE,
         max_iterations=iterations,
     )
-    if result.status in ("nonpositive_curvature", "not_finite"):
+    if not result.is_usable:
         raise np.linalg.LinAlgError(f"conjugate gradients ended with {result.status}")
     out[...] = result.solution
 

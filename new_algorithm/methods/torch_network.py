@@ -1,4 +1,4 @@
-"""A plain ReLU network in PyTorch: conversion from and to W̃, loss, one step, and scores.
+"""A plain ReLU network in PyTorch: conversion from and to W̃, loss, and one step.
 
 torch is imported where it is used: the import takes seconds, and flags are checked first.
 """

@@ -18,7 +18,6 @@ from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import ASIDE, Layout
 
 Kind = Literal["run", "experiment", "search"]
-LOCK_NAME = ".lock"  # of a folder that is locked by a file inside it
 
 
 @dataclass

@@ -12,10 +12,9 @@ from datasets.dataset import Split
 from datasets.higgs import cache as higgs_cache
 from datasets.higgs import csv_rows as reading
 from datasets.higgs import files as higgs_files
-from datasets.higgs.cache import Origin, load_cached, verify_rows
+from datasets.higgs.cache import LOCK_NAME, Origin, load_cached, verify_rows
 from datasets.higgs.files import load_higgs, locate_higgs
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.reservation import LOCK_NAME
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
