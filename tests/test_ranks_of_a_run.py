@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from datasets import Dataset, load_dataset
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from tests.processes import starting
 from tests.recorder import Recorder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -73,20 +74,6 @@ def trained(ranks=None, rows=None, classes=4, **flags) -> Recorder:
     return run
 
 
-def processes_of(mark: str, rank: int | None = None) -> list[int]:
-    """The living processes with this mark in their environment, all or those of a rank."""
-    wanted = {f"MARK={mark}".encode()} | ({f"RANK={rank}".encode()} if rank is not None else set())
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = set((folder / "environ").read_bytes().split(b"\0"))
-        except OSError:  # another user's, or gone by now
-            continue
-        if wanted <= variables:
-            found.append(int(folder.name))
-    return found
-
-
 def wait_until(done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not done():
@@ -96,34 +83,48 @@ def wait_until(done: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture(scope="module")
 def start_ranks(work_tree):
-    """start_ranks(2, script, *arguments) -> (Popen of torchrun, a mark of its processes)."""
-    marks = []
+    """start_ranks(2, script, *arguments) -> a Popen of each rank, its output piped as text.
 
-    def start(size: int, script: Path | str, *arguments: object) -> tuple[subprocess.Popen, str]:
-        marks.append(uuid4().hex)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
-        command = [sys.executable, *launcher, str(work_tree / script), *map(str, arguments)]
-        environment = os.environ | {
-            "MARK": marks[-1],
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        process = subprocess.Popen(
-            command,
-            cwd=work_tree,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return process, marks[-1]
+    As torchrun starts them, and without torchrun, whose own import of torch takes seconds.
+    """
+    with starting() as start:
 
-    yield start
-    for mark in marks:
-        for pid in processes_of(mark):
-            os.kill(pid, signal.SIGKILL)
+        def start_all(size: int, script: Path | str, *arguments: object) -> list[subprocess.Popen]:
+            command = [sys.executable, str(work_tree / script), *map(str, arguments)]
+            environment = os.environ | {
+                "PYTHONPATH": str(REPOSITORY),
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "TORCHELASTIC_RUN_ID": "tests",
+                "WORLD_SIZE": str(size),
+                "LOCAL_WORLD_SIZE": str(size),
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": str(free_port()),
+            }
+            return [
+                start(
+                    command,
+                    cwd=work_tree,
+                    env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.STDOUT,
+                )
+                for rank in range(size)
+            ]
+
+        yield start_all
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def output_of(process: subprocess.Popen, succeeds: bool) -> str:
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode == 0) == succeeds, output
+    return output
 
 
 # The same numbers.
@@ -135,9 +136,8 @@ def in_ranks(start_ranks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cases")
     script = folder / "cases.py"
     script.write_text(SCRIPT)
-    process, _ = start_ranks(RANKS, script, folder)
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
+    for process in start_ranks(RANKS, script, folder):
+        output_of(process, succeeds=True)
 
     def load(name: str) -> list[tuple[list, np.ndarray]]:
         found = []
@@ -231,49 +231,43 @@ def told_epochs(output: str) -> list[int]:
 
 @pytest.fixture
 def start_until_epoch(start_ranks, work_tree):
-    """start_until_epoch(3, "--flag") -> torchrun under way since then, and rank 1's number."""
+    """start_until_epoch(3, "--flag") -> two ranks that have trained for so many epochs."""
 
-    def start(epoch: int, *flags: str) -> tuple[subprocess.Popen, str, int]:
-        process, mark = start_ranks(2, DEEP, *COMMAND, *flags)
+    def start(epoch: int, *flags: str) -> list[subprocess.Popen]:
+        processes = start_ranks(2, DEEP, *COMMAND, *flags)
         wait_until(lambda: len(epochs_in(work_tree / FOLDER)) >= epoch, "the first epochs")
-        (other,) = processes_of(mark, rank=1)
-        return process, mark, other
+        return processes
 
     return start
 
 
 def assert_lost(folder: Path, process: subprocess.Popen, words: str) -> None:
     """It ended in order and says why, with weights that can be used."""
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode != 0
-    told = told_epochs(output)
-    assert told == list(range(told[0], told[-1] + 1)), "rank 0 alone tells, once each"
-    # SIGTERM may come when an epoch is in the record and has not been printed yet
-    assert told[-1] <= len(epochs_in(folder)) <= told[-1] + 1
+    told = told_epochs(output_of(process, succeeds=False))
+    assert told == list(range(told[0], len(epochs_in(folder)) + 1)), "what is recorded is told"
     run = record(folder)
-    assert run["status"] in ("failed", "interrupted")
-    assert words in run["error"] or "stopped by SIGTERM" in run["error"]
+    assert run["status"] == "failed"
+    assert words in run["error"]
     assert all(np.isfinite(layer).all() for layer in weights_in(folder))
 
 
 def test_run_that_loses_a_rank_ends_and_goes_on(start_ranks, start_until_epoch, work_tree):
     folder, resume = work_tree / FOLDER, ("--rank-timeout", "5", "--resume")
-    process, mark, other = start_until_epoch(3, *resume[:2])
-    os.kill(other, signal.SIGSTOP)
-    wait_until(lambda: record(folder)["status"] != "running", "the end of rank 0")
-    assert record(folder)["status"] == "failed"
-    wait_until(lambda: not processes_of(mark, rank=0), "rank 0 to leave")
-    os.kill(other, signal.SIGKILL)  # as torchrun does after half a minute
-    assert_lost(folder, process, "rank 0: another rank has died or gave no answer within 5 s")
+    first, other = start_until_epoch(3, *resume[:2])
+    other.send_signal(signal.SIGSTOP)
+    lost = "another rank has died or gave no answer within 5 s"
+    assert_lost(folder, first, f"rank 0: {lost}")
     assert record(folder)["error"].endswith("start the same command again with --resume")
+    other.kill()
+    other.wait()
 
-    process, _, other = start_until_epoch(len(epochs_in(folder)) + 3, *resume)
-    os.kill(other, signal.SIGKILL)
-    assert_lost(folder, process, "another rank has died")
+    first, other = start_until_epoch(len(epochs_in(folder)) + 3, *resume)
+    other.kill()
+    assert_lost(folder, first, "another rank has died")
 
-    process, _ = start_ranks(2, DEEP, *COMMAND, *resume)
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
+    first, other = start_ranks(2, DEEP, *COMMAND, *resume)
+    output = output_of(first, succeeds=True)
+    assert output_of(other, succeeds=True) == "", "rank 0 alone tells"
     run, every_epoch = record(folder), list(range(1, FLAGS["epochs"] + 1))
     assert run["status"] == "completed"
     assert run["resumed_after_epoch"] >= 5
