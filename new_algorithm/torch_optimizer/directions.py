@@ -1,0 +1,89 @@
+"""From M = −∂loss/∂W̃ and the Gram matrix Ḡ of a layer's inputs to the change of its weights.
+
+M (…, m, d) and δW̃ alike, Ḡ (…, d, d): rows belong to outputs, as PyTorch stores weights, so that
+all is transposed beside back_projection/layer_problem.py. There (P) with λ_h = ∞ has the solution
+
+    δW̃ = M A⁻¹,   A = Ḡ + λ_w ḡ I,   ḡ = trace(Ḡ)/d,
+
+for λ_w relative to the mean eigenvalue. In coordinates W̃ C, C Cᵀ = A, in which the layer's inputs
+are white, the same change is the plain gradient X = M C⁻ᵀ. Its polar factor, where all singular
+values are 1, gives in place of it
+
+    δW̃ = polar(X) C⁻¹ = S^(−1/2) M A⁻¹,   S = X Xᵀ = M A⁻¹ Mᵀ   (m, m),
+
+that is the same solution with the outputs whitened too: Muon (Jordan et al. 2024) in coordinates in
+which inputs are white. In the metric of A it has the squared length min(m, d), so that times
+√max(1, m/d) it changes every output by a root mean square of 1.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# Coefficients of the quintic iteration X ← aX + b(XXᵀ)X + c(XXᵀ)²X that Jordan et al. 2024 chose
+# for its steep slope at 0: after five of them singular values from 0.005 to 1 are about 0.7 to 1.2.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+QUINTIC_STEPS = 5
+RISES = 12  # tenfold rises of the damping before a factorisation is given up
+
+
+def damped_factor(gram: Tensor, lambda_w: float) -> tuple[Tensor, Tensor]:
+    """Return C with C Cᵀ = Ḡ + λ_w ḡ I, and which of the matrices failed (…).
+
+    Where rounding leaves a matrix that is not positive definite, its damping rises tenfold until
+    it is; one that is not finite cannot be mended and fails.
+    """
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+    least = torch.finfo(gram.dtype).tiny
+    damping = (max(lambda_w, torch.finfo(gram.dtype).eps) * mean).clamp(min=least)
+    for _ in range(RISES):
+        factor, info = torch.linalg.cholesky_ex(gram + damping[..., None, None] * identity)
+        failed = info != 0
+        if not failed.any():
+            break
+        damping = torch.where(failed, 10 * damping, damping)
+    return factor, failed | ~torch.isfinite(factor).flatten(-2).all(-1)
+
+
+def least_squares(moment: Tensor, inverse: Tensor) -> Tensor:
+    """Return δW̃ = M A⁻¹."""
+    return moment @ inverse
+
+
+def orthogonal(moment: Tensor, inverse: Tensor) -> Tensor:
+    """Return about √max(1, m/d) · polar(M C⁻ᵀ) C⁻¹, by Newton–Schulz steps on the smaller side."""
+    m, d = moment.shape[-2:]
+    change = moment @ inverse
+    if m <= d:
+        return inverse_root(change @ moment.mT) @ change
+    # p(S) M = M p(MᵀM) for every polynomial p: with K = A⁻¹MᵀM, δW̃ = M A⁻¹ p(MᵀM A⁻¹)
+    return math.sqrt(m / d) * (change @ inverse_root(moment.mT @ change))
+
+
+def inverse_root(s: Tensor) -> Tensor:
+    """Return about S^(−1/2) of S (…, k, k), which has no negative eigenvalues; 0 for S = 0.
+
+    S need not be symmetric. With Q = S/trace(S), of which no eigenvalue is above 1, and T = I the
+    iteration is P = aI + bQ + cQ², T ← P T, Q ← P Q P: X ← P X in terms of Q = X Xᵀ alone.
+    """
+    a, b, c = QUINTIC
+    size = s.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    size = size.clamp(min=torch.finfo(s.dtype).tiny)
+    q = s / size
+    identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+    t = identity
+    for step in range(QUINTIC_STEPS):
+        p = a * identity + b * q + c * (q @ q)
+        t = p @ t if step else p
+        if step + 1 < QUINTIC_STEPS:
+            q = p @ q @ p
+    return t * size.rsqrt()
+
+
+def polar(x: Tensor) -> Tensor:
+    """Return about the polar factor U Vᵀ of X = U Σ Vᵀ (…, m, d)."""
+    if x.shape[-2] > x.shape[-1]:
+        return polar(x.mT).mT
+    return inverse_root(x @ x.mT) @ x

@@ -1,0 +1,187 @@
+"""Forward hooks that show an optimizer what the layers of its model are given."""
+
+import weakref
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.overrides import TorchFunctionMode
+
+from new_algorithm.torch_optimizer.layers import Layer, layers_of
+from new_algorithm.torch_optimizer.statistics import Seen, gram, wide_dtype
+
+
+class Watches:
+    """The hooks in a model, and what they have seen since the last step.
+
+    layers: by their weights, of several that share one the first. seen: likewise. rows: of a call
+    that are taken at most. gathering: whether the next step wants Gram matrices of all layers; of
+    those outside `known` it always does. seed: of the choice of rows.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.layers: dict[Tensor, Layer] = {}
+        self.seen: dict[Tensor, Seen] = {}
+        self.known: set[Tensor] = set()
+        self.gathering, self.rows, self.seed = True, rows, 0
+        self._watched: dict[nn.Module, Watch] = {}
+        self._last: tuple[Any, ...] | None = None
+        self._blind = False
+
+    def attach(self, model: nn.Module, weights: Collection[Tensor], embeddings: bool) -> None:
+        """Watch the layers whose weights are among these, and are not watched yet."""
+        modules = list(model.named_modules())
+        # a weight that an embedding shares with a linear layer is the linear layer's
+        modules.sort(key=lambda pair: isinstance(pair[1], nn.Embedding))
+        for name, module in modules:
+            if module in self._watched:
+                continue
+            found = [layer for layer in layers_of(module, name) if layer.weight in weights]
+            if not embeddings:
+                found = [layer for layer in found if not isinstance(module, nn.Embedding)]
+            if not found:
+                continue
+            for layer in found:
+                self.layers.setdefault(layer.weight, layer)
+                self.seen.setdefault(layer.weight, Seen())
+            self._watched[module] = Watch(found)
+            self._watched[module].attach(module)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Let the hooks speak to this object, as after a copy."""
+        for watch in self._watched.values():
+            watch.owner = weakref.ref(self)
+
+    def detach(self) -> None:
+        for watch in self._watched.values():
+            watch.detach()
+        self._watched.clear()
+
+    def gram_shapes(self) -> dict[Tensor, tuple[int, ...]]:
+        """Return the shape of G of each weight."""
+        return {w: (x.blocks, x.shape[1], x.shape[1]) for w, x in self.layers.items()}
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self._last = None
+        for seen in self.seen.values():
+            seen.clear()
+
+    @contextmanager
+    def blind(self) -> Iterator[None]:
+        """Inside, calls show nothing."""
+        self._blind = True
+        try:
+            yield
+        finally:
+            self._blind = False
+
+    def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
+        """Take in the inputs of one call."""
+        seen, first = self.seen[layer.weight], self.layers[layer.weight]
+        if self._blind or (not self.gathering and layer.weight in self.known):
+            return
+        # Within a backward pass a checkpointed segment is called for the second time
+        if torch._C._current_graph_task_id() != -1 and seen.total is not None:
+            return
+        bias, x = first.bias is not None, inputs[0]
+        # query, key and value are often made of the same tensor
+        same = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
+        if self._last is not None and self._last[0] == same and self._last[1]() is x:
+            found = self._last[2]
+        else:
+            dtype = wide_dtype(layer.weight.dtype)
+            found = gram(layer.rows(inputs, self._choose), bias, dtype)
+            self._last = same, weakref.ref(x), found
+        if layer.blocks != first.blocks:
+            # an embedding beside a linear layer: diag(f) acts from the other side, and its mean is
+            # one more damping
+            eye = torch.eye(first.shape[1], dtype=found.dtype, device=found.device)
+            found = found.mean() * eye[None]
+        seen.take(layer.weight, found)
+
+    def _choose(self, total: int) -> Tensor:
+        if total <= self.rows:
+            return torch.arange(total)
+        chance = torch.Generator().manual_seed(self.seed)
+        return torch.randint(total, (self.rows,), generator=chance)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.adopt()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}
+
+
+class Watch:
+    """The hooks of one module. They hold the watches weakly, and can be copied and pickled with the
+    model: a copy is silent until it is adopted."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = list(layers)
+        self.owner: Callable[[], Watches | None] = _nobody
+        self._modes: list[TorchFunctionMode] = []
+        self._handles: list[Any] = []
+
+    def attach(self, module: nn.Module) -> None:
+        self._handles = [module.register_forward_pre_hook(self.before, with_kwargs=True)]
+        if isinstance(module, nn.MultiheadAttention):
+            self._handles.append(module.register_forward_hook(self.after, always_call=True))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @torch.compiler.disable
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not isinstance(module, nn.MultiheadAttention):
+            for layer in self.layers:
+                self._show(layer, args or tuple(kwargs.values()))
+            return
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        for layer in self.layers:
+            if layer.weight is module.out_proj.weight:
+                self._modes.append(_InputsOf(layer.weight, partial(self._show, layer)))
+                self._modes[-1].__enter__()
+            else:
+                self._show(layer, [given[name] for name in ("query", "key", "value")])
+
+    @torch.compiler.disable
+    def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._modes:
+            self._modes.pop().__exit__(None, None, None)
+
+    def _show(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
+        owner = self.owner()
+        if owner is not None and torch.is_grad_enabled():
+            with torch.no_grad():
+                owner.see(layer, inputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"owner": _nobody, "_modes": []}
+
+
+def _nobody() -> None:
+    return None
+
+
+class _InputsOf(TorchFunctionMode):
+    """Inside, `take` is shown the inputs of each F.linear with this weight: nn.MultiheadAttention
+    hands its last projection's weight to a function, and never calls the module."""
+
+    def __init__(self, weight: Tensor, take: Callable[[Sequence[Tensor]], None]) -> None:
+        super().__init__()
+        self._weight, self._take = weight, take
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and args[1] is self._weight:
+            self._take(args[:1])
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,98 @@
+"""Steps that are judged, where a closure can tell the loss again: predicted against actual.
+
+The same control as in back_projection/optimizer.py: every so many steps the loss of the batch is
+computed again after the step. How its decrease compares with the predicted one adapts the bound,
+here in units of lr²; only a loss that is not finite, or far above the lowest, returns all
+parameters to those last judged good.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from new_algorithm.back_projection.step_control import TrustRegion
+from new_algorithm.torch_optimizer.outer_steps import total_inner
+from new_algorithm.torch_optimizer.stacks import Part
+
+RandomStates = tuple[Tensor, list[Tensor]]  # of the generators of the CPU and of each GPU
+
+
+class Judge:
+    """control: bound of a step in units of lr², and the factor on all λ_w. rollbacks: so far."""
+
+    def __init__(self, every: int) -> None:
+        # from a tenth of lr² to twice it, like the floor and the ceiling of training in NumPy
+        self.control = TrustRegion(bound=1.0, floor=0.1, ceiling=2.0)
+        self.every, self.rollbacks = every, 0
+        self.last_good: list[Tensor] | None = None
+
+    def keep(self, parameters: Iterable[Tensor]) -> None:
+        """Let these be the parameters to go back to."""
+        self.last_good = [parameter.detach().clone() for parameter in parameters]
+
+    def go_back(self, parameters: Iterable[Tensor]) -> None:
+        """Return to the parameters last kept, and trust the steps less from now on."""
+        assert self.last_good is not None
+        for parameter, good in zip(parameters, self.last_good, strict=True):
+            parameter.copy_(good)
+        self.control.shrink()
+        self.rollbacks += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return numbers and tensors alone, for torch.load(weights_only=True)."""
+        numbers = {name: value.item() for name, value in self.control.state_dict().items()}
+        return {"control": numbers, "rollbacks": self.rollbacks, "last_good": self.last_good}
+
+    def load_state_dict(self, state: dict[str, Any], parameters: Iterable[Tensor]) -> None:
+        self.control.load_state_dict({n: np.array(value) for n, value in state["control"].items()})
+        self.rollbacks, kept = state["rollbacks"], state["last_good"]
+        if kept is not None:
+            pairs = zip(kept, parameters, strict=True)
+            kept = [good.to(like.device, like.dtype, copy=True) for good, like in pairs]
+        self.last_good = kept
+
+
+class Promise:
+    """How far the loss should fall by a step that is about to be made, to first order."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        groups: Sequence[Mapping[str, Any]],
+        steps: Sequence[Tensor],
+        rest: Iterable[Sequence[Tensor]],
+    ) -> None:
+        moments = [group["lr"] * part.moment for part, group in zip(parts, groups, strict=True)]
+        self._of_layers = total_inner(steps, moments)
+        self._rest = [
+            (parameter, parameter.detach().clone(), parameter.grad.to_dense())
+            for parameter in chain.from_iterable(rest)
+            if parameter.grad is not None
+        ]
+
+    def decrease(self, maximize: bool) -> float:
+        """Return Σ <change, −∂loss>, after the step: what AdamW does is known only then."""
+        gradients = [gradient if maximize else -gradient for *_, gradient in self._rest]
+        changes = [parameter - before for parameter, before, _ in self._rest]
+        return self._of_layers + total_inner(changes, gradients)
+
+
+def random_states() -> RandomStates:
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.get_rng_state(), gpus
+
+
+@contextmanager
+def same_random_numbers(states: RandomStates) -> Iterator[None]:
+    """Inside, generators begin at `states` once more, so that dropout drops the same units."""
+    cpu, gpus = states
+    with torch.random.fork_rng(devices=range(len(gpus))):
+        torch.set_rng_state(cpu)
+        for device, state in enumerate(gpus):
+            torch.cuda.set_rng_state(state, device)
+        yield

@@ -1,0 +1,186 @@
+"""Layers that problem (P) is solved for: what their weights multiply, and the weights as matrices.
+
+A weight is seen as `blocks` matrices (m, d) side by side, each of which multiplies rows of d
+numbers of its own: one block for nn.Linear, one a group for a convolution, three (query, key,
+value) for nn.MultiheadAttention, one a token, with d = 1, for nn.Embedding. With a bias, d counts
+it as the last column, and its input is 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Choose = Callable[[int], Tensor]  # how many rows there are → indices of those to take
+Rows = Callable[[Sequence[Tensor], Choose], Tensor]  # inputs of a call → (blocks, n, d, no bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The weight of a module and, where it has one, its bias. rows: what the weight multiplies."""
+
+    name: str
+    weight: Tensor
+    bias: Tensor | None
+    blocks: int
+    rows: Rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d), the bias counted in d."""
+        m = self.weight.shape[0] // self.blocks
+        return m, self.weight[0].numel() + (self.bias is not None)
+
+    def matrix(self) -> Tensor:
+        """Return a copy of W̃ (blocks, m, d)."""
+        return self._folded(self.weight, self.bias)
+
+    def moment(self, maximize: bool) -> Tensor:
+        """Return M = −∂loss/∂W̃ (blocks, m, d), zero for a bias without a gradient."""
+        assert self.weight.grad is not None
+        bias = self.bias
+        if bias is not None:
+            bias = torch.zeros_like(bias) if bias.grad is None else bias.grad
+        grad = self.weight.grad
+        moment = self._folded(grad.to_dense() if grad.is_sparse else grad, bias)
+        return moment if maximize else moment.neg_()
+
+    def add(self, change: Tensor, scale: float) -> None:
+        """W̃ ← W̃ + scale · change (blocks, m, d)."""
+        wide = change.shape[-1] - (self.bias is not None)
+        weight = change[..., :wide].reshape(self.weight.shape)
+        self.weight.add_(weight.to(self.weight.dtype), alpha=scale)
+        if self.bias is not None and self.bias.grad is not None:
+            bias = change[..., wide].reshape(self.bias.shape)
+            self.bias.add_(bias.to(self.bias.dtype), alpha=scale)
+
+    def _folded(self, weight: Tensor, bias: Tensor | None) -> Tensor:
+        m, _ = self.shape
+        matrix = weight.detach().reshape(self.blocks, m, -1)
+        if bias is None:
+            return matrix.clone()
+        return torch.cat([matrix, bias.detach().reshape(self.blocks, m, 1)], -1)
+
+
+def layers_of(module: nn.Module, name: str) -> list[Layer]:
+    """Return the layers whose weights `module` itself holds; none where there is no rule for it."""
+    if isinstance(module, nn.MultiheadAttention):
+        found = list(_attention(module, name))
+    elif isinstance(module, NonDynamicallyQuantizableLinear):
+        return []  # the last projection of an nn.MultiheadAttention, which never calls it
+    elif isinstance(module, nn.Linear):
+        found = [Layer(name, module.weight, module.bias, 1, _flat)]
+    elif isinstance(module, nn.Embedding):
+        found = [
+            Layer(
+                name,
+                module.weight,
+                None,
+                module.num_embeddings,
+                partial(_one_hot, tokens=module.num_embeddings),
+            )
+        ]
+    elif isinstance(module, CONVOLUTIONS):
+        found = [Layer(name, module.weight, module.bias, module.groups, _patches_of(module))]
+    else:
+        return []
+    # a weight under a parametrization is no parameter: what lies beneath it is not this layer's
+    return [layer for layer in found if isinstance(layer.weight, nn.Parameter)]
+
+
+def _attention(module: nn.MultiheadAttention, name: str) -> Iterator[Layer]:
+    """Query, key and value side by side, or each with its own width, and the last projection."""
+    if module.in_proj_weight is not None:
+        yield Layer(name, module.in_proj_weight, module.in_proj_bias, 3, _three)
+    else:  # their bias is one vector, which is left alone
+        for index, part in enumerate("qkv"):
+            weight = getattr(module, f"{part}_proj_weight")
+            yield Layer(f"{name}.{part}_proj", weight, None, 1, partial(_flat, which=index))
+    last = module.out_proj
+    yield Layer(f"{name}.out_proj", last.weight, last.bias, 1, _flat)
+
+
+def _flat(inputs: Sequence[Tensor], choose: Choose, which: int = 0) -> Tensor:
+    """Rows of an input with any leading dimensions."""
+    return _chosen(inputs[which], choose)[None]
+
+
+def _three(inputs: Sequence[Tensor], choose: Choose) -> Tensor:
+    if all(x is inputs[0] for x in inputs):
+        return _chosen(inputs[0], choose)[None].expand(3, -1, -1)
+    return torch.stack([_chosen(x, choose) for x in inputs[:3]])
+
+
+def _chosen(x: Tensor, choose: Choose) -> Tensor:
+    rows = x.detach().reshape(-1, x.shape[-1])
+    index = choose(len(rows))
+    return rows if len(index) == len(rows) else rows[index.to(rows.device)]
+
+
+def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, tokens: int) -> Tensor:
+    """Roots of the tokens' frequencies f, (tokens, 1, 1): rows are one-hot and H̃ᵀH̃/n = diag(f), of
+    which one row √f shows a token's block as much as all rows."""
+    counts = torch.bincount(inputs[0].reshape(-1), minlength=tokens)
+    return (counts / inputs[0].numel()).sqrt()[:, None, None]
+
+
+def _patches_of(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Rows:
+    kernel, dilation = module.kernel_size, module.dilation
+    spans = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    if module.padding == "same":
+        sides = [(span // 2, span - span // 2) for span in spans]
+    elif module.padding == "valid":
+        sides = [(0, 0)] * len(kernel)
+    else:
+        sides = [(int(n), int(n)) for n in module.padding]
+    return partial(
+        _patches,
+        kernel=kernel,
+        stride=module.stride,
+        dilation=dilation,
+        padding=[n for side in reversed(sides) for n in side],  # as F.pad has it: last axis first
+        mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
+        groups=module.groups,
+    )
+
+
+def _patches(
+    inputs: Sequence[Tensor],
+    choose: Choose,
+    *,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: list[int],
+    mode: str,
+    groups: int,
+) -> Tensor:
+    """Patches that a convolution multiplies, (groups, n, channels of a group × kernel).
+
+    A row is an image and a position in the output; only the rows taken are copied.
+    """
+    x, dims = inputs[0].detach(), len(kernel)
+    x = x[None] if x.dim() == dims + 1 else x
+    if any(padding):
+        x = F.pad(x, padding, mode=mode)
+    positions = [
+        (size - step * (width - 1) - 1) // jump + 1
+        for size, width, jump, step in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    places = (len(x), *positions)
+    index = choose(torch.Size(places).numel()).to(x.device)
+    image, *corners = torch.unravel_index(index, places)
+    where = [image.reshape(-1, *[1] * dims)]
+    for axis, corner in enumerate(corners):
+        reach = torch.arange(kernel[axis], device=x.device) * dilation[axis]
+        along = corner[:, None] * stride[axis] + reach
+        where.append(along.reshape(-1, *(kernel[axis] if a == axis else 1 for a in range(dims))))
+    found = x.movedim(1, -1)[tuple(where)].movedim(-1, 1)  # (n, channels, *kernel)
+    return found.reshape(len(index), groups, -1).transpose(0, 1)

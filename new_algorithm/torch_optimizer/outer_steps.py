@@ -1,0 +1,93 @@
+"""How far, and in which way, all layers go along their least-squares changes.
+
+Each maps the M and A⁻¹ of all layers to the tensors to be added to their weights, times `lr`, and
+remembers what it needs in the stacks. lr is a length in each of them:
+
+- trust region: V ← μ V + min(1/lr, 1/√s) M A⁻¹, s = Σ_l <M_l A_l⁻¹, M_l>. The step lr V without
+  momentum is the least-squares solution or, where that is longer than lr in the metric of the
+  layers' problems, its part of length lr: the trust region of back_projection/step_control.py with
+  bound lr².
+- orthogonal: V ← μ V + M, and the polar factor of M + μ V in white coordinates: every output of a
+  layer changes by lr (root mean square over rows), times the root of what its size is now.
+- adam: moments of M A⁻¹, entry by entry (Kingma and Ba 2015, for which it stands for the gradient).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from new_algorithm.torch_optimizer.directions import least_squares, orthogonal
+from new_algorithm.torch_optimizer.stacks import Part
+
+Outer = Literal["trust", "orthogonal", "adam"]
+Settings = Mapping[str, Any]  # of a param group
+SMALLEST_SIZE = 0.1  # of outputs, so that layers that begin with weights 0 move
+
+
+def trust_steps(
+    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
+) -> list[Tensor]:
+    changes = [least_squares(part.moment, part.read("inverse")) for part in parts]
+    slope = total_inner(changes, [part.moment for part in parts])
+    steps = []
+    for part, group, change in zip(parts, settings, changes, strict=True):
+        lr = group["lr"]
+        full = 1 / lr if lr > 0 else math.inf
+        length = min(full, math.sqrt(bound / slope)) if slope > 0 else 0.0
+        velocity = part.read("velocity").mul_(group["momentum"]).add_(change, alpha=length)
+        part.write("velocity", velocity)
+        steps.append(velocity)
+    return steps
+
+
+def orthogonal_steps(
+    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
+) -> list[Tensor]:
+    steps = []
+    for part, group in zip(parts, settings, strict=True):
+        velocity = part.read("velocity").mul_(group["momentum"]).add_(part.moment)
+        part.write("velocity", velocity)
+        ahead = part.moment + group["momentum"] * velocity
+        size = part.read("size").clamp(min=SMALLEST_SIZE).sqrt() * math.sqrt(bound)
+        steps.append(orthogonal(ahead, part.read("inverse")) * size[:, None, None])
+    return steps
+
+
+def adam_steps(
+    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
+) -> list[Tensor]:
+    steps = []
+    for part, group in zip(parts, settings, strict=True):
+        beta1, beta2 = group["betas"]
+        change = least_squares(part.moment, part.read("inverse"))
+        mean = part.read("mean").lerp_(change, 1 - beta1)
+        square = part.read("square").mul_(beta2).addcmul_(change, change, value=1 - beta2)
+        part.write("mean", mean)
+        part.write("square", square)
+        t = iteration + 1
+        root = (square / (1 - beta2**t)).sqrt_().add_(group["eps"])
+        steps.append(mean / root * (math.sqrt(bound) / (1 - beta1**t)))
+    return steps
+
+
+def total_inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    """Return Σ <a, b>."""
+    if not left:
+        return 0.0
+    inner = [
+        torch.vdot(a.flatten(), b.flatten()).double() for a, b in zip(left, right, strict=True)
+    ]
+    return float(torch.stack([one.to(inner[0].device) for one in inner]).sum())
+
+
+OuterSteps = Callable[[Sequence[Part], Sequence[Settings], float, int], list[Tensor]]
+
+# of each: the steps, what the stacks remember for them, and a value of lr to begin with
+OUTER: dict[Outer, tuple[OuterSteps, tuple[str, ...], float]] = {
+    "trust": (trust_steps, ("velocity",), 0.1),
+    "orthogonal": (orthogonal_steps, ("velocity",), 0.03),
+    "adam": (adam_steps, ("mean", "square"), 1e-3),
+}

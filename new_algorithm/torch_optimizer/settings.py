@@ -1,0 +1,78 @@
+"""Refusals in one line: settings that make no sense, and models that cannot be trained here."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from new_algorithm.torch_optimizer.layers import TRANSPOSED
+from new_algorithm.torch_optimizer.outer_steps import OUTER
+
+SHARDS = ("DTensor", "FlatParameter")  # by name: importing them takes a second
+NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
+    "lambda_w": (lambda value: 0 < value < math.inf, "finite and above 0"),
+    "momentum": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
+    "gram_decay": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "rest_lr": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
+    "eps": (lambda value: value > 0, "above 0"),
+}
+
+
+def check_model(model: object) -> None:
+    """TypeError for what is no model; ValueError for parameters in shards."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"BackProjection takes the model itself, which shows its layers' inputs, not a "
+            f"{type(model).__name__}: BackProjection(model), or BackProjection(model, parameters)"
+        )
+    for name, parameter in model.named_parameters():
+        if type(parameter).__name__ in SHARDS:
+            raise ValueError(
+                f"{name} is a shard (FSDP or another DTensor), and a layer's problem needs whole "
+                "weights: use DistributedDataParallel"
+            )
+    for name, module in model.named_modules():
+        if isinstance(module, TRANSPOSED):
+            warnings.warn(
+                f"{name}: no layer problem for {type(module).__name__} yet; AdamW trains it",
+                stacklevel=3,
+            )
+
+
+def check_settings(outer: str, **counts: int) -> None:
+    """ValueError for an unknown outer step, or a count below 1."""
+    if outer not in OUTER:
+        raise ValueError(f"outer={outer!r}: choose one of {', '.join(OUTER)}")
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name}={value}: give at least 1")
+
+
+def check_group(group: Mapping[str, Any]) -> None:
+    """ValueError for a setting out of its range, or a parameter that cannot be trained."""
+    for name, (allowed, words) in NUMBERS.items():
+        if not allowed(float(group[name])):
+            raise ValueError(f"{name}={float(group[name]):g}: give a number {words}")
+    if not all(0 <= beta < 1 for beta in group["betas"]):
+        raise ValueError(f"betas={group['betas']}: give two numbers in [0, 1)")
+    for parameter in group["params"]:
+        check_parameter(parameter)
+
+
+def check_parameter(parameter: Tensor) -> None:
+    if parameter.is_complex():
+        raise ValueError("complex parameters have no layer problem here: view them as real")
+    if nn.parameter.is_lazy(parameter) or parameter.numel() == 0:
+        return
+    layouts = [torch.contiguous_format]
+    layouts += {4: [torch.channels_last], 5: [torch.channels_last_3d]}.get(parameter.ndim, [])
+    if not any(parameter.is_contiguous(memory_format=layout) for layout in layouts):
+        raise ValueError(
+            f"a parameter of shape {tuple(parameter.shape)} is not contiguous: make it "
+            "nn.Parameter(tensor.contiguous())"
+        )
