@@ -29,8 +29,8 @@ from new_algorithm.back_projection.state import Stateful
 class LossWatch(Stateful):
     """Whether a step did harm, by the losses of the batches that are judged.
 
-    With r = `worst_rise` times the loss at the `start`, or of the first batch, and the lowest
-    smoothed loss so far, a step did harm if the loss after it is not finite; if it is above
+    With r = `worst_rise` times the size of the loss at the `start`, or of the first batch, and the
+    lowest smoothed loss so far, a step did harm if the loss after it is not finite; if it is above
     before + r and above lowest + r; or if the smoothed loss is above lowest + r, harm that was done
     between two judgements. `smoothing` is what the average keeps from batch to batch.
     """
@@ -49,7 +49,7 @@ class LossWatch(Stateful):
             self.start = before
         if self._smoothed is None:
             self._smoothed = self._lowest = self.start
-        too_much = self.worst_rise * self.start
+        too_much = self.worst_rise * abs(self.start)
         worst = self._lowest + too_much
         smoothed = self._smoothed + (1 - self.smoothing) * (after - self._smoothed)
         rose = after - before > too_much and after > worst

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +41,13 @@ class Watches:
         for name, module in modules:
             if module in self._watched:
                 continue
-            found = [layer for layer in layers_of(module, name) if layer.weight in weights]
+            # a bias that is not to be trained is no part of its layer
+            found = [
+                replace(layer, bias=layer.bias if layer.bias in weights else None)
+                for layer in layers_of(module, name)
+                if layer.weight in weights
+                and (nn.parameter.is_lazy(layer.weight) or layer.weight.numel())
+            ]
             if not embeddings:
                 found = [layer for layer in found if not isinstance(module, nn.Embedding)]
             if not found:
@@ -84,6 +91,8 @@ class Watches:
     def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         """Take in the inputs of one call."""
         seen, first = self.seen[layer.weight], self.layers[layer.weight]
+        if not layer.weight.requires_grad or inputs[0].numel() == 0:
+            return
         if self._blind or (not self.gathering and layer.weight in self.known):
             return
         # Within a backward pass a checkpointed segment is called for the second time
@@ -107,9 +116,9 @@ class Watches:
 
     def _choose(self, total: int) -> Tensor:
         if total <= self.rows:
-            return torch.arange(total)
-        chance = torch.Generator().manual_seed(self.seed)
-        return torch.randint(total, (self.rows,), generator=chance)
+            return torch.arange(total, device="cpu")
+        chance = torch.Generator("cpu").manual_seed(self.seed)
+        return torch.randint(total, (self.rows,), generator=chance, device="cpu")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -160,7 +169,7 @@ class Watch:
     def _show(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         owner = self.owner()
         if owner is not None and torch.is_grad_enabled():
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
                 owner.see(layer, inputs)
 
     def __getstate__(self) -> dict[str, Any]:

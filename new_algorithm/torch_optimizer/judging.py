@@ -35,6 +35,11 @@ class Judge:
         """Let these be the parameters to go back to."""
         self.last_good = [parameter.detach().clone() for parameter in parameters]
 
+    def keep_new(self, parameters: Iterable[Tensor]) -> None:
+        """Also keep parameters that the optimizer did not have before."""
+        if self.last_good is not None:
+            self.last_good += [parameter.detach().clone() for parameter in parameters]
+
     def go_back(self, parameters: Iterable[Tensor]) -> None:
         """Return to the parameters last kept, and trust the steps less from now on."""
         assert self.last_good is not None

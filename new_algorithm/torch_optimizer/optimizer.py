@@ -97,6 +97,7 @@ class BackProjection(torch.optim.Optimizer):
         self.stacks: list[Stack] = []
         self.judge = Judge(judge_every)
         self.iteration = self.next_factoring = 0
+        self._is_attached = False
         self.damping = 1.0  # the factor on λ_w of the last factorisation
         defaults = {
             "lr": usual_lr if lr is None else lr,
@@ -110,6 +111,7 @@ class BackProjection(torch.optim.Optimizer):
             "maximize": maximize,
         }
         super().__init__(model.parameters() if params is None else params, defaults)
+        self._attach()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Also look for layers that the model did not have before."""
@@ -119,8 +121,14 @@ class BackProjection(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        if self._is_attached:
+            self.judge.keep_new(self.param_groups[-1]["params"])
+            self._attach()
+
+    def _attach(self) -> None:
         weights = set(self.parameters()) - self._excluded
         self.watches.attach(self.model, weights, embeddings=self.outer != "orthogonal")
+        self._is_attached = True  # and groups that are added from now on are looked through at once
 
     def solved(self) -> list[str]:
         """Return the names of the layers whose problems are solved."""
@@ -153,6 +161,8 @@ class BackProjection(torch.optim.Optimizer):
         steps = self._steps(parts, groups, self.judge.control.bound, self.iteration)
         rest = self._rest_of(parts)
         promise = Promise(parts, groups, steps, rest) if judged else None
+        if judged and self.judge.last_good is None:
+            self.judge.keep(self.parameters())
 
         for part, group, step in zip(parts, groups, steps, strict=True):
             for layer, change in part.split(step):
@@ -162,7 +172,7 @@ class BackProjection(torch.optim.Optimizer):
             rest_step(parameters, [self.state[parameter] for parameter in parameters], group)
 
         if closure is not None and loss is not None and random is not None and promise is not None:
-            self._judge(closure, random, float(loss), promise)
+            self._judge(closure, random, _number(loss), promise)
         self.iteration += 1
         self._plan()
         return loss
@@ -281,7 +291,7 @@ class BackProjection(torch.optim.Optimizer):
         sign = -1.0 if group["maximize"] else 1.0
         predicted = promise.decrease(group["maximize"])
         with torch.enable_grad(), same_random_numbers(random), self.watches.blind():
-            after = float(closure())
+            after = _number(closure())
         before, after = average_of_ranks([before, after], self._process_group)
         scale = min(1.0, group["lr"] / group["initial_lr"]) if group.get("initial_lr") else 1.0
         if self.judge.control.judge(predicted, sign * before, sign * after, scale):
@@ -292,7 +302,7 @@ class BackProjection(torch.optim.Optimizer):
         for stack in self.stacks:
             stack.forget()
         for state in self.state.values():
-            for name in ("exp_avg", "exp_avg_sq"):
+            for name in ("exp_avg", "exp_avg_sq", "step"):
                 if name in state:
                     state[name].zero_()
 
@@ -326,6 +336,10 @@ class BackProjection(torch.optim.Optimizer):
         super().__setstate__(state)
         for stack in state.get("stacks", ()):
             self._show_state(stack)  # copies of views share no memory with copies of what they show
+
+
+def _number(loss: Any) -> float:
+    return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
 
 def _parameters_in(rest: Iterable[nn.Module | Tensor]) -> Iterator[Tensor]:

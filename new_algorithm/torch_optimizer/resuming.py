@@ -1,5 +1,6 @@
 """What an optimizer remembers, saved and loaded to the bit."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -30,19 +31,38 @@ def without_ours(optimizer: "BackProjection", saved: dict[str, Any]) -> dict[str
         raise ValueError("this state_dict is not of a BackProjection optimizer")
     if (outer := saved[OURS]["outer"]) != optimizer.outer:
         raise ValueError(f"this state_dict is of outer={outer!r}, not {optimizer.outer!r}")
-    for layer, values in _layers_in(optimizer, saved):
-        expected = (layer.blocks, layer.shape[1], layer.shape[1])
-        if tuple(values["gram"].shape) != expected:
-            raise ValueError(
-                f"this state_dict has Gram matrices {tuple(values['gram'].shape)} for "
-                f"{layer.name}, whose own are {expected}: it is of another model"
-            )
+    _check_shapes(optimizer, saved)
     mine = {*STATISTICS, *optimizer.remembered, *PLACE}
     state = {
         key: {name: value for name, value in values.items() if name not in mine}
         for key, values in saved["state"].items()
     }
     return {"state": state, "param_groups": saved["param_groups"]}
+
+
+def _check_shapes(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
+    """ValueError if any tensor is not of the shape that it has here."""
+    found: list[tuple[str, Tensor, tuple[int, ...]]] = []
+    for layer, values in _layers_in(optimizer, saved):
+        blocks, (m, d) = layer.blocks, layer.shape
+        found.append((f"Gram matrices of {layer.name}", values["gram"], (blocks, d, d)))
+        found += [
+            (f"{name} of {layer.name}", values[name], (blocks, m, d))
+            for name in optimizer.remembered
+        ]
+    for parameter, values in _states_in(optimizer, saved):
+        if "exp_avg" in values:
+            of = f"exp_avg of {optimizer.name_of(parameter)}"
+            found.append((of, values["exp_avg"], tuple(parameter.shape)))
+    kept = saved[OURS]["judge"]["last_good"] or ()
+    for parameter, good in zip(optimizer.parameters(), kept, strict=False):  # torch counts them
+        found.append((optimizer.name_of(parameter), good, tuple(parameter.shape)))
+    for of, tensor, expected in found:
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"this state_dict has {of} in the shape {tuple(tensor.shape)}, not {expected}: it "
+                "is of another model"
+            )
 
 
 def restore(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
@@ -67,13 +87,8 @@ def _layers_in(
     optimizer: "BackProjection", saved: dict[str, Any]
 ) -> list[tuple[Layer, dict[str, Any]]]:
     """Return the layers of the optimizer that a state_dict knows, with what it has of them."""
-    keys = [key for group in saved["param_groups"] for key in group["params"]]
     known: list[tuple[Layer, dict[str, Any]]] = []
-    parameters: list[Tensor] = list(optimizer.parameters())
-    if len(parameters) != len(keys):
-        return known  # torch says so
-    for key, parameter in zip(keys, parameters, strict=True):
-        values = saved["state"].get(key, {})
+    for parameter, values in _states_in(optimizer, saved):
         if "stack" in values:
             if parameter not in optimizer.watches.layers:
                 raise ValueError(
@@ -82,3 +97,14 @@ def _layers_in(
                 )
             known.append((optimizer.watches.layers[parameter], values))
     return known
+
+
+def _states_in(
+    optimizer: "BackProjection", saved: dict[str, Any]
+) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """Yield each parameter with what was saved of it."""
+    keys = [key for group in saved["param_groups"] for key in group["params"]]
+    parameters = list(optimizer.parameters())
+    if len(parameters) == len(keys):  # if not, torch says so
+        for key, parameter in zip(keys, parameters, strict=True):
+            yield parameter, saved["state"].get(key, {})

@@ -19,7 +19,7 @@ NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "weight_decay": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
     "gram_decay": (lambda value: 0 <= value < 1, "in [0, 1)"),
     "rest_lr": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
-    "eps": (lambda value: value > 0, "above 0"),
+    "eps": (lambda value: 0 < value < math.inf, "finite and above 0"),
 }
 
 
@@ -49,8 +49,8 @@ def check_settings(outer: str, **counts: int) -> None:
     if outer not in OUTER:
         raise ValueError(f"outer={outer!r}: choose one of {', '.join(OUTER)}")
     for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: give at least 1")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value}: give a whole number of at least 1")
 
 
 def check_group(group: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ def check_group(group: Mapping[str, Any]) -> None:
     for name, (allowed, words) in NUMBERS.items():
         if not allowed(float(group[name])):
             raise ValueError(f"{name}={float(group[name]):g}: give a number {words}")
-    if not all(0 <= beta < 1 for beta in group["betas"]):
+    if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
         raise ValueError(f"betas={group['betas']}: give two numbers in [0, 1)")
     for parameter in group["params"]:
         check_parameter(parameter)

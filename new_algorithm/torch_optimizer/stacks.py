@@ -70,7 +70,9 @@ class Stack:
         gram, inverse = self.tensors["gram"], self.tensors["inverse"]
         factor, failed = damped_factor(gram, lambda_w)
         found = torch.cholesky_inverse(factor)
-        inverse.copy_(torch.where(failed[:, None, None], inverse, found))
+        # inputs that have all been 0 tell nothing: no step yet, rather than one without bound
+        kept = failed | (gram.diagonal(dim1=-2, dim2=-1).sum(-1) == 0)
+        inverse.copy_(torch.where(kept[:, None, None], inverse, found))
         self.is_factored = True
         w = torch.cat([layer.matrix() for layer in self.layers]).to(gram.dtype)
         # the mean of z² over rows and outputs, trace(W̃ Ḡ W̃ᵀ)/m
