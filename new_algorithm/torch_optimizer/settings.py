@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,19 @@ def check_settings(outer: str, **counts: int) -> None:
 def check_group(group: Mapping[str, Any]) -> None:
     """ValueError for a setting out of its range, or a parameter that cannot be trained."""
     for name, (allowed, words) in NUMBERS.items():
-        if not allowed(float(group[name])):
-            raise ValueError(f"{name}={float(group[name]):g}: give a number {words}")
-    if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-        raise ValueError(f"betas={group['betas']}: give two numbers in [0, 1)")
+        if not allowed(_number(group[name])):
+            raise ValueError(f"{name}={group[name]}: give a number {words}")
+    betas = group["betas"]
+    is_pair = isinstance(betas, tuple | list) and len(betas) == 2
+    if not is_pair or not all(0 <= _number(beta) < 1 for beta in betas):
+        raise ValueError(f"betas={betas}: give two numbers in [0, 1)")
     for parameter in group["params"]:
         check_parameter(parameter)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is no number."""
+    return float(value) if isinstance(value, SupportsFloat) else math.nan
 
 
 def check_parameter(parameter: Tensor) -> None:

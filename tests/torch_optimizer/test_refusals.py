@@ -1,0 +1,85 @@
+"""Models, parameters and settings that cannot work are refused in one line that names them."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from new_algorithm.torch_optimizer import BackProjection
+
+
+class Holds(nn.Module):
+    def __init__(self, tensor):
+        super().__init__()
+        self.held = nn.Parameter(tensor)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [(torch.ones(3, 4).mT, "not contiguous"), (torch.ones(3, dtype=torch.complex64), "complex")],
+)
+def test_parameters_that_cannot_be_trained_are_refused(tensor, words):
+    with pytest.raises(ValueError, match=words):
+        BackProjection(Holds(tensor))
+
+
+@pytest.mark.parametrize("given", [lambda m: m.parameters(), lambda m: list(m.parameters())])
+def test_parameters_in_place_of_the_model_are_a_clear_error(given):
+    with pytest.raises(TypeError, match=r"takes the model itself.*BackProjection\(model\)"):
+        BackProjection(given(nn.Linear(2, 2)))
+
+
+def test_a_set_of_parameters_has_no_order_and_is_refused():
+    model = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="ordered"):
+        BackProjection(model, [{"params": set(model.parameters())}])
+
+
+BAD = {
+    "lr": (-1.0, math.nan, math.inf, "fast"),
+    "lambda_w": (0.0, -1.0, math.nan, math.inf),
+    "momentum": (-0.1, 1.0, math.nan),
+    "weight_decay": (-1e-3, math.inf),
+    "gram_decay": (-0.1, 1.0),
+    "rest_lr": (-1.0, math.nan),
+    "eps": (0.0, -1e-8, math.inf),
+    "betas": ((0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, 0.9, 0.9), 0.9),
+    "gram_every": (0, -1, 2.5, math.nan),
+    "factor_every": (0, "often"),
+    "rows": (0, 1.5),
+    "judge_every": (0, None),
+    "outer": ("newton", None),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n in BAD for value in BAD[n]])
+def test_bad_settings_are_refused_in_a_line_that_names_them(name, value):
+    with pytest.raises(ValueError, match=f"^{name}=") as raised:
+        BackProjection(nn.Linear(2, 2), **{name: value})
+    assert "\n" not in str(raised.value)
+
+
+def test_bad_group_is_refused_and_not_added():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = BackProjection(model, model[0].parameters())
+    with pytest.raises(ValueError, match=r"^lambda_w="):
+        optimizer.add_param_group({"params": model[1].parameters(), "lambda_w": -1.0})
+    assert len(optimizer.param_groups) == 1
+    assert optimizer.solved() == ["0"]
+
+
+class FlatParameter(nn.Parameter):
+    """As FSDP names its shards."""
+
+
+class DTensor(nn.Parameter):
+    """As fully_shard names its own."""
+
+
+@pytest.mark.parametrize("kind", [FlatParameter, DTensor])
+def test_shards_are_refused(kind):
+    model = nn.Linear(2, 2)
+    model.weight = kind(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="weight is a shard"):
+        BackProjection(model)
