@@ -3,11 +3,11 @@
 M (…, m, d) and δW̃ alike, Ḡ (…, d, d): rows belong to outputs, as PyTorch stores weights, so that
 all is transposed beside back_projection/layer_problem.py. There (P) with λ_h = ∞ has the solution
 
-    δW̃ = M A⁻¹,   A = Ḡ + λ_w ḡ I,   ḡ = trace(Ḡ)/d,
+    δW̃ = M A⁻¹,   A = Ḡ + λ_w ḡ I,
 
-for λ_w relative to the mean eigenvalue. In coordinates W̃ C, C Cᵀ = A, in which the layer's inputs
-are white, the same change is the plain gradient X = M C⁻ᵀ. Its polar factor, where all singular
-values are 1, gives in place of it
+for λ_w relative to ḡ, the mean eigenvalue of Ḡ over all blocks of a layer. In coordinates W̃ C,
+C Cᵀ = A, in which the layer's inputs are white, the same change is the plain gradient X = M C⁻ᵀ.
+Its polar factor, where all singular values are 1, gives in place of it
 
     δW̃ = polar(X) C⁻¹ = S^(−1/2) M A⁻¹,   S = X Xᵀ = M A⁻¹ Mᵀ   (m, m),
 
@@ -28,16 +28,16 @@ QUINTIC_STEPS = 5
 RISES = 12  # tenfold rises of the damping before a factorisation is given up
 
 
-def damped_factor(gram: Tensor, lambda_w: float) -> tuple[Tensor, Tensor]:
-    """Return C with C Cᵀ = Ḡ + λ_w ḡ I, and which of the matrices failed (…).
+def damped_factor(gram: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+    """Return C with C Cᵀ = Ḡ + λ I for a damping λ (…) ≥ 0, and which of the matrices failed (…).
 
     Where rounding leaves a matrix that is not positive definite, its damping rises tenfold until
     it is; one that is not finite cannot be mended and fails.
     """
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
-    least = torch.finfo(gram.dtype).tiny
-    damping = (max(lambda_w, torch.finfo(gram.dtype).eps) * mean).clamp(min=least)
+    numbers = torch.finfo(gram.dtype)
+    damping = damping.maximum(numbers.eps * mean).clamp(min=numbers.tiny)
     for _ in range(RISES):
         factor, info = torch.linalg.cholesky_ex(gram + damping[..., None, None] * identity)
         failed = info != 0

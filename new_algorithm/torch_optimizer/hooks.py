@@ -101,12 +101,14 @@ class Watches:
         bias, x = first.bias is not None, inputs[0]
         # query, key and value are often made of the same tensor
         same = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
-        if self._last is not None and self._last[0] == same and self._last[1]() is x:
+        alone = all(one is x for one in inputs)
+        if alone and self._last is not None and self._last[0] == same and self._last[1]() is x:
             found = self._last[2]
         else:
             dtype = wide_dtype(layer.weight.dtype)
-            found = gram(layer.rows(inputs, self._choose), bias, dtype)
-            self._last = same, weakref.ref(x), found
+            parts = layer.rows(inputs, self._choose)
+            found = torch.cat([gram(rows, bias, dtype) for rows in parts])
+            self._last = (same, weakref.ref(x), found) if alone else None
         if layer.blocks != first.blocks:
             # an embedding beside a linear layer: diag(f) acts from the other side, and its mean is
             # one more damping

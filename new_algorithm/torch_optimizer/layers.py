@@ -19,24 +19,30 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Choose = Callable[[int], Tensor]  # how many rows there are → indices of those to take
-Rows = Callable[[Sequence[Tensor], Choose], Tensor]  # inputs of a call → (blocks, n, d, no bias)
+# inputs of a call → (blocks, n, d without bias), in several parts where n is not the same for all
+Rows = Callable[[Sequence[Tensor], Choose], Sequence[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The weight of a module and, where it has one, its bias. rows: what the weight multiplies."""
+    """The weight of a module and, where it has one, its bias. rows: what the weight multiplies.
+
+    width: d without the bias, where it is not that of a row of the weight.
+    """
 
     name: str
     weight: Tensor
     bias: Tensor | None
     blocks: int
     rows: Rows
+    width: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, d), the bias counted in d."""
-        m = self.weight.shape[0] // self.blocks
-        return m, self.weight[0].numel() + (self.bias is not None)
+        wide = self.weight[0].numel() if self.width is None else self.width
+        m = self.weight.numel() // (self.blocks * wide)
+        return m, wide + (self.bias is not None)
 
     def matrix(self) -> Tensor:
         """Return a copy of W̃ (blocks, m, d)."""
@@ -85,6 +91,7 @@ def layers_of(module: nn.Module, name: str) -> list[Layer]:
                 None,
                 module.num_embeddings,
                 partial(_one_hot, tokens=module.num_embeddings),
+                width=1,
             )
         ]
     elif isinstance(module, CONVOLUTIONS):
@@ -107,15 +114,16 @@ def _attention(module: nn.MultiheadAttention, name: str) -> Iterator[Layer]:
     yield Layer(f"{name}.out_proj", last.weight, last.bias, 1, _flat)
 
 
-def _flat(inputs: Sequence[Tensor], choose: Choose, which: int = 0) -> Tensor:
+def _flat(inputs: Sequence[Tensor], choose: Choose, which: int = 0) -> list[Tensor]:
     """Rows of an input with any leading dimensions."""
-    return _chosen(inputs[which], choose)[None]
+    return [_chosen(inputs[which], choose)[None]]
 
 
-def _three(inputs: Sequence[Tensor], choose: Choose) -> Tensor:
+def _three(inputs: Sequence[Tensor], choose: Choose) -> list[Tensor]:
+    """There may be more or fewer keys and values than queries."""
     if all(x is inputs[0] for x in inputs):
-        return _chosen(inputs[0], choose)[None].expand(3, -1, -1)
-    return torch.stack([_chosen(x, choose) for x in inputs[:3]])
+        return [_chosen(inputs[0], choose)[None].expand(3, -1, -1)]
+    return [_chosen(x, choose)[None] for x in inputs]
 
 
 def _chosen(x: Tensor, choose: Choose) -> Tensor:
@@ -124,11 +132,11 @@ def _chosen(x: Tensor, choose: Choose) -> Tensor:
     return rows if len(index) == len(rows) else rows[index.to(rows.device)]
 
 
-def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, tokens: int) -> Tensor:
+def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, tokens: int) -> list[Tensor]:
     """Roots of the tokens' frequencies f, (tokens, 1, 1): rows are one-hot and H̃ᵀH̃/n = diag(f), of
     which one row √f shows a token's block as much as all rows."""
     counts = torch.bincount(inputs[0].reshape(-1), minlength=tokens)
-    return (counts / inputs[0].numel()).sqrt()[:, None, None]
+    return [(counts / inputs[0].numel()).sqrt()[:, None, None]]
 
 
 def _patches_of(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Rows:
@@ -161,7 +169,7 @@ def _patches(
     padding: list[int],
     mode: str,
     groups: int,
-) -> Tensor:
+) -> list[Tensor]:
     """Patches that a convolution multiplies, (groups, n, channels of a group × kernel).
 
     A row is an image and a position in the output; only the rows taken are copied.
@@ -183,4 +191,4 @@ def _patches(
         along = corner[:, None] * stride[axis] + reach
         where.append(along.reshape(-1, *(kernel[axis] if a == axis else 1 for a in range(dims))))
     found = x.movedim(1, -1)[tuple(where)].movedim(-1, 1)  # (n, channels, *kernel)
-    return found.reshape(len(index), groups, -1).transpose(0, 1)
+    return [found.reshape(len(index), groups, -1).transpose(0, 1)]

@@ -68,10 +68,13 @@ class Stack:
     def factor(self, lambda_w: float) -> list[str]:
         """Renew A⁻¹ and the sizes of outputs. Return the layers that failed, and keep theirs."""
         gram, inverse = self.tensors["gram"], self.tensors["inverse"]
-        factor, failed = damped_factor(gram, lambda_w)
+        of_blocks = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+        # of a layer, not of a block: a token that is rare is damped like the others
+        mean = torch.cat([of_blocks[part].mean().expand_as(of_blocks[part]) for part in self.parts])
+        factor, failed = damped_factor(gram, lambda_w * mean)
         found = torch.cholesky_inverse(factor)
         # inputs that have all been 0 tell nothing: no step yet, rather than one without bound
-        kept = failed | (gram.diagonal(dim1=-2, dim2=-1).sum(-1) == 0)
+        kept = failed | (mean == 0)
         inverse.copy_(torch.where(kept[:, None, None], inverse, found))
         self.is_factored = True
         w = torch.cat([layer.matrix() for layer in self.layers]).to(gram.dtype)
