@@ -158,7 +158,7 @@ class BackProjection(torch.optim.Optimizer):
 
         parts = self._parts()
         groups = [self.param_groups[part.stack.group] for part in parts]
-        steps = self._steps(parts, groups, self.judge.control.bound, self.iteration)
+        steps = self._steps(parts, groups, self.judge.control.bound)
         rest = self._rest_of(parts)
         promise = Promise(parts, groups, steps, rest) if judged else None
         if judged and self.judge.last_good is None:

@@ -27,9 +27,7 @@ Settings = Mapping[str, Any]  # of a param group
 SMALLEST_SIZE = 0.1  # of outputs, so that layers that begin with weights 0 move
 
 
-def trust_steps(
-    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
-) -> list[Tensor]:
+def trust_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float) -> list[Tensor]:
     changes = [least_squares(part.moment, part.read("inverse")) for part in parts]
     slope = total_inner(changes, [part.moment for part in parts])
     steps = []
@@ -44,7 +42,7 @@ def trust_steps(
 
 
 def orthogonal_steps(
-    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
+    parts: Sequence[Part], settings: Sequence[Settings], bound: float
 ) -> list[Tensor]:
     steps = []
     for part, group in zip(parts, settings, strict=True):
@@ -56,9 +54,7 @@ def orthogonal_steps(
     return steps
 
 
-def adam_steps(
-    parts: Sequence[Part], settings: Sequence[Settings], bound: float, iteration: int
-) -> list[Tensor]:
+def adam_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float) -> list[Tensor]:
     steps = []
     for part, group in zip(parts, settings, strict=True):
         beta1, beta2 = group["betas"]
@@ -67,9 +63,13 @@ def adam_steps(
         square = part.read("square").mul_(beta2).addcmul_(change, change, value=1 - beta2)
         part.write("mean", mean)
         part.write("square", square)
-        t = iteration + 1
-        root = (square / (1 - beta2**t)).sqrt_().add_(group["eps"])
-        steps.append(mean / root * (math.sqrt(bound) / (1 - beta1**t)))
+        # of these layers: some begin later than others, and all begin again after a step taken back
+        t = part.read("updates").add_(1)
+        part.write("updates", t)
+        t = t.double()[:, None, None]
+        weight1, weight2 = ((1 - beta**t).to(mean.dtype) for beta in (beta1, beta2))
+        root = (square / weight2).sqrt_().add_(group["eps"])
+        steps.append(mean / root / weight1 * math.sqrt(bound))
     return steps
 
 
@@ -83,7 +83,7 @@ def total_inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     return float(torch.stack([one.to(inner[0].device) for one in inner]).sum())
 
 
-OuterSteps = Callable[[Sequence[Part], Sequence[Settings], float, int], list[Tensor]]
+OuterSteps = Callable[[Sequence[Part], Sequence[Settings], float], list[Tensor]]
 
 # of each: the steps, what the stacks remember for them, and a value of lr to begin with
 OUTER: dict[Outer, tuple[OuterSteps, tuple[str, ...], float]] = {

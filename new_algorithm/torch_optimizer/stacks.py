@@ -16,7 +16,7 @@ from new_algorithm.torch_optimizer.directions import damped_factor
 from new_algorithm.torch_optimizer.layers import Layer
 from new_algorithm.torch_optimizer.statistics import wide_dtype
 
-STATISTICS = ("gram", "gram_weight", "inverse", "size")
+STATISTICS = ("gram", "gram_weight", "inverse", "size", "updates")
 
 
 def stack_key(layer: Layer, group: int) -> tuple[Any, ...]:
@@ -26,8 +26,9 @@ def stack_key(layer: Layer, group: int) -> tuple[Any, ...]:
 
 class Stack:
     """tensors: by name, over N blocks in all: `gram` Ḡ (N, d, d), `gram_weight` Σ_k ρ^k (N,),
-    `inverse` A⁻¹ (N, d, d), `size` (N,), root mean square of an output, and what the outer step
-    remembers, like δW̃ (N, m, d). group: index of the param group whose settings hold.
+    `inverse` A⁻¹ (N, d, d), `size` (N,), root mean square of an output, `updates` (N,) of what the
+    outer step remembers, and that, like δW̃ (N, m, d). group: index of the param group whose
+    settings hold.
     """
 
     def __init__(self, layers: Sequence[Layer], group: int, remembered: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ class Stack:
             slice(end - layer.blocks, end) for layer, end in zip(layers, ends, strict=True)
         ]
         shapes: dict[str, tuple[int, ...]]
-        shapes = dict(zip(STATISTICS, ((d, d), (), (d, d), ()), strict=True))
+        shapes = dict(zip(STATISTICS, ((d, d), (), (d, d), (), ()), strict=True))
         shapes |= dict.fromkeys(remembered, (m, d))
         wide, device = wide_dtype(weight.dtype), weight.device
         self.tensors = {
