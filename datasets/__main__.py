@@ -2,12 +2,14 @@
 
     python -m datasets mnist
     python -m datasets higgs --data-dir /data/higgs
+    python -m datasets cifar10 --sample
     python -m datasets higgs-like:1000000 --seed 1 --write-csv /tmp/HIGGS.csv.gz
 
 MNIST is found, or fetched into datasets/, and verified by its hashes. HIGGS is found, or fetched
 into datasets/ (2.8 GB); every row is checked while it is read into datasets/cache/, where later
 runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any number of rows, into
-datasets/cache/; or written as csv, for other programs.
+datasets/cache/; or written as csv, for other programs. CIFAR-10 (170 MB) and tinyshakespeare (1 MB)
+are found, or fetched into datasets/, and verified; they are for networks of PyTorch.
 """
 
 import sys
@@ -17,6 +19,8 @@ from typing import Annotated
 
 import tyro
 
+from datasets.characters import find_tiny_shakespeare
+from datasets.cifar10 import SAMPLE, fetch_cifar10, find_cifar10, locate_cifar10, read_cifar10
 from datasets.higgs.cache import verify_rows
 from datasets.higgs.files import fetch_higgs, find_higgs, locate_higgs
 from datasets.higgs.generator import origin_of, rows_of, write_higgs_like
@@ -25,16 +29,19 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import Seed, parse
 
+NAMES = ("mnist", "higgs", "cifar10", "tinyshakespeare")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """mnist, higgs, higgs-like or higgs-like:ROWS."""
+    """mnist, higgs, higgs-like, higgs-like:ROWS, cifar10 or tinyshakespeare."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Look in this folder alone, and fetch HIGGS into it, in place of the one that
+    """Look in this folder alone, and fetch HIGGS or CIFAR-10 into it, in place of the one that
     $BACK_PROJECTION_DATASETS names and datasets/."""
     sample: bool = False
-    """Be content with HIGGS_sample*.csv[.gz] if the whole of HIGGS is not at hand."""
+    """Be content with HIGGS_sample*.csv[.gz] or cifar10_jpeg_30k.zip if the whole of HIGGS or
+    CIFAR-10 is not at hand."""
     seed: Seed = 0
     """Other seeds give other rows of higgs-like."""
     write_csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
@@ -48,6 +55,10 @@ def main() -> None:
     _check(flags, is_generated=rows is not None)
     if flags.name == "mnist":
         print(f"MNIST: verified, from {find_mnist(flags.data_dir)[0]}")
+    elif flags.name == "tinyshakespeare":
+        print(f"tiny Shakespeare: verified, from {find_tiny_shakespeare(flags.data_dir)[0]}")
+    elif flags.name == "cifar10":
+        print(_check_cifar10(flags.data_dir, flags.sample))
     elif rows is None:
         _fetch_missing_higgs(flags.data_dir, flags.sample)
         origin = locate_higgs(flags.data_dir)
@@ -62,16 +73,27 @@ def main() -> None:
 
 
 def _check(flags: Config, is_generated: bool) -> None:
-    if flags.name not in ("mnist", "higgs") and not is_generated:
-        raise UserError(f"unknown data set {flags.name!r}: choose mnist, higgs or higgs-like:ROWS")
-    if flags.sample and flags.name != "higgs":
-        raise UserError("--sample goes with higgs alone")
+    if flags.name not in NAMES and not is_generated:
+        raise UserError(
+            f"unknown data set {flags.name!r}: choose {', '.join(NAMES)} or higgs-like:ROWS"
+        )
+    if flags.sample and flags.name not in ("higgs", "cifar10"):
+        raise UserError("--sample goes with higgs and cifar10")
     if flags.data_dir is not None and is_generated:
-        raise UserError("--data-dir goes with mnist and higgs")
+        raise UserError(f"--data-dir goes with {', '.join(NAMES)}")
     if (flags.write_csv is not None or flags.seed) and not is_generated:
         raise UserError("--seed and --write-csv go with higgs-like")
     if flags.data_dir is not None and not flags.data_dir.is_dir():
         raise UserError(f"{flags.data_dir}: no such folder; make it, or name another")
+
+
+def _check_cifar10(data_dir: Path | None, sample_suffices: bool) -> str:
+    found = find_cifar10(data_dir)
+    if found is None or (found.name == SAMPLE and not sample_suffices):
+        fetch_cifar10(data_dir)
+    path, words = locate_cifar10(data_dir)
+    arrays = read_cifar10(path)
+    return f"CIFAR-10: {len(arrays['x_train']):,} + {len(arrays['x_test']):,} images, from {words}"
 
 
 def _fetch_missing_higgs(data_dir: Path | None, sample_suffices: bool) -> None:

@@ -20,7 +20,8 @@ VALIDATION_SEED = 6
 class Dataset:
     """Training rows, held-out rows, and where both came from.
 
-    x_train, x_test: float32 (n, d), C-contiguous, scaled as `scaling` says.
+    x_train, x_test: float32 (n, d), C-contiguous, scaled as `scaling` says; but of CIFAR-10, which
+    has a loader of its own, uint8 (n, 3, 32, 32).
     y_train, y_test: int64 (n,) labels 0 .. num_classes - 1, or standardised float32 (n, m) targets.
     num_classes: None for regression.
     held_out: what x_test and y_test really are.

@@ -1,8 +1,10 @@
-"""Tiny stand-ins for MNIST, with their own shapes and hashes, and for HIGGS."""
+"""Tiny stand-ins for MNIST, with their own shapes and hashes, for HIGGS and for CIFAR-10."""
 
 import gzip
+import io
 import os
 import struct
+import zipfile
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -10,8 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pooch
 import pytest
+from PIL import Image
 
-from datasets import sources
+from datasets import cifar10_sample, sources
 from datasets.dataset import hash_arrays
 from datasets.higgs import cache as higgs_cache
 from datasets.mnist import MNIST
@@ -26,7 +29,8 @@ def no_folder_of_the_developer(monkeypatch):
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_developer(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(higgs_cache, "CACHE", tmp_path_factory.mktemp("cache"))
+        for module in (higgs_cache, cifar10_sample):
+            monkeypatch.setattr(module, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
 
 
@@ -94,6 +98,32 @@ def save_files():
         return folder
 
     return save
+
+
+@pytest.fixture
+def write_cifar10_sample():
+    """write_cifar10_sample(folder) -> a zip of six training images a class, one for the test.
+
+    Red is 20 times the class, green 40 times the number in the class, the test image being 6;
+    blue is 20 at the left and 6 more with each column.
+    """
+
+    def write(folder):
+        folder.mkdir(exist_ok=True)
+        path = folder / cifar10_sample.SAMPLE
+        pixels = np.empty((32, 32, 3), np.uint8)
+        with zipfile.ZipFile(path, "w") as archive:
+            for label, name in enumerate(cifar10_sample.CLASSES):
+                for number in range(7):
+                    place = "train" if number < 6 else "test"
+                    pixels[..., 0], pixels[..., 1] = 20 * label, 40 * number
+                    pixels[..., 2] = 20 + 6 * np.arange(32)
+                    jpeg = io.BytesIO()
+                    Image.fromarray(pixels).save(jpeg, "JPEG", quality=100, subsampling=0)
+                    archive.writestr(f"{place}/{name}/{number:04}.jpg", jpeg.getvalue())
+        return path
+
+    return write
 
 
 @pytest.fixture

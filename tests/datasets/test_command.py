@@ -1,5 +1,6 @@
 """`python -m datasets`."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from datasets import __main__ as command
+from datasets import characters, cifar10
 from datasets.higgs.csv_rows import read_blocks
 from new_algorithm.cli import console
 from new_algorithm.cli.errors import UserError
@@ -35,14 +37,19 @@ def run(work_tree):
 
 @pytest.fixture
 def main(monkeypatch, own, capsys):
-    """main("higgs", ...) -> status, stdout, stderr; where HIGGS is asked for, it is not fetched."""
+    """main("higgs", ...) -> status, stdout, stderr; nothing is fetched for it."""
     fetched = []
 
     def fetch_higgs(data_dir):
         fetched.append(data_dir)
         raise UserError("HIGGS could not be fetched: no network. By hand: get it")
 
+    def no_network(*arguments):
+        raise UserError("no network")
+
     monkeypatch.setattr(command, "fetch_higgs", fetch_higgs)
+    monkeypatch.setattr(cifar10, "fetch_file", no_network)
+    monkeypatch.setattr(characters, "fetch_file", no_network)
 
     def called(*arguments):
         monkeypatch.setattr(sys, "argv", ["datasets", *map(str, arguments)])
@@ -132,6 +139,24 @@ def test_without_any_sample_the_whole_is_fetched_nevertheless(main):
     assert main.fetched == [None]
 
 
+def test_a_sample_of_cifar10_will_do_where_that_is_said(main, own, write_cifar10_sample):
+    write_cifar10_sample(own)
+    expected = "CIFAR-10: 60 + 10 images, from cifar10_jpeg_30k.zip in datasets/\n"
+    assert main("cifar10", "--sample")[:2] == (0, expected)
+    status, _, err = main("cifar10")
+    assert (status, err.count("\n")) == (2, 1)
+    assert [path.name for path in own.iterdir()] == ["cifar10_jpeg_30k.zip"]
+
+
+def test_tiny_shakespeare_is_verified(main, own, monkeypatch):
+    (own / "tinyshakespeare.txt").write_bytes(b"Speak, speak.")
+    assert "altered" in main("tinyshakespeare")[2]
+    sha256 = hashlib.sha256(b"Speak, speak.").hexdigest()
+    monkeypatch.setattr(characters, "SHA256", sha256)
+    expected = "tiny Shakespeare: verified, from tinyshakespeare.txt in datasets/\n"
+    assert main("tinyshakespeare")[:2] == (0, expected)
+
+
 def test_generated_rows_are_put_into_the_cache(main):
     status, out, _ = main("higgs-like:500", "--seed", "3")
     assert status == 0
@@ -154,6 +179,9 @@ def test_generated_rows_are_written_as_csv(main, tmp_path):
         (["higgs-like:abc"], "'abc' is not a number of rows"),
         (["higgs", "--data-dir", "absent"], "absent: no such folder; make it, or name another"),
         (["mnist", "--data-dir", "."], "no MNIST there"),
+        (["cifar10"], "CIFAR-10 could not be fetched: the University of Toronto (no network). By"),
+        (["tinyshakespeare"], "karpathy/char-rnn (no network). By hand: download https://raw"),
+        (["tinyshakespeare", "--data-dir", "."], "no tinyshakespeare.txt there"),
     ],
 )
 def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
@@ -167,12 +195,12 @@ def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["cifar"], "unknown data set 'cifar': choose mnist, higgs or higgs-like:ROWS"),
+        (["cifar"], "unknown data set 'cifar': choose mnist, higgs, cifar10, tinyshakespeare or"),
         ([], "NAME"),
-        (["mnist", "--sample"], "--sample goes with higgs alone"),
+        (["mnist", "--sample"], "--sample goes with higgs and cifar10"),
         (["higgs", "--write-csv", "rows.csv"], "--seed and --write-csv go with higgs-like"),
         (["mnist", "--seed", "1"], "--seed and --write-csv go with higgs-like"),
-        (["higgs-like", "--data-dir", "."], "--data-dir goes with mnist and higgs"),
+        (["higgs-like", "--data-dir", "."], "--data-dir goes with mnist, higgs, cifar10, tiny"),
         (["higgs-like", "--seed", "-1"], "--seed -1 is not allowed: give a whole number from 0"),
         (["higgs-like", "--seed", "x"], "invalid"),
         (["higgs", "--samp"], "--samp"),
