@@ -23,12 +23,15 @@ RandomStates = tuple[Tensor, list[Tensor]]  # of the generators of the CPU and o
 
 
 class Judge:
-    """control: bound of a step in units of lr², and the factor on all λ_w. rollbacks: so far."""
+    """control: bound of a step in units of lr², and the factor on all λ_w. rollbacks: so far.
+    refused: steps in a row of which a gradient was not finite."""
+
+    PATIENCE = 3  # such steps, after which it is the weights that are to blame, not a batch
 
     def __init__(self, every: int) -> None:
         # from a tenth of lr² to twice it, like the floor and the ceiling of training in NumPy
         self.control = TrustRegion(bound=1.0, floor=0.1, ceiling=2.0)
-        self.every, self.rollbacks = every, 0
+        self.every, self.rollbacks, self.refused = every, 0, 0
         self.last_good: list[Tensor] | None = None
 
     def keep(self, parameters: Iterable[Tensor]) -> None:
@@ -40,22 +43,30 @@ class Judge:
         if self.last_good is not None:
             self.last_good += [parameter.detach().clone() for parameter in parameters]
 
+    def refuse(self) -> bool:
+        """Count a step that cannot be made; whether to go back, where there is something good."""
+        self.refused += 1
+        return self.last_good is not None and self.refused >= self.PATIENCE
+
     def go_back(self, parameters: Iterable[Tensor]) -> None:
         """Return to the parameters last kept, and trust the steps less from now on."""
         assert self.last_good is not None
         for parameter, good in zip(parameters, self.last_good, strict=True):
             parameter.copy_(good)
         self.control.shrink()
-        self.rollbacks += 1
+        self.rollbacks, self.refused = self.rollbacks + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return numbers and tensors alone, for torch.load(weights_only=True)."""
         numbers = {name: value.item() for name, value in self.control.state_dict().items()}
-        return {"control": numbers, "rollbacks": self.rollbacks, "last_good": self.last_good}
+        counts = {"rollbacks": self.rollbacks, "refused": self.refused}
+        return counts | {"control": numbers, "last_good": self.last_good}
 
     def load_state_dict(self, state: dict[str, Any], parameters: Iterable[Tensor]) -> None:
         self.control.load_state_dict({n: np.array(value) for n, value in state["control"].items()})
-        self.rollbacks, kept = state["rollbacks"], state["last_good"]
+        self.rollbacks, self.refused, kept = (
+            state[name] for name in ("rollbacks", "refused", "last_good")
+        )
         if kept is not None:
             pairs = zip(kept, parameters, strict=True)
             kept = [good.to(like.device, like.dtype, copy=True) for good, like in pairs]

@@ -153,7 +153,11 @@ class BackProjection(torch.optim.Optimizer):
                 loss = closure()
         if not self._unscale() or not self._gradients_are_finite():
             self.watches.clear()
+            if closure is not None and self.judge.refuse():
+                self._go_back(f"no step could be made {self.judge.PATIENCE} times")
+                self._plan()
             return loss
+        self.judge.refused = 0
         self._learn_grams()
 
         parts = self._parts()
@@ -297,7 +301,10 @@ class BackProjection(torch.optim.Optimizer):
         if self.judge.control.judge(predicted, sign * before, sign * after, scale):
             self.judge.keep(self.parameters())
             return
-        self._warn(f"the loss went from {before:.4g} to {after:.4g}: back to the last good weights")
+        self._go_back(f"the loss went from {before:.4g} to {after:.4g}")
+
+    def _go_back(self, reason: str) -> None:
+        self._warn(f"{reason}: back to the last good weights")
         self.judge.go_back(self.parameters())
         for stack in self.stacks:
             stack.forget()
