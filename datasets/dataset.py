@@ -22,7 +22,8 @@ class Dataset:
 
     x_train, x_test: float32 (n, d), C-contiguous, scaled as `scaling` says; but of CIFAR-10, which
     has a loader of its own, uint8 (n, 3, 32, 32).
-    y_train, y_test: int64 (n,) labels 0 .. num_classes - 1, or standardised float32 (n, m) targets.
+    y_train, y_test: labels 0 .. num_classes - 1, int64 (n,), of sequences (n, length); or
+    standardised targets, float32 (n, m).
     num_classes: None for regression.
     held_out: what x_test and y_test really are.
     target_scale: of regression targets: y = mean + sd · standardised y.
@@ -58,7 +59,7 @@ class Dataset:
             "chance_accuracy": None,
         }
         if self.num_classes is not None:
-            facts["chance_accuracy"] = float(np.bincount(self.y_test).max() / len(self.y_test))
+            facts["chance_accuracy"] = float(np.bincount(self.y_test.flat).max() / self.y_test.size)
         if (scale := self.target_scale) is not None:
             facts |= {"target_mean": scale.mean.tolist(), "target_sd": scale.sd.tolist()}
         return facts

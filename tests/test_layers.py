@@ -8,10 +8,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # each imports those above it in this list alone
     "new_algorithm.back_projection",
+    "new_algorithm.torch_optimizer",
     "new_algorithm.cli",
     "new_algorithm.plots",
     "new_algorithm.record",
     "datasets",
+    "new_algorithm.models",
     "new_algorithm.methods",
     "new_algorithm.measurements",
     "new_algorithm.experiments",

@@ -74,9 +74,20 @@ def _logistic_accuracy(output: NDArray, labels: NDArray) -> float:
     return float(((output[:, 0] > 0) == (labels == 1)).mean())
 
 
+def _bernoulli_value(output: NDArray, targets: NDArray) -> float:
+    # mean over rows of Σ_j log(1 + exp(F_j)) − y_j F_j
+    logits = output.astype(np.float64)
+    return float((np.logaddexp(0, logits) - targets * logits).sum() / len(output))
+
+
+def _bernoulli_residual(output: NDArray, targets: NDArray) -> NDArray:
+    return targets - sigmoid(output)
+
+
 SQUARED = Loss(_squared_value, _squared_residual, None)
 SOFTMAX = Loss(_softmax_value, _softmax_residual, _softmax_accuracy)
 LOGISTIC = Loss(_logistic_value, _logistic_residual, _logistic_accuracy)
+BERNOULLI = Loss(_bernoulli_value, _bernoulli_residual, None)  # of targets (n, m) in [0, 1]
 
 
 def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:

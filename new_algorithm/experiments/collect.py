@@ -65,7 +65,8 @@ def collect(
     ]
     if trials:
         save_csv(folder / TRIALS_FILE, trials)
-    spaces = {variation.name: open_space(variation) for variation in experiment.variations}
+    tasks = {task.name: task for task in experiment.tasks}
+    variations = {variation.name: variation for variation in experiment.variations}
     methods = {variation.method: METHODS[variation.method] for variation in experiment.variations}
     earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
     facts = {
@@ -73,7 +74,9 @@ def collect(
         "commands": list(dict.fromkeys([*earlier.get("commands", ()), command])),
         "environment": _environment(records),
         "edges": {
-            f"{task}, {variation}": at_an_edge(spaces[variation], found.settings)
+            f"{task}, {variation}": at_an_edge(
+                open_space(variations[variation], tasks[task]), found.settings
+            )
             for (task, variation), found in searched.items()
         },
         "methods": {

@@ -13,6 +13,10 @@ widths = "8 × 64"                       # hidden layers; or a list, [512, 256]
 metrics = ["accuracy"]                  # the first decides
 cpu_seconds = 2.0                       # of training a run; or epochs = 5
 
+[tasks."plain CNN, CIFAR-10"]
+model = "cnn"                           # in place of data set and widths: one of models/model.py
+epochs = 3
+
 [variations."Adam as it comes"]         # optional: a method under a name of its own,
 method = "adam"                         # with settings that are fixed
 settings = { lr = 1e-3, batch_size = 128 }
@@ -30,6 +34,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from datasets import Dataset
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from new_algorithm.experiments.entries import (
@@ -40,8 +45,9 @@ from new_algorithm.experiments.entries import (
     read_value,
     unfit,
 )
-from new_algorithm.methods.method import Method, Settings
+from new_algorithm.methods.method import Method, Problem, Settings
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.models.model import MODELS
 
 FOLDER = Path(__file__).parent / "definitions"
 
@@ -52,22 +58,33 @@ Metric = Literal["accuracy", "auc", "loss"]  # on the held-out rows; of the loss
 class Task:
     """A data set, a network and the cost of a run.
 
-    widths: units of each hidden layer. metrics: the first one decides, on the validation rows in a
-    search and on the test rows in the end. cpu_seconds: training time of a run, which determines
-    its epochs; or `epochs` directly.
+    widths: units of each hidden layer. model: in place of both, a name of MODELS. metrics: the
+    first one decides, on the validation rows in a search and on the test rows in the end.
+    cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly.
     """
 
     name: str
-    dataset: str
+    dataset: str | None = None
     widths: Annotated[
         tuple[PositiveInt, ...], 'the units of each hidden layer, as [512, 256] or "8 × 64"'
-    ]
+    ] = ()
+    model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
     metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
         "accuracy",
     )
     cpu_seconds: PositiveFloat | None = None
     epochs: PositiveInt | None = None
     train_limit: PositiveInt | None = None
+
+    @property
+    def data_name(self) -> str:
+        """What is trained on, in words."""
+        return self.dataset or f"of the {MODELS[self.model or ''].name}"
+
+    def problem(self, data: Dataset, epochs: int, seed: int, threads: int) -> Problem:
+        """Return what a method is given."""
+        model = MODELS[self.model] if self.model else None
+        return Problem(data, self.widths, epochs, seed, threads, model=model)
 
 
 @dataclass(frozen=True)
@@ -173,6 +190,9 @@ def check_experiment(experiment: Experiment) -> None:
     for task in experiment.tasks:
         if (task.cpu_seconds is None) == (task.epochs is None):
             raise UserError(f"{where}: {task.name}: give either cpu_seconds or epochs")
+        given = [bool(task.dataset), bool(task.widths), task.model is None]
+        if len(set(given)) > 1:
+            raise UserError(f"{where}: {task.name}: give dataset and widths, or a model")
     names = [variation.name for variation in experiment.variations]
     twice = {one for one in names if names.count(one) > 1}
     if twice or not names:
@@ -183,6 +203,9 @@ def check_experiment(experiment: Experiment) -> None:
             f"{where}: baseline {experiment.baseline!r} is none of {', '.join(map(repr, names))}"
         )
     for variation in experiment.variations:
+        method = _method(where, variation.method)
+        if not method.any_model and (own := [t.name for t in experiment.tasks if t.model]):
+            raise UserError(f"{where}: {own[0]}: {method.name} trains ReLU networks alone")
         _check_settings(f"{where}: {variation.name}", variation, _method(where, variation.method))
 
 

@@ -40,11 +40,13 @@ def summary(record: ExperimentRecord) -> str:
 
 def describe(task: Task) -> str:
     """What a task is, in one line."""
-    units = "-".join(map(str, task.widths))
     rows = f", {task.train_limit:,} training rows" if task.train_limit else ""
     cost = f"{_count(task.epochs or 0, 'epoch')} a run"
     if task.cpu_seconds is not None:
         cost = f"{task.cpu_seconds:g} CPU seconds of training a run"
+    if task.model is not None:
+        return f"Model {task.model} of new_algorithm/models{rows}; {cost}."
+    units = "-".join(map(str, task.widths))
     return f"Data set {task.dataset}{rows}; hidden layers of {units} units; {cost}."
 
 

@@ -50,13 +50,14 @@ def run_experiment(
     config = replace(config, tag=tag)
     check_tag(tag, overwrite=True, layout=layout)
     for task in experiment.tasks:
-        check_name(task.dataset)
+        if task.dataset is not None:
+            check_name(task.dataset)
     _check_files("task", [task.name for task in experiment.tasks])
     _check_files("variation", [variation.name for variation in experiment.variations])
     if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
         raise UserError(f"--tag {tag} is the tag of a {there}: choose another")
     fix_threads(config.threads)
-    data = {"name": ", ".join(dict.fromkeys(task.dataset for task in experiment.tasks))}
+    data = {"name": ", ".join(dict.fromkeys(task.data_name for task in experiment.tasks))}
     with Run.open(
         script=script, config=config, data=data, root=root, keep=True, kind="experiment"
     ) as run:

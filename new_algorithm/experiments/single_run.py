@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.back_projection.metrics import Scores, score
+from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.definition import Task, tag_part
 from new_algorithm.experiments.tuning import TaskData, task_data, warm_up
-from new_algorithm.methods.epochs import scores_of
+from new_algorithm.methods.epochs import predicted_scores, scores_of
 from new_algorithm.methods.method import Epoch, Problem, Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.files import plain, read_record
@@ -75,7 +75,7 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
     data = task_data(config.task)
     searched = data.searched
     warm_up(config.method, searched.num_classes == 2)
-    problem = Problem(searched, config.task.widths, config.epochs, config.seed, config.threads)
+    problem = config.task.problem(searched, config.epochs, config.seed, config.threads)
     about = searched.provenance()
     record = Run.open(
         script=script, config=config, data=about, root=layout.root, group=layout.group
@@ -103,7 +103,7 @@ def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[st
 
 def _on_test(problem: Problem, data: TaskData, last: Epoch) -> Scores:
     if last.predict is not None:
-        return score(problem.loss, [(last.predict(data.x_test), data.y_test)])
+        return predicted_scores(problem.loss, last.predict, data.x_test, data.y_test)
     return scores_of(problem.loss, last.weights, data.x_test, data.y_test)
 
 

@@ -21,6 +21,7 @@ from new_algorithm.experiments.definition import Task, Variation, tag_part
 from new_algorithm.experiments.search import TrialResult, best, search
 from new_algorithm.methods.method import Choice, Epoch, Problem, Settings, Space
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.models.model import MODELS
 from new_algorithm.record.files import Row, plain, read_json, save_json
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import show
@@ -41,13 +42,18 @@ class TaskData(NamedTuple):
 
 def task_data(task: Task) -> TaskData:
     """Load the rows to train on, to choose settings by, and to be seen once."""
-    return _load(task.dataset, task.train_limit)
+    return _load(task.dataset, task.model, task.train_limit)
 
 
 @lru_cache(maxsize=1)
-def _load(dataset: str, train_limit: int | None) -> TaskData:
-    unseen = load_dataset(dataset, held_out="unseen", train_limit=train_limit)
-    searched = load_dataset(dataset, held_out="validation", train_limit=train_limit)
+def _load(dataset: str | None, model: str | None, train_limit: int | None) -> TaskData:
+    if model is not None:
+        load = MODELS[model].load
+        unseen, searched = (load(part, train_limit, None) for part in ("unseen", "validation"))
+    else:
+        assert dataset is not None  # as check_experiment demands
+        unseen = load_dataset(dataset, held_out="unseen", train_limit=train_limit)
+        searched = load_dataset(dataset, held_out="validation", train_limit=train_limit)
     return TaskData(searched, unseen.x_test, unseen.y_test)
 
 
@@ -99,7 +105,7 @@ class Tuning:
 
     @property
     def space(self) -> Space:
-        return open_space(self.variation) if self.allowed else {}
+        return open_space(self.variation, self.task) if self.allowed else {}
 
     @property
     def trials(self) -> int:
@@ -190,7 +196,7 @@ class Tuning:
         return self._fitted[choices]
 
     def _train(self, settings: Settings, epochs: int) -> Iterator[Epoch]:
-        problem = Problem(self._data, self.task.widths, epochs, SEARCH_SEED, self.threads)
+        problem = self.task.problem(self._data, epochs, SEARCH_SEED, self.threads)
         return METHODS[self.variation.method].train(problem, settings)
 
     @property
@@ -228,9 +234,12 @@ def nearest_epochs(cpu_seconds: float | None, epochs: int, took: float) -> int:
     return epochs if cpu_seconds is None else max(1, round(epochs * cpu_seconds / took))
 
 
-def open_space(variation: Variation) -> Space:
-    """Return what is to be searched: the method's space but for the settings that are fixed."""
+def open_space(variation: Variation, task: Task) -> Space:
+    """Return what is to be searched: the method's space but for the settings that are fixed, and
+    for the batch size where the task's model has one of its own."""
     space = METHODS[variation.method].space if variation.searched else {}
+    if task.model is not None:
+        space = {name: values for name, values in space.items() if name != "batch_size"}
     return {name: values for name, values in space.items() if name not in variation.settings}
 
 

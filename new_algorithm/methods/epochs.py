@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from datasets.batches import in_chunks
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.metrics import Scores, evaluate
+from new_algorithm.back_projection.metrics import Scores, evaluate, score
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.methods.method import Epoch, Problem, Settings, Weights
+from new_algorithm.methods.method import Epoch, Predict, Problem, Settings, Weights
 from new_algorithm.record.clock import TrainingClock
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
 INPUT_RANK = 60  # eigenvectors
 
-Train = Callable[[Problem, Settings], Iterator[Weights]]  # W̃ of each layer after each epoch
+# W̃ of each layer after each epoch; of other models some matrices, and what they predict
+Train = Callable[[Problem, Settings], Iterator[Weights | tuple[Weights, Predict]]]
 Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
 
@@ -28,6 +29,12 @@ def scores_of(loss: Loss, weights: Weights, x: NDArray, y: NDArray) -> Scores:
     """Return the scores of these weights on the rows x (n, d), evaluated in chunks."""
     chunks = ((append_ones(inputs), targets) for inputs, targets in in_chunks(x, y))
     return evaluate(loss, weights, chunks)  # all of X̃ at once would double the memory
+
+
+def predicted_scores(loss: Loss, predict: Predict, x: NDArray, y: NDArray) -> Scores:
+    """Return the scores of what a model predicts; of sequences each place counts as a row."""
+    labels = y.reshape(-1) if np.issubdtype(y.dtype, np.integer) else y
+    return score(loss, [(predict(x), labels)])
 
 
 def train_in_epochs(train: Train, problem: Problem, settings: Settings) -> Iterator[Epoch]:
@@ -43,18 +50,23 @@ def train_in_epochs(train: Train, problem: Problem, settings: Settings) -> Itera
     for number in range(1, problem.epochs + 1):
         try:
             with clock, np.errstate(over="ignore", invalid="ignore"):  # the loss will show it
-                weights = next(training)
+                trained = next(training)
         except DivergedError as error:
             raise DivergedError(f"epoch {number}: {error}") from error
-        weights = unfold(weights)
-        yield Epoch(number, copy(clock), weights, partial(_scores, problem, weights, number))
+        weights, predict = trained if isinstance(trained, tuple) else (unfold(trained), None)
+        scores = partial(_scores, problem, weights, predict, number)
+        yield Epoch(number, copy(clock), weights, scores, predict)
 
 
-def _scores(problem: Problem, weights: Weights, epoch: int) -> tuple[Scores, Scores]:
+def _scores(
+    problem: Problem, weights: Weights, predict: Predict | None, epoch: int
+) -> tuple[Scores, Scores]:
     data = problem.data
+    on = partial(scores_of, problem.loss, weights)
+    if predict is not None:
+        on = partial(predicted_scores, problem.loss, predict)
     with np.errstate(over="ignore", invalid="ignore"):
-        train = scores_of(problem.loss, weights, data.x_train, data.y_train)
-        held_out = scores_of(problem.loss, weights, data.x_test, data.y_test)
+        train, held_out = on(data.x_train, data.y_train), on(data.x_test, data.y_test)
     if not np.isfinite(train.loss):
         raise DivergedError(
             f"epoch {epoch}: the train loss is {train.loss}: try smaller steps or larger penalties"

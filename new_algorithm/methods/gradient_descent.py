@@ -22,12 +22,13 @@ from new_algorithm.methods.method import (
     Choice,
     Epoch,
     Method,
+    Predict,
     Problem,
     Range,
     Settings,
     Weights,
 )
-from new_algorithm.methods.torch_network import TorchTraining, folded_weights
+from new_algorithm.methods.torch_network import TorchTraining
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used
     import torch
@@ -53,19 +54,20 @@ def train_with_optimizer(
 
 def _training(
     build: Build, one_cycle: bool, problem: Problem, settings: Settings
-) -> Iterator[Weights]:
+) -> Iterator[Weights | tuple[Weights, Predict]]:
     training = TorchTraining(problem)
-    rows, size = len(training.x), min(settings["batch_size"], len(training.x))
+    batch_size = problem.model.batch_size if problem.model else settings["batch_size"]
+    rows, size = len(training.x), min(batch_size, len(training.x))
     optimizer = build(training.model, settings)
     schedule = learning_rate_schedule(optimizer, problem.epochs * (rows // size), one_cycle)
 
-    def epochs() -> Iterator[Weights]:
+    def epochs() -> Iterator[Weights | tuple[Weights, Predict]]:
         for epoch in range(1, problem.epochs + 1):
             batches = minibatches(training.rng, rows, size)
             for batch in progress(batches, f"epoch {epoch}", rows // size):
                 training.step(optimizer, batch)
                 schedule.step()
-            yield folded_weights(training.model)
+            yield training.trained()
 
     return epochs()
 
@@ -92,6 +94,7 @@ def gradient_descent(
         settings={**settings, "batch_size": (128, batch_sizes), "inputs": AS_THEY_ARE},
         train=lambda problem, settings: train_with_optimizer(problem, build, settings),
         components={"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}},
+        any_model=True,
     )
 
 
@@ -126,20 +129,35 @@ def soap(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer
 
 
 def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    """As its author advises, input layer, output layer and biases are Adam's. In a network with
-    fewer than two hidden layers all matrices are Muon's, since none would remain otherwise."""
-    from pytorch_optimizer import Muon
+    """Embeddings and biases are Adam's, and with `matrices` = "hidden", as its author advises, the
+    output layer and an input layer that is no convolution. In a network with fewer than two hidden
+    layers all matrices are Muon's, since none would remain otherwise."""
+    import torch
 
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
-    orthogonal = matrices[1:-1] or matrices
-    chosen = {id(parameter) for parameter in orthogonal}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    return Muon(
-        [
-            {"params": orthogonal, "lr": settings["lr"], "use_muon": True},
-            {"params": rest, "lr": settings["adam_lr"], "use_muon": False},
-        ]
-    )
+    from new_algorithm.methods.muon import Muon
+
+    embeddings = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and p not in embeddings]
+    if settings["matrices"] == "hidden":
+        is_first_kept = bool(embeddings) or matrices[0].ndim > 2
+        matrices = matrices[0 if is_first_kept else 1 : -1] or matrices
+    chosen = set(matrices)
+    rest = [parameter for parameter in model.parameters() if parameter not in chosen]
+    return Muon(matrices, rest, lr=settings["lr"], adam_lr=settings["adam_lr"])
+
+
+def adamw(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
+    import torch
+
+    lr, decay = settings["lr"], settings["weight_decay"]
+    return torch.optim.AdamW(model.parameters(), lr, weight_decay=decay, fused=True)
+
+
+def back_projection(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
+    from new_algorithm.torch_optimizer import BackProjection
+
+    names = "lr", "lambda_w", "rest_lr", "weight_decay", "outer"
+    return BackProjection(model, **{name: settings[name] for name in names})
 
 
 SGD = gradient_descent(
@@ -169,8 +187,31 @@ SOAP = gradient_descent(
 )
 MUON = gradient_descent(
     "Muon",
-    source="Jordan et al. 2024 (kellerjordan.github.io/posts/muon); pytorch_optimizer.Muon",
+    source="Jordan et al. 2024 (kellerjordan.github.io/posts/muon); methods/muon.py",
     build=muon,
-    settings={"lr": (0.02, Range(1e-3, 0.2)), "adam_lr": (3e-3, Range(2e-4, 5e-2))},
+    settings={
+        "lr": (0.02, Range(1e-3, 0.2)),
+        "adam_lr": (3e-3, Range(2e-4, 5e-2)),
+        "matrices": ("hidden", Choice(("hidden", "all"))),
+    },
+    batch_sizes=FROM_128,
+)
+ADAMW = gradient_descent(
+    "AdamW",
+    source="Loshchilov and Hutter, ICLR 2019, Algorithm 2; torch.optim.AdamW",
+    build=adamw,
+    settings={"lr": (1e-3, Range(3e-4, 3e-2)), "weight_decay": (1e-2, Choice((0.0, 1e-2, 1e-1)))},
+)
+BACK_PROJECTION = gradient_descent(
+    "back projection (PyTorch)",
+    source="torch_optimizer/: (P) of layer_problem.py; the polar factor of Jordan et al. 2024",
+    build=back_projection,
+    settings={
+        "lr": (0.03, Range(1e-2, 0.1)),
+        "lambda_w": (1.0, Range(0.1, 10.0)),
+        "rest_lr": (0.1, Range(0.03, 0.5)),
+        "weight_decay": 0.0,
+        "outer": "orthogonal",
+    },
     batch_sizes=FROM_128,
 )

@@ -12,6 +12,7 @@ from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import initial_weights, weight_norms
+from new_algorithm.models.model import Model
 from new_algorithm.record.clock import TrainingClock
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
+Predict = Callable[[NDArray], NDArray]  # rows → outputs
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Problem:
 
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
     epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
+    model: in place of a ReLU network; it has a loss of its own.
     """
 
     data: Dataset
@@ -58,9 +61,12 @@ class Problem:
     seed: int
     threads: int = 1
     basis: Eigenbasis | None = None
+    model: Model | None = None
 
     @property
     def loss(self) -> Loss:
+        if self.model is not None:
+            return self.model.loss
         return loss_for(self.data.num_classes, self.data.y_train)[0]
 
     def start(self, dtype: DTypeLike = np.float32) -> tuple[np.random.Generator, list[NDArray]]:
@@ -86,14 +92,14 @@ class Epoch:
 
     clock: training time so far, without evaluation. weights: valid until the next epoch is
     requested. scores: evaluates the training rows and the held-out rows; DivergedError if the
-    train loss is not finite. predict: features (n, d) → outputs (n, m), where there are no weights.
+    train loss is not finite. predict: where weights alone do not say what the outputs are.
     """
 
     number: int
     clock: TrainingClock
     weights: Weights
     scores: Callable[[], tuple[Scores, Scores]]
-    predict: Callable[[NDArray], NDArray] | None = None
+    predict: Predict | None = None
 
     def record(self, run: "Run", *, save_weights: bool = False) -> None:
         """Evaluate; then save the weights, if they are wanted, and the numbers."""
@@ -115,7 +121,8 @@ class Method:
     default and what a search may try.
 
     train(problem, settings), with a value for every setting, yields after each epoch;
-    DivergedError. components: changed settings of an ablation, by name.
+    DivergedError. components: changed settings of an ablation, by name. any_model: whether it
+    trains models in PyTorch too, or ReLU networks alone.
     """
 
     name: str
@@ -123,6 +130,7 @@ class Method:
     settings: dict[str, Any | tuple[Any, Range | Choice]]
     train: Callable[[Problem, Settings], Iterator[Epoch]]
     components: dict[str, Settings] = field(default_factory=dict)
+    any_model: bool = False
 
     @property
     def space(self) -> Space:

@@ -20,6 +20,8 @@ METHODS: dict[str, Method] = {
     "adam": gradient_descent.ADAM,
     "soap": gradient_descent.SOAP,
     "muon": gradient_descent.MUON,
+    "adamw": gradient_descent.ADAMW,
+    "back_projection_torch": gradient_descent.BACK_PROJECTION,
     "lbfgs": lbfgs.METHOD,
     "foof": foof.METHOD,
     "prox_prop": prox_prop.METHOD,

@@ -3,16 +3,18 @@
 torch is imported where it is used: the import takes seconds, and flags are checked first.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss
+from new_algorithm.back_projection.losses import BERNOULLI, SOFTMAX, SQUARED, Loss
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Predict, Problem, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -40,11 +42,18 @@ def folded_weights(model: "torch.nn.Module") -> list[NDArray]:
 
 
 def torch_objective(loss: Loss) -> "Objective":
-    """Return `loss` as a torch function (F, y) → scalar."""
+    """Return `loss` as a torch function (F, y) → scalar; F may have further leading dimensions."""
     from torch.nn import functional
 
     if loss is SOFTMAX:
-        return functional.cross_entropy
+        return lambda output, labels: functional.cross_entropy(
+            output.flatten(0, -2), labels.flatten()
+        )
+    if loss is BERNOULLI:
+        return lambda output, targets: (
+            functional.binary_cross_entropy_with_logits(output, targets, reduction="sum")
+            / len(output)
+        )
     if loss is SQUARED:
         return lambda output, targets: (targets - output).square().sum() / (2 * len(output))
     return lambda output, labels: functional.binary_cross_entropy_with_logits(
@@ -60,8 +69,11 @@ def tensors(*arrays: NDArray) -> "Iterator[torch.Tensor]":
         yield torch.from_numpy(np.require(array, requirements="W"))
 
 
+PREDICTED_ROWS = 500  # at a time: images become large inside a network
+
+
 class TorchTraining:
-    """A network at its start, its loss, and the training rows as tensors x (n, d) and y.
+    """A network at its start, its loss, and the training rows as tensors x (n, …) and y.
 
     rng: the seed's generator, from which shuffles are drawn.
     """
@@ -71,9 +83,34 @@ class TorchTraining:
 
         torch.set_num_threads(problem.threads)
         torch.manual_seed(problem.seed)
-        self.rng, weights = problem.start()
-        self.model, self._objective = relu_network(weights), torch_objective(problem.loss)
+        self.model: torch.nn.Module
+        if problem.model is None:
+            self.rng, weights = problem.start()
+            self.model = relu_network(weights)
+        else:
+            self.rng = np.random.default_rng([problem.seed, 1])
+            self.model = problem.model.build(problem.data)
+            self._evaluated = copy.deepcopy(self.model)
+        self._is_plain = problem.model is None
+        self._objective = torch_objective(problem.loss)
         self.x, self.y = tensors(problem.data.x_train, problem.data.y_train)
+
+    def trained(self) -> Weights | tuple[Weights, Predict]:
+        """Return what an epoch yields: the weights, and of other than ReLU networks what they
+        predict as they are now."""
+        if self._is_plain:
+            return folded_weights(self.model)
+        from new_algorithm.models.networks import matrices
+
+        state = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return [one.numpy() for one in matrices(self.model)], partial(self._predict, state)
+
+    def _predict(self, state: "dict[str, torch.Tensor]", x: NDArray) -> NDArray:
+        from new_algorithm.models.networks import evaluated
+
+        self._evaluated.load_state_dict(state)
+        chunks = (x[first : first + PREDICTED_ROWS] for first in range(0, len(x), PREDICTED_ROWS))
+        return np.concatenate([evaluated(self._evaluated, t).numpy() for t in tensors(*chunks)])
 
     def step(
         self, optimizer: "torch.optim.Optimizer", rows: "NDArray[np.intp] | None" = None

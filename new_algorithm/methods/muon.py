@@ -1,0 +1,46 @@
+"""Muon (Jordan et al. 2024): matrices go along the polar factor of their momentum.
+
+M ← 0.95 M + g, U = polar(g + 0.95 M), W ← W − η √max(1, m/d) U for W (m, d); a convolution's kernel
+is one matrix a layer. In float32: the libraries' versions orthogonalise in bfloat16, which takes
+thirty times as long on processors that have no units for it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from new_algorithm.torch_optimizer.directions import polar
+
+MOMENTUM = 0.95
+
+
+class Muon(torch.optim.Optimizer):
+    """matrices: parameters with two dimensions or more. rest: parameters for AdamW."""
+
+    def __init__(
+        self, matrices: Sequence[Tensor], rest: Sequence[Tensor], *, lr: float, adam_lr: float
+    ) -> None:
+        groups = [{"params": list(matrices), "lr": lr}, {"params": list(rest), "lr": adam_lr}]
+        super().__init__(groups, {})
+        self._adam = torch.optim.AdamW(rest, adam_lr, weight_decay=0.0, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        group, of_rest = self.param_groups
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            momentum.mul_(MOMENTUM).add_(gradient)
+            ahead = (gradient + MOMENTUM * momentum).flatten(1)
+            scale = math.sqrt(max(1.0, ahead.shape[0] / ahead.shape[1]))
+            parameter.add_(polar(ahead).view_as(parameter), alpha=-group["lr"] * scale)
+        self._adam.param_groups[0]["lr"] = of_rest["lr"]
+        self._adam.step()
+        return loss
