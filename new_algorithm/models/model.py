@@ -113,5 +113,5 @@ MODELS = {
     "cnn": Model("plain CNN", _images, _convolutional(False), SOFTMAX, 128),
     "cnn_batch_norm": Model("CNN with BatchNorm", _images, _convolutional(True), SOFTMAX, 128),
     "transformer": Model("character transformer", _text, _transformer, SOFTMAX, 32),
-    "autoencoder": Model("deep autoencoder", _digits, _autoencoder, BERNOULLI, 1_000),
+    "autoencoder": Model("deep autoencoder", _digits, _autoencoder, BERNOULLI, 500),
 }

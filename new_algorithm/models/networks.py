@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-CHANNELS = ((32, 1), (32, 2), (64, 1), (64, 2), (128, 2))  # of each convolution, and its stride
+CHANNELS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 2))  # of each convolution, and its stride
 UNITS = (1000, 500, 250, 30, 250, 500, 1000)  # of the autoencoder (Hinton and Salakhutdinov 2006)
 LINEAR = (3, 7)  # its layers without a nonlinearity: the code, and the output
 
