@@ -25,6 +25,9 @@ from torch import Tensor
 # for its steep slope at 0: after five of them singular values from 0.005 to 1 are about 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 QUINTIC_STEPS = 5
+# Least λ_w in units of rounding: A⁻¹ is multiplied out, so that rounding gives S = M A⁻¹ Mᵀ negative
+# eigenvalues of about 1/LEAST_DAMPING, which the quintic iteration enlarges 12-fold in each step
+LEAST_DAMPING = 1e4
 RISES = 12  # tenfold rises of the damping before a factorisation is given up
 
 
@@ -37,7 +40,7 @@ def damped_factor(gram: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
     numbers = torch.finfo(gram.dtype)
-    damping = damping.maximum(numbers.eps * mean).clamp(min=numbers.tiny)
+    damping = damping.maximum(LEAST_DAMPING * numbers.eps * mean).clamp(min=numbers.tiny)
     for _ in range(RISES):
         factor, info = torch.linalg.cholesky_ex(gram + damping[..., None, None] * identity)
         failed = info != 0
