@@ -25,8 +25,8 @@ from torch import Tensor
 # for its steep slope at 0: after five of them singular values from 0.005 to 1 are about 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 QUINTIC_STEPS = 5
-# Least λ_w in units of rounding: A⁻¹ is multiplied out, so that rounding gives S = M A⁻¹ Mᵀ negative
-# eigenvalues of about 1/LEAST_DAMPING, which the quintic iteration enlarges 12-fold in each step
+# Least λ_w in units of rounding: A⁻¹ is multiplied out, so that rounding gives S = M A⁻¹ Mᵀ, of
+# trace 1, eigenvalues down to −1/LEAST_DAMPING, which each quintic step enlarges 12-fold
 LEAST_DAMPING = 1e4
 RISES = 12  # tenfold rises of the damping before a factorisation is given up
 

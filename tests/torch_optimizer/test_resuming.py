@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
 from new_algorithm.torch_optimizer import BackProjection
 from new_algorithm.torch_optimizer.outer_steps import OUTER
@@ -43,7 +44,7 @@ def seeded(model, optimizer, numbers, judged):
 @pytest.mark.parametrize("outer", OUTER)
 def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, judged):
     model = small(dropout=0.1)
-    optimizer = BackProjection(model, outer=outer)
+    optimizer = BackProjection(model, outer=outer, rows=16)
     kept = []
     for number in range(max(STARTS) + AHEAD):
         kept.append((copy.deepcopy(model.state_dict()), through_a_file(optimizer.state_dict())))
@@ -51,7 +52,7 @@ def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, judged):
     kept.append((model.state_dict(), optimizer.state_dict()))
     for start in STARTS:
         other = small(seed=1, dropout=0.1)
-        resumed = BackProjection(other, outer=outer, lr=7.0)  # the state brings its own
+        resumed = BackProjection(other, outer=outer, rows=16, lr=7.0)  # the state brings its own
         other.load_state_dict(kept[start][0])
         resumed.load_state_dict(kept[start][1])
         seeded(other, resumed, range(start, start + AHEAD), judged)
@@ -178,6 +179,24 @@ def test_copy_of_model_and_optimizer_trains_on_like_them(outer, make, order):
     train(model, optimizer, range(4, 12), judged=True)
     assert_same_weights(twin, model)
     assert_same_state(its_own.state_dict(), optimizer.state_dict())
+
+
+def test_copy_with_a_schedule_takes_its_own_steps():
+    model = small()
+    optimizer = BackProjection(model)
+    schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    twin, its_own, again = copy.deepcopy((model, optimizer, schedule))
+    before = copies(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its step is no longer the one that was wrapped
+        for number in range(3):
+            train(twin, its_own, [number])
+            again.step()
+    assert_same_weights(model, before)
+    for number in range(3):
+        train(model, optimizer, [number])
+        schedule.step()
+    assert_same_weights(twin, model)
 
 
 def saved_whole(model):
