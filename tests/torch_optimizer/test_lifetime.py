@@ -1,0 +1,174 @@
+"""Hooks that end with their optimizer, memory that does not grow, and equal ranks."""
+
+import copy
+import gc
+import socket
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from new_algorithm.torch_optimizer import BackProjection
+from new_algorithm.torch_optimizer.outer_steps import OUTER
+from tests.torch_optimizer.small import assert_same_weights, batch, small, train
+
+RANKS, STEPS = 2, 7
+
+
+def hooks_of(model):
+    return sum(
+        len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules()
+    )
+
+
+def test_optimizer_is_freed_with_its_last_name_and_the_model_works_on():
+    model = small()
+    optimizer = BackProjection(model)
+    train(model, optimizer, range(3), judged=True)
+    statistics = weakref.ref(optimizer.stacks[0].tensors["gram"])
+    watches, gone = weakref.ref(optimizer.watches), weakref.ref(optimizer)
+    gc.disable()  # not even a cycle is left to be found
+    try:
+        del optimizer
+        assert gone() is None
+        assert watches() is None
+        assert statistics() is None
+    finally:
+        gc.enable()
+    tokens, labels = batch(0)
+    cross_entropy(model(tokens), labels).backward()
+    train(model, BackProjection(model), range(3))
+
+
+def test_model_is_freed_with_the_optimizer():
+    model = small()
+    optimizer = BackProjection(model)
+    train(model, optimizer, range(3))
+    gone = weakref.ref(model)
+    parameter = weakref.ref(model.convolution.weight)
+    del model, optimizer
+    gc.collect()
+    assert gone() is None
+    assert parameter() is None
+
+
+def test_detaching_removes_all_hooks():
+    model = small()
+    before = hooks_of(model)
+    optimizer = BackProjection(model)
+    assert hooks_of(model) > before
+    train(model, optimizer, range(3))
+    optimizer.detach()
+    assert hooks_of(model) == before
+    train(model, optimizer, range(3, 5))  # with the last inverses
+
+
+@pytest.mark.parametrize("judged", [False, True], ids=["plain", "judged"])
+@pytest.mark.parametrize("outer", OUTER)
+def test_memory_does_not_grow(outer, judged):
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
+    optimizer = BackProjection(model, outer=outer, factor_every=10, judge_every=10)
+    tokens = torch.arange(8) % 5
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(tokens).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    def steps(count):
+        for _ in range(count):
+            if judged:
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+
+    steps(21)
+    before = tensors()
+    steps(80)
+    assert tensors() == before
+
+
+def trained_with_others(rank, port, folder):
+    """One rank's part of every batch, and of every outer step; what it came to goes to a file."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS
+    )
+    found = {}
+    for outer in OUTER:
+        for judged in (False, True):
+            model = small().double()
+            parallel = nn.parallel.DistributedDataParallel(model)
+            optimizer = BackProjection(parallel, outer=outer, judge_every=3)
+            run(parallel, optimizer, slice(rank, None, RANKS), judged)
+            found[outer, judged] = [
+                [parameter.detach() for parameter in model.parameters()],
+                [stack.tensors["gram"] for stack in optimizer.stacks],
+                optimizer.judge.control.bound,
+            ]
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def run(model, optimizer, rows, judged):
+    for number in range(STEPS):
+        tokens, labels = batch(number)
+
+        def closure(tokens=tokens[rows], labels=labels[rows]):
+            optimizer.zero_grad()
+            loss = cross_entropy(model(tokens), labels)
+            loss.backward()
+            return loss
+
+        if judged:
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+
+
+def test_ranks_are_equal_and_together_one_process(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    ranks = [
+        context.Process(target=trained_with_others, args=(rank, port, tmp_path), daemon=True)
+        for rank in range(RANKS)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(120)
+        assert rank.exitcode == 0
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS))
+    for (outer, judged), (weights, grams, bound) in first.items():
+        others = second[outer, judged]
+        for one, two in zip([*weights, *grams], [*others[0], *others[1]], strict=True):
+            assert torch.equal(one, two)
+        assert bound == others[2]
+        model = small().double()
+        optimizer = BackProjection(model, outer=outer, judge_every=3)
+        run(model, optimizer, slice(None), judged)
+        assert_same_weights(model, weights, tolerance=1e-8)
+        assert bound == pytest.approx(optimizer.judge.control.bound)
+        for stack, gram in zip(optimizer.stacks, grams, strict=True):
+            torch.testing.assert_close(stack.tensors["gram"], gram)
+
+
+def test_copies_of_a_model_share_no_hooks():
+    model = small()
+    optimizer = BackProjection(model)
+    twin = copy.deepcopy(model)
+    optimizer.detach()
+    assert hooks_of(twin) > 0
+    assert hooks_of(model) == 0
+    twin(batch(0)[0])
