@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -41,9 +42,8 @@ class Watches:
         for name, module in modules:
             if module in self._watched:
                 continue
-            # a bias that is not to be trained is no part of its layer
             found = [
-                replace(layer, bias=layer.bias if layer.bias in weights else None)
+                layer if _trains_bias(layer, weights) else replace(layer, bias=None)
                 for layer in layers_of(module, name)
                 if layer.weight in weights
                 and (nn.parameter.is_lazy(layer.weight) or layer.weight.numel())
@@ -98,7 +98,9 @@ class Watches:
         # Within a backward pass a checkpointed segment is called for the second time
         if torch._C._current_graph_task_id() != -1 and seen.total is not None:
             return
-        bias, x = first.bias is not None, inputs[0]
+        x, bias, is_alike = inputs[0], None, layer.blocks == first.blocks
+        if first.bias is not None and is_alike:
+            bias = layer.bias is first.bias  # of layers that share a weight, some may lack it
         # query, key and value are often made of the same tensor
         same = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
         alone = all(one is x for one in inputs)
@@ -109,11 +111,13 @@ class Watches:
             parts = layer.rows(inputs, self._choose)
             found = torch.cat([gram(rows, bias, dtype) for rows in parts])
             self._last = (same, weakref.ref(x), found) if alone else None
-        if layer.blocks != first.blocks:
+        if not is_alike:
             # an embedding beside a linear layer: diag(f) acts from the other side, and its mean is
             # one more damping
-            eye = torch.eye(first.shape[1], dtype=found.dtype, device=found.device)
-            found = found.mean() * eye[None]
+            of_weights = torch.ones(first.shape[1], dtype=found.dtype, device=found.device)
+            if first.bias is not None:
+                of_weights[-1] = 0
+            found = (found.mean() * of_weights.diag())[None]
         seen.take(layer.weight, found)
 
     def _choose(self, total: int) -> Tensor:
@@ -128,6 +132,13 @@ class Watches:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
+
+
+def _trains_bias(layer: Layer, weights: Collection[Tensor]) -> bool:
+    """Whether the bias moves with the weights, and is a part of their layer."""
+    if layer.bias is None or layer.bias not in weights:
+        return False
+    return layer.bias.requires_grad or not layer.weight.requires_grad
 
 
 class Watch:
@@ -183,8 +194,8 @@ def _nobody() -> None:
 
 
 class _InputsOf(TorchFunctionMode):
-    """Inside, `take` is shown the inputs of each F.linear with this weight: nn.MultiheadAttention
-    hands its last projection's weight to a function, and never calls the module."""
+    """Inside, `take` is shown what nn.MultiheadAttention multiplies by the weight of its last
+    projection: it hands it to a function, and never calls the module."""
 
     def __init__(self, weight: Tensor, take: Callable[[Sequence[Tensor]], None]) -> None:
         super().__init__()
@@ -193,6 +204,14 @@ class _InputsOf(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is F.linear and args[1] is self._weight:
-            self._take(args[:1])
+        if func is F.multi_head_attention_forward:
+            # within it no mode is asked, and the name by which it calls F.linear is its own
+            names = {**func.__globals__, "linear": self._linear}
+            defaults = func.__defaults__
+            func = FunctionType(func.__code__, names, func.__name__, defaults, func.__closure__)
         return func(*args, **(kwargs or {}))
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if weight is self._weight:
+            self._take([x])
+        return F.linear(x, weight, bias)

@@ -135,7 +135,7 @@ def _chosen(x: Tensor, choose: Choose) -> Tensor:
 def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, tokens: int) -> list[Tensor]:
     """Roots of the tokens' frequencies f, (tokens, 1, 1): rows are one-hot and H̃ᵀH̃/n = diag(f), of
     which one row √f shows a token's block as much as all rows."""
-    counts = torch.bincount(inputs[0].reshape(-1), minlength=tokens)
+    counts = torch.bincount(inputs[0].reshape(-1), minlength=tokens).double()
     return [(counts / inputs[0].numel()).sqrt()[:, None, None]]
 
 

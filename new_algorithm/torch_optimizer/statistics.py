@@ -18,15 +18,19 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def gram(rows: Tensor, bias: bool, dtype: torch.dtype) -> Tensor:
-    """Return H̃ᵀH̃/n (blocks, d, d) of H (blocks, n, d without bias), where H̃ is H or [H, 1].
+def gram(rows: Tensor, bias: bool | None, dtype: torch.dtype) -> Tensor:
+    """Return H̃ᵀH̃/n (blocks, d, d) of H (blocks, n, d without bias), where H̃ is [H, 1], [H, 0] for
+    a bias that does not act here (False), or H without a bias (None).
 
     The ones are never written: [[HᵀH, Hᵀ1], [1ᵀH, n]]/n.
     """
     h = rows.to(dtype)
     blocks, n, wide = h.shape
-    found = h.new_empty(blocks, wide + bias, wide + bias)
-    found[:, :wide, :wide] = h.mT @ (h / n)
+    square = h.mT @ (h / n)
+    if bias is None:
+        return square
+    found = h.new_zeros(blocks, wide + 1, wide + 1)
+    found[:, :wide, :wide] = square
     if bias:
         found[:, :wide, wide] = found[:, wide, :wide] = h.mean(1)
         found[:, wide, wide] = 1
