@@ -162,6 +162,8 @@ class Watch:
 
     @torch.compiler.disable
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.owner() is None or not torch.is_grad_enabled():
+            return
         if not isinstance(module, nn.MultiheadAttention):
             for layer in self.layers:
                 self._show(layer, args or tuple(kwargs.values()))
@@ -181,7 +183,7 @@ class Watch:
 
     def _show(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         owner = self.owner()
-        if owner is not None and torch.is_grad_enabled():
+        if owner is not None:
             with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
                 owner.see(layer, inputs)
 

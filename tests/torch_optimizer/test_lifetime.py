@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.overrides import _get_current_function_mode_stack
 
 from new_algorithm.torch_optimizer import BackProjection
 from new_algorithm.torch_optimizer.outer_steps import OUTER
@@ -172,3 +173,19 @@ def test_copies_of_a_model_share_no_hooks():
     assert hooks_of(twin) > 0
     assert hooks_of(model) == 0
     twin(batch(0)[0])
+
+
+def test_attention_that_fails_or_has_no_optimizer_leaves_functions_alone():
+    model = small()
+    optimizer = BackProjection(model)
+    rows = torch.ones(2, 3, 4)
+    with pytest.raises(Exception, match=r"shape|size|dim"):
+        model.attention(rows, rows, torch.ones(2, 9, 5))
+    assert not _get_current_function_mode_stack()
+    del optimizer
+    modes = []
+    model.attention.register_forward_pre_hook(
+        lambda module, args: modes.extend(_get_current_function_mode_stack())
+    )
+    model.attention(rows, rows, rows)
+    assert not modes
