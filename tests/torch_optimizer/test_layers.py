@@ -66,6 +66,7 @@ def assert_rows_are_what_the_weight_multiplies(module, x):
     assert_equal(z, rows_of(module, module(x)))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")  # which is slower for even kernels
 @given(convolutions())
 def test_rows_of_a_convolution_are_its_patches(case):
     assert_rows_are_what_the_weight_multiplies(*case)
@@ -213,9 +214,9 @@ def test_gram_of_some_rows_is_near_that_of_all_in_the_mean(kind):
     is_linear = kind == "linear"
     module = nn.Linear(3, 2, **F64) if is_linear else nn.Conv1d(4, 2, 2, groups=2, **F64)
     x = drawn(300, 3) if is_linear else drawn(20, 4, 16)
-    found, again = (sampled_grams(200, module, x, rows=16) for _ in range(2))
+    found, again = (sampled_grams(120, module, x, rows=16) for _ in range(2))
     assert torch.equal(found, again)
-    assert len(found.unique(dim=0)) == 200
+    assert len(found.unique(dim=0)) == 120
     (expected,) = sampled_grams(1, module, x, rows=300)
     h = with_ones(unfolded(module, x))
     assert_equal(expected, h.mT @ h / 300)
