@@ -220,5 +220,5 @@ def test_gram_of_some_rows_is_near_that_of_all_in_the_mean(kind):
     (expected,) = sampled_grams(1, module, x, rows=300)
     h = with_ones(unfolded(module, x))
     assert_equal(expected, h.mT @ h / 300)
-    assert (found[0] - expected).norm() > 0.1 * expected.norm()
-    assert (found.mean(0) - expected).norm() < 0.05 * expected.norm()
+    assert (found[0] - expected).norm() > 0.2 * expected.norm()
+    assert (found.mean(0) - expected).norm() < 0.1 * expected.norm()
