@@ -188,6 +188,8 @@ def test_step_after_which_the_loss_explodes_is_taken_back(outer, factor, first):
     for stack in optimizer.stacks:
         for name in optimizer.remembered:
             assert not stack.tensors[name].any()
+    for name in ("step", "exp_avg", "exp_avg_sq"):
+        assert not optimizer.state[model.norm.weight][name].any()
     train(model, optimizer, range(4, 9), judged=True)
     assert optimizer.judge.rollbacks == 1
     assert all_finite(model, optimizer)

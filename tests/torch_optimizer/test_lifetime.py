@@ -148,7 +148,7 @@ def test_ranks_are_equal_and_together_one_process(tmp_path):
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(120)
+        rank.join(300)
         assert rank.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS))
     for (outer, judged), (weights, grams, bound) in first.items():
