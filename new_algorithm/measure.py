@@ -5,6 +5,7 @@
     python new_algorithm/measure.py rows          # a full-batch sweep over 0.1 to 2.6 million rows
     python new_algorithm/measure.py rows --rows 11000000
     python new_algorithm/measure.py ranks         # one and two processes; bytes against Adam
+    python new_algorithm/measure.py optimizers    # of PyTorch: time and memory by kind of layer
 
 `rows` and `ranks` use generated data (higgs-like). `ranks` then counts the iterations that back
 projection and Adam need to reach the same train loss with several batch sizes, and the bytes that
@@ -30,7 +31,14 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveFloat, PositiveInt, RunFlags, Seed, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.measurements import TABLES, lambda_map, rank_scaling, row_scaling, step_cost
+from new_algorithm.measurements import (
+    TABLES,
+    lambda_map,
+    optimizer_cost,
+    rank_scaling,
+    row_scaling,
+    step_cost,
+)
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -38,7 +46,9 @@ from new_algorithm.record.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunFlags):
-    part: Annotated[Literal["step-cost", "lambda-map", "rows", "ranks"], tyro.conf.Positional]
+    part: Annotated[
+        Literal["step-cost", "lambda-map", "rows", "ranks", "optimizers"], tyro.conf.Positional
+    ]
     """What to measure; see above."""
     seeds: tuple[Seed, ...] = (0, 1)
     """Seeds of every cell (lambda-map)."""
@@ -71,6 +81,11 @@ def main() -> None:
 
 def measure_step_cost(config: Config, run: Run) -> None:
     run.table("step_cost", step_cost.measure(), "CPU time of an iteration, medians:")
+
+
+def measure_optimizers(config: Config, run: Run) -> None:
+    rows = optimizer_cost.measure()
+    run.table("optimizer_cost", rows, "CPU time of an iteration, means, and memory:")
 
 
 def measure_lambda_map(config: Config, run: Run) -> None:
@@ -115,6 +130,7 @@ PARTS = {
     "lambda-map": (measure_lambda_map, {"name": "mnist", "held_out": "validation"}),
     "rows": (measure_rows, DRAWN),
     "ranks": (measure_ranks, DRAWN),
+    "optimizers": (measure_optimizers, {"name": "random batches"}),
 }
 
 

@@ -24,7 +24,9 @@ from new_algorithm.torch_optimizer.stacks import Part
 
 Outer = Literal["trust", "orthogonal", "adam"]
 Settings = Mapping[str, Any]  # of a param group
-SMALLEST_SIZE = 0.1  # of outputs, so that layers that begin with weights 0 move
+# of outputs: layers that begin with weights 0 move all the same, and the steps of those with large
+# outputs are no larger
+SIZES = (0.1, 1.0)
 
 
 def trust_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float) -> list[Tensor]:
@@ -49,7 +51,7 @@ def orthogonal_steps(
         velocity = part.read("velocity").mul_(group["momentum"]).add_(part.moment)
         part.write("velocity", velocity)
         ahead = part.moment + group["momentum"] * velocity
-        size = part.read("size").clamp(min=SMALLEST_SIZE).sqrt() * math.sqrt(bound)
+        size = part.read("size").clamp(*SIZES).sqrt() * math.sqrt(bound)
         steps.append(orthogonal(ahead, part.read("inverse")) * size[:, None, None])
     return steps
 

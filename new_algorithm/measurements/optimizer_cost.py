@@ -1,0 +1,139 @@
+"""What an optimizer of PyTorch adds to forward and backward pass: CPU time and memory."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from new_algorithm.cli.progress import progress
+from new_algorithm.methods import gradient_descent
+from new_algorithm.methods.method import Settings
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.record.files import Row
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    Iteration = Callable[[], float]  # → CPU seconds of the forward and backward pass in it
+
+OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
+    "AdamW": (gradient_descent.adamw, METHODS["adamw"].defaults),
+    "Muon": (gradient_descent.muon, METHODS["muon"].defaults | {"matrices": "all"}),
+    "SOAP": (gradient_descent.soap, METHODS["soap"].defaults),
+}
+for outer in ("orthogonal", "trust", "adam"):
+    settings = METHODS["back_projection_torch"].defaults | {"outer": outer, "lr": 1e-6}
+    OPTIMIZERS[f"back projection, {outer}"] = gradient_descent.back_projection, settings
+WARM_UP = 41  # iterations, after which factorisations are as rare as they stay
+TIMED = 40  # two intervals between factorisations
+MEGABYTE = 1e6
+
+
+def subjects() -> "Iterator[tuple[str, nn.Module, torch.Tensor]]":
+    """Yield a name, a module and its input, of each kind of layer and of small models."""
+    import torch
+    from torch import nn
+
+    from new_algorithm.models.networks import Transformer, autoencoder, convolutional_network
+
+    class SelfAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(128, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.attention(x, x, x, need_weights=False)[0]
+
+    torch.manual_seed(0)
+    images, tokens = torch.randn(128, 64, 16, 16), torch.randint(65, (32, 64))
+    yield "Linear 512 → 512, 128 rows", nn.Linear(512, 512), torch.randn(128, 512)
+    yield "Conv2d 64 → 64, 3 × 3, 128 × 16 × 16", nn.Conv2d(64, 64, 3, padding=1), images
+    grouped = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+    yield "Conv2d of 64 groups, 3 × 3, 128 × 16 × 16", grouped, images
+    yield "MultiheadAttention 128, 32 × 64", SelfAttention(), torch.randn(32, 64, 128)
+    yield "Embedding 65 × 128, 32 × 64", nn.Embedding(65, 128), tokens
+    plain, normed = (convolutional_network(10, batch_norm) for batch_norm in (False, True))
+    yield "plain CNN, 128 rows", plain, torch.randn(128, 3, 32, 32)
+    yield "CNN with BatchNorm, 128 rows", normed, torch.randn(128, 3, 32, 32)
+    yield "character transformer, 32 rows", Transformer(65, 64), tokens
+    yield "autoencoder, 500 rows", autoencoder(784), torch.rand(500, 784)
+    narrow = [layer for _ in range(40) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    yield "40 × Linear 64 → 64, 128 rows", nn.Sequential(*narrow), torch.randn(128, 64)
+
+
+def measure() -> list[Row]:
+    """Return, for each subject and optimizer, CPU milliseconds and megabytes of state."""
+    cases = [(*subject, name) for subject in subjects() for name in OPTIMIZERS]
+    return [
+        {"subject": subject, "optimizer": name} | _cost(module, x, *OPTIMIZERS[name])
+        for subject, module, x, name in progress(cases, "optimizers", len(cases))
+    ]
+
+
+def _cost(
+    module: "nn.Module", x: "torch.Tensor", build: gradient_descent.Build, settings: Settings
+) -> Row:
+    """Time iterations of one optimizer on a copy of the module, without hooks of any other.
+
+    The hooks of back projection are in the forward pass: all that an iteration takes beyond the
+    forward and backward pass of the bare module counts as the optimizer's.
+    """
+    bare = iteration(copy.deepcopy(module), x, None)
+    model = copy.deepcopy(module)
+    optimizer = build(model, settings)
+    whole = iteration(model, x, optimizer)
+    for _ in range(WARM_UP):
+        whole()
+    bare()
+    times = np.array([[bare(), whole()] for _ in range(TIMED)]).mean(axis=0)
+    return {
+        "passes_ms": 1e3 * times[0],
+        "optimizer_ms": 1e3 * (times[1] - times[0]),
+        "times_of_passes": times[1] / times[0],
+        "state_mb": state_bytes(optimizer) / MEGABYTE,
+    }
+
+
+def iteration(
+    model: "nn.Module", x: "torch.Tensor", optimizer: "torch.optim.Optimizer | None"
+) -> Callable[[], float]:
+    """Return a function that makes one iteration and says how many CPU seconds it took."""
+
+    def run() -> float:
+        start = time.process_time()
+        model(x).square().mean().backward()
+        if optimizer is not None:
+            optimizer.step()
+        model.zero_grad()
+        return time.process_time() - start
+
+    return run
+
+
+def state_bytes(optimizer: "torch.optim.Optimizer") -> int:
+    """Return the bytes of all tensors that the optimizer keeps; views count as what they show."""
+    import torch
+
+    nested = [optimizer.state, getattr(optimizer, "_adam", optimizer).state]
+    tensors = {
+        id(value): value
+        for states in nested
+        for state in states.values()
+        for value in _leaves(state)
+        if isinstance(value, torch.Tensor)
+    }
+    return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from _leaves(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
