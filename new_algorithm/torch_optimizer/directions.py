@@ -14,12 +14,17 @@ Its polar factor, where all singular values are 1, gives in place of it
 that is the same solution with the outputs whitened too: Muon (Jordan et al. 2024) in coordinates in
 which inputs are white. In the metric of A it has the squared length min(m, d), so that times
 √max(1, m/d) it changes every output by a root mean square of 1.
+
+The cost of S^(−1/2) grows with the cube of the smaller side. A matrix with both sides above WIDEST
+is therefore cut into blocks of BLOCK_ROWS outputs, each with a polar factor of its own, which is
+also better: see the notebook.
 """
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 # Coefficients of the quintic iteration X ← aX + b(XXᵀ)X + c(XXᵀ)²X that Jordan et al. 2024 chose
 # for its steep slope at 0: after five of them singular values from 0.005 to 1 are about 0.7 to 1.2.
@@ -28,6 +33,7 @@ QUINTIC_STEPS = 5
 # Least λ_w in units of rounding: A⁻¹ is multiplied out, so that rounding gives S = M A⁻¹ Mᵀ, of
 # trace 1, eigenvalues down to −1/LEAST_DAMPING, which each quintic step enlarges 12-fold
 LEAST_DAMPING = 1e4
+WIDEST, BLOCK_ROWS = 256, 128
 RISES = 12  # tenfold rises of the damping before a factorisation is given up
 
 
@@ -59,10 +65,19 @@ def orthogonal(moment: Tensor, inverse: Tensor) -> Tensor:
     """Return about √max(1, m/d) · polar(M C⁻ᵀ) C⁻¹, by Newton–Schulz steps on the smaller side."""
     m, d = moment.shape[-2:]
     change = moment @ inverse
+    if min(m, d) > WIDEST:
+        moment, change = _cut(moment), _cut(change)
+        return (inverse_root(change @ moment.mT) @ change).flatten(-3, -2)[..., :m, :]
     if m <= d:
         return inverse_root(change @ moment.mT) @ change
     # p(S) M = M p(MᵀM) for every polynomial p: with K = A⁻¹MᵀM, δW̃ = M A⁻¹ p(MᵀM A⁻¹)
     return math.sqrt(m / d) * (change @ inverse_root(moment.mT @ change))
+
+
+def _cut(x: Tensor) -> Tensor:
+    """Return the rows of X (…, m, d) in blocks (…, ⌈m/BLOCK_ROWS⌉, BLOCK_ROWS, d), zeros below."""
+    missing = -x.shape[-2] % BLOCK_ROWS
+    return F.pad(x, (0, 0, 0, missing)).unflatten(-2, (-1, BLOCK_ROWS))
 
 
 def inverse_root(s: Tensor) -> Tensor:
@@ -86,7 +101,10 @@ def inverse_root(s: Tensor) -> Tensor:
 
 
 def polar(x: Tensor) -> Tensor:
-    """Return about the polar factor U Vᵀ of X = U Σ Vᵀ (…, m, d)."""
+    """Return about the polar factor U Vᵀ of X = U Σ Vᵀ (…, m, d), in blocks if X is wide."""
+    if min(x.shape[-2:]) > WIDEST:
+        blocks = _cut(x)
+        return (inverse_root(blocks @ blocks.mT) @ blocks).flatten(-3, -2)[..., : x.shape[-2], :]
     if x.shape[-2] > x.shape[-1]:
         return polar(x.mT).mT
     return inverse_root(x @ x.mT) @ x

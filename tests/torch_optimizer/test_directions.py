@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from new_algorithm.torch_optimizer import directions
 from new_algorithm.torch_optimizer.directions import (
     RISES,
     damped_factor,
@@ -139,6 +140,20 @@ def test_singular_values_in_white_coordinates_are_about_one(shape, logarithms, s
     found = torch.linalg.svdvals(orthogonal(moment, inverse) @ factor) / math.sqrt(max(1, m / d))
     assert found.min() > LEAST or min(values) < 0.005 * np.linalg.norm(values)
     assert found.max() < LARGEST
+
+
+def test_a_wide_matrix_is_cut_into_blocks_of_rows(monkeypatch):
+    monkeypatch.setattr(directions, "WIDEST", 4)
+    monkeypatch.setattr(directions, "BLOCK_ROWS", 3)
+    _, inverse = factored(positive(6))
+    moment = drawn(2, 8, 6)
+    found = orthogonal(moment, inverse)
+    for first in (0, 3, 6):
+        block = slice(first, min(first + 3, 8))
+        assert_equal(found[:, block], orthogonal(moment[:, block], inverse))
+        assert_equal(polar(moment)[:, block], polar(moment[:, block]))
+    monkeypatch.setattr(directions, "WIDEST", 8)
+    assert not torch.allclose(found, orthogonal(moment, inverse))
 
 
 @pytest.mark.parametrize(("m", "d"), SHAPES)
