@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
 from new_algorithm.torch_optimizer.layers import Layer, layers_of
+from new_algorithm.torch_optimizer.output_factors import residual_rows
 from new_algorithm.torch_optimizer.statistics import Seen, gram, wide_dtype
 
 
@@ -22,10 +23,16 @@ class Watches:
 
     layers: by their weights, of several that share one the first. seen: likewise. rows: of a call
     that are taken at most. gathering: whether the next step wants Gram matrices of all layers; of
-    those outside `known` it always does. seed: of the choice of rows.
+    those outside `known` it always does. seed: of the choice of rows. outputs: whether what goes
+    down to the outputs of layers is wanted too; of those below another, `above`, it is the mask of
+    the ReLU between them.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, outputs: bool = False) -> None:
+        self.outputs = outputs
+        self.above: dict[Tensor, Layer] = {}
+        self._below: dict[Tensor, Tensor] = {}
+        self.seen_outputs: dict[Tensor, Seen] = {}
         self.layers: dict[Tensor, Layer] = {}
         self.seen: dict[Tensor, Seen] = {}
         self.known: set[Tensor] = set()
@@ -55,9 +62,15 @@ class Watches:
             for layer in found:
                 self.layers.setdefault(layer.weight, layer)
                 self.seen.setdefault(layer.weight, Seen())
+                self.seen_outputs.setdefault(layer.weight, Seen())
             self._watched[module] = Watch(found)
-            self._watched[module].attach(module)
+            self._watched[module].attach(module, self.outputs)
         self.adopt()
+
+    def link(self, above: dict[Tensor, Layer]) -> None:
+        """Let these layers be above the ones with these weights."""
+        self.above = above
+        self._below = {upper.weight: weight for weight, upper in above.items()}
 
     def adopt(self) -> None:
         """Let the hooks speak to this object, as after a copy."""
@@ -69,6 +82,20 @@ class Watches:
             watch.detach()
         self._watched.clear()
 
+    def means(self) -> dict[Tensor, Tensor]:
+        """Return G of each weight that was seen."""
+        return {w: s.mean for w, s in self.seen.items() if s.mean is not None}
+
+    def output_means(self) -> dict[Tensor, Tensor]:
+        """Return ΔᵀΔ/n, or of a mask E[d dᵀ], of each weight whose outputs were seen."""
+        return {w: s.mean for w, s in self.seen_outputs.items() if s.mean is not None}
+
+    def output_shapes(self) -> dict[Tensor, tuple[int, ...]]:
+        """Return the shape of what is seen of the outputs of each weight."""
+        if not self.outputs:
+            return {}
+        return {w: (x.blocks, x.shape[0], x.shape[0]) for w, x in self.layers.items()}
+
     def gram_shapes(self) -> dict[Tensor, tuple[int, ...]]:
         """Return the shape of G of each weight."""
         return {w: (x.blocks, x.shape[1], x.shape[1]) for w, x in self.layers.items()}
@@ -76,7 +103,7 @@ class Watches:
     def clear(self) -> None:
         """Forget what was seen."""
         self._last = None
-        for seen in self.seen.values():
+        for seen in (*self.seen.values(), *self.seen_outputs.values()):
             seen.clear()
 
     @contextmanager
@@ -91,13 +118,12 @@ class Watches:
     def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         """Take in the inputs of one call."""
         seen, first = self.seen[layer.weight], self.layers[layer.weight]
-        if not layer.weight.requires_grad or inputs[0].numel() == 0:
-            return
-        if self._blind or (not self.gathering and layer.weight in self.known):
+        if not self._wants(layer) or inputs[0].numel() == 0:
             return
         # Within a backward pass a checkpointed segment is called for the second time
         if torch._C._current_graph_task_id() != -1 and seen.total is not None:
             return
+        dtype = wide_dtype(layer.weight.dtype)
         x, bias, is_alike = inputs[0], None, layer.blocks == first.blocks
         if first.bias is not None and is_alike:
             bias = layer.bias is first.bias  # of layers that share a weight, some may lack it
@@ -107,7 +133,6 @@ class Watches:
         if alone and self._last is not None and self._last[0] == same and self._last[1]() is x:
             found = self._last[2]
         else:
-            dtype = wide_dtype(layer.weight.dtype)
             parts = layer.rows(inputs, self._choose)
             found = torch.cat([gram(rows, bias, dtype) for rows in parts])
             self._last = (same, weakref.ref(x), found) if alone else None
@@ -119,6 +144,26 @@ class Watches:
                 of_weights[-1] = 0
             found = (found.mean() * of_weights.diag())[None]
         seen.take(layer.weight, found)
+        if (below := self._below.get(layer.weight)) is not None:
+            (rows,) = layer.rows(inputs, self._choose)
+            self.seen_outputs[below].take(below, gram(rows > 0, None, dtype))
+
+    def _wants(self, layer: Layer) -> bool:
+        if self._blind or not layer.weight.requires_grad:
+            return False
+        return self.gathering or layer.weight not in self.known
+
+    def wants_output(self, layer: Layer) -> bool:
+        """Whether to be shown what goes down to the outputs of this call."""
+        return self._wants(layer) and self.outputs and layer.weight not in self.above
+
+    def see_output(self, layer: Layer, gradient: Tensor) -> None:
+        """Take in the gradient of a call's outputs."""
+        rows = residual_rows(layer, gradient)
+        rows = rows[:, self._choose(rows.shape[1]).to(rows.device)]
+        dtype = wide_dtype(layer.weight.dtype)
+        scale = rows.abs().max().clamp(min=torch.finfo(rows.dtype).tiny)  # it does not matter
+        self.seen_outputs[layer.weight].take(layer.weight, gram(rows / scale, None, dtype))
 
     def _choose(self, total: int) -> Tensor:
         if total <= self.rows:
@@ -151,10 +196,12 @@ class Watch:
         self._modes: list[TorchFunctionMode] = []
         self._handles: list[Any] = []
 
-    def attach(self, module: nn.Module) -> None:
+    def attach(self, module: nn.Module, outputs: bool) -> None:
         self._handles = [module.register_forward_pre_hook(self.before, with_kwargs=True)]
         if isinstance(module, nn.MultiheadAttention):
             self._handles.append(module.register_forward_hook(self.after, always_call=True))
+        elif outputs and not isinstance(module, nn.Embedding):
+            self._handles.append(module.register_forward_hook(self.below))
 
     def detach(self) -> None:
         for handle in self._handles:
@@ -180,6 +227,19 @@ class Watch:
     def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._modes:
             self._modes.pop().__exit__(None, None, None)
+
+    @torch.compiler.disable
+    def below(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        owner = self.owner()
+        for layer in self.layers:
+            if owner is not None and output.requires_grad and owner.wants_output(layer):
+                output.register_hook(partial(self._show_output, layer))
+
+    def _show_output(self, layer: Layer, gradient: Tensor) -> None:
+        owner = self.owner()
+        if owner is not None:
+            with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
+                owner.see_output(layer, gradient)
 
     def _show(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         owner = self.owner()

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from new_algorithm.torch_optimizer.hooks import Watches
+from new_algorithm.torch_optimizer.curvature import Curvature
+from new_algorithm.torch_optimizer.gradients import not_finite, unscale
 from new_algorithm.torch_optimizer.judging import (
     Judge,
     Promise,
@@ -23,13 +24,12 @@ from new_algorithm.torch_optimizer.judging import (
     random_states,
     same_random_numbers,
 )
-from new_algorithm.torch_optimizer.layers import Layer
 from new_algorithm.torch_optimizer.outer_steps import OUTER, Outer
 from new_algorithm.torch_optimizer.rest import rest_step
 from new_algorithm.torch_optimizer.resuming import restore, with_ours, without_ours
 from new_algorithm.torch_optimizer.settings import check_group, check_model, check_settings
-from new_algorithm.torch_optimizer.stacks import Part, Stack, part_with_gradients, stack_key
-from new_algorithm.torch_optimizer.statistics import average_of_ranks, average_over_ranks
+from new_algorithm.torch_optimizer.stacks import Part
+from new_algorithm.torch_optimizer.statistics import average_of_ranks
 
 
 class BackProjection(torch.optim.Optimizer):
@@ -45,12 +45,13 @@ class BackProjection(torch.optim.Optimizer):
     lambda_w, momentum, weight_decay, gram_decay, rest_lr, betas, eps and maximize of its own.
     lr: length of a step in units of a layer's outputs (outer_steps.py); None for the outer step's
     own. lambda_w: penalty on the change of weights, relative to the mean eigenvalue of the Gram
-    matrix. gram_decay: what the average of Gram matrices keeps, every `gram_every` steps, of `rows`
-    rows (of a convolution: patches) at most. factor_every: steps between two factorisations, fewer
-    at the beginning. outer: see outer_steps.py. rest: modules or parameters for AdamW. rest_lr:
-    AdamW's rate as a multiple of lr. weight_decay: decoupled, of matrices alone. judge_every: with
-    a closure, steps between two judgements. process_group: over whose ranks Gram matrices are
-    averaged; that of a DistributedDataParallel model by default.
+    matrix. lambda_h: penalty on the change of what lies below, relative too (output_factors.py);
+    for outer="trust" and "adam". gram_decay: what the average of Gram matrices keeps, every
+    `gram_every` steps, of `rows` rows (of a convolution: patches) at most. factor_every: steps
+    between two factorisations, fewer at the beginning. outer: see outer_steps.py. rest: modules or
+    parameters for AdamW. rest_lr: AdamW's rate as a multiple of lr. weight_decay: decoupled, of
+    matrices alone. judge_every: with a closure, steps between two judgements. process_group: over
+    whose ranks Gram matrices are averaged; that of a DistributedDataParallel model by default.
 
     Memory, in floats: a layer (m, d) keeps two d × d matrices and one like its weights (two for
     "adam"), where AdamW keeps two like its weights.
@@ -65,6 +66,7 @@ class BackProjection(torch.optim.Optimizer):
         *,
         lr: float | None = None,
         lambda_w: float = 1.0,
+        lambda_h: float = math.inf,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         gram_decay: float = 0.9,
@@ -81,24 +83,23 @@ class BackProjection(torch.optim.Optimizer):
         process_group: Any = None,
     ) -> None:
         check_model(model)
-        check_settings(
-            outer,
-            gram_every=gram_every,
-            factor_every=factor_every,
-            rows=rows,
-            judge_every=judge_every,
-        )
+        counts = {"gram_every": gram_every, "factor_every": factor_every, "rows": rows}
+        check_settings(outer, lambda_h, counts | {"judge_every": judge_every})
         self.model, self.outer = model, outer
-        self.gram_every, self.factor_every = gram_every, factor_every
-        self._steps, self.remembered, usual_lr = OUTER[outer]
+        self._steps, remembered, usual_lr = OUTER[outer]
         self._excluded = set(_parameters_in(rest))
         self._process_group = process_group or getattr(model, "process_group", None)
-        self.watches = Watches(rows)
-        self.stacks: list[Stack] = []
+        self.curvature = Curvature(
+            rows=rows,
+            gram_every=gram_every,
+            factor_every=factor_every,
+            remembered=remembered,
+            lambda_h=lambda_h,
+            process_group=self._process_group,
+        )
         self.judge = Judge(judge_every)
-        self.iteration = self.next_factoring = 0
+        self.iteration = 0
         self._is_attached = False
-        self.damping = 1.0  # the factor on λ_w of the last factorisation
         defaults = {
             "lr": usual_lr if lr is None else lr,
             "lambda_w": lambda_w,
@@ -127,16 +128,16 @@ class BackProjection(torch.optim.Optimizer):
 
     def _attach(self) -> None:
         weights = set(self.parameters()) - self._excluded
-        self.watches.attach(self.model, weights, embeddings=self.outer != "orthogonal")
+        self.curvature.attach(self.model, weights, embeddings=self.outer != "orthogonal")
         self._is_attached = True  # and groups that are added from now on are looked through at once
 
     def solved(self) -> list[str]:
         """Return the names of the layers whose problems are solved."""
-        return [layer.name for layer in self.watches.layers.values()]
+        return [layer.name for layer in self.curvature.watches.layers.values()]
 
     def detach(self) -> None:
         """Remove all hooks from the model."""
-        self.watches.detach()
+        self.curvature.watches.detach()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -151,16 +152,20 @@ class BackProjection(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._unscale() or not self._gradients_are_finite():
-            self.watches.clear()
+        if not self._can_step():
+            self.curvature.watches.clear()
             if closure is not None and self.judge.refuse():
                 self._go_back(f"no step could be made {self.judge.PATIENCE} times")
                 self._plan()
             return loss
         self.judge.refused = 0
-        self._learn_grams()
+        for trouble in self.curvature.learn(
+            self.iteration, self.judge.control.damping, self.param_groups
+        ):
+            self._warn(trouble)
+        self._show_state()
 
-        parts = self._parts()
+        parts = self.curvature.parts(self.param_groups)
         groups = [self.param_groups[part.stack.group] for part in parts]
         steps = self._steps(parts, groups, self.judge.control.bound)
         rest = self._rest_of(parts)
@@ -182,101 +187,28 @@ class BackProjection(torch.optim.Optimizer):
         return loss
 
     def _plan(self) -> None:
-        """Say whether the next step wants Gram matrices, and with which choice of rows."""
-        self.watches.seed = self.iteration
-        self.watches.gathering = self.iteration % self.gram_every == 0 or self._is_factoring_due()
+        self.curvature.plan(self.iteration, self.judge.control.damping)
 
-    def _is_factoring_due(self) -> bool:
-        return self.iteration >= self.next_factoring or self.judge.control.damping != self.damping
+    def _show_state(self) -> None:
+        """Let `state` have views of what layers remember, where it has not."""
+        for number, stack in enumerate(self.curvature.stacks):
+            for place, layer in enumerate(stack.layers):
+                if self.state[layer.weight].get("stack") is None:
+                    self.state[layer.weight].update(
+                        stack.state_of(place), stack=number, place=place
+                    )
 
-    def _unscale(self) -> bool:
-        """Divide gradients by GradScaler's scale, where it leaves that to the optimizer; False if
-        any of them has overflowed."""
-        found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+    def _can_step(self) -> bool:
+        """Whether the gradients, unscaled, are finite; if not, warn of the first that is not."""
+        found = getattr(self, "found_inf", None)
         if found is not None and float(found) > 0:
-            return False
-        if scale is not None:
-            for parameter in self.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.div_(scale)
-        return True
-
-    def _gradients_are_finite(self) -> bool:
-        """Whether they are; if not, warn of the first that is not."""
-        given = {p: p.grad for p in self.parameters() if p.grad is not None and p.numel()}
-        values = {p: g._values() if g.is_sparse else g for p, g in given.items()}
-        if not given or math.isfinite(float(torch.nn.utils.get_total_norm(values.values()))):
+            return False  # as GradScaler expects now and then
+        unscale(self.parameters(), getattr(self, "grad_scale", None))
+        if (bad := not_finite(self.parameters())) is None:
             return True
-        bad = [p for p, value in values.items() if not torch.isfinite(value).all()]
         of = f"the gradient of {self.name_of(bad[0])}" if bad else "the norm of all gradients"
         self._warn(f"{of} is not finite, and no step is made")
         return False
-
-    def _learn_grams(self) -> None:
-        """Average what was seen; put layers seen for the first time into stacks; factor."""
-        watches = self.watches
-        seen = {w: s.mean for w, s in watches.seen.items() if s.mean is not None}
-        if self._process_group is not None:
-            shapes = watches.gram_shapes() if watches.gathering else {}
-            seen = average_over_ranks(seen, shapes, self._process_group)
-        watches.clear()
-        for weight, found in list(seen.items()):
-            if not torch.isfinite(found).all():
-                self._warn(f"the input of {watches.layers[weight].name} is not finite")
-                del seen[weight]
-        self._add_stacks(seen)
-        for stack in self.stacks:
-            decay = self.param_groups[stack.group]["gram_decay"]
-            for place, layer in enumerate(stack.layers):
-                if layer.weight in seen:
-                    stack.take_gram(place, seen[layer.weight], decay)
-        if due := self._is_factoring_due():
-            wait = min(self.factor_every, max(3, 3 * self.iteration))
-            self.next_factoring = self.iteration + wait
-            self.damping = self.judge.control.damping
-        for stack in self.stacks:
-            if due or not stack.is_factored:
-                lambda_w = self.param_groups[stack.group]["lambda_w"]
-                for name in stack.factor(self.damping * lambda_w):
-                    self._warn(f"the Gram matrix of {name} cannot be factored; its last one stays")
-
-    def _add_stacks(self, seen: Iterable[Tensor]) -> None:
-        new: dict[Any, list[Layer]] = {}
-        for weight, layer in self.watches.layers.items():
-            if weight in seen and weight not in self.watches.known:
-                new.setdefault(stack_key(layer, self._group_of(weight)), []).append(layer)
-        for layers in new.values():
-            self.begin_stack(layers)
-
-    def begin_stack(self, layers: Sequence[Layer]) -> Stack:
-        """Let these layers, of equal shape, remember from now on; `state` has views of what."""
-        stack = Stack(layers, self._group_of(layers[0].weight), self.remembered)
-        self.stacks.append(stack)
-        self.watches.known.update(layer.weight for layer in layers)
-        self._show_state(stack)
-        return stack
-
-    def forget_stacks(self) -> None:
-        self.stacks.clear()
-        self.watches.known.clear()
-        self.watches.clear()
-
-    def _show_state(self, stack: Stack) -> None:
-        number = self.stacks.index(stack)
-        for place, layer in enumerate(stack.layers):
-            self.state[layer.weight].update(stack.state_of(place), stack=number, place=place)
-
-    def _group_of(self, parameter: Tensor) -> int:
-        groups = enumerate(self.param_groups)
-        return next(i for i, group in groups if any(p is parameter for p in group["params"]))
-
-    def _parts(self) -> list[Part]:
-        """Return the layers that have gradients, stack by stack."""
-        found = [
-            part_with_gradients(stack, self.param_groups[stack.group]["maximize"])
-            for stack in self.stacks
-        ]
-        return [part for part in found if part is not None]
 
     def _rest_of(self, parts: Sequence[Part]) -> list[list[Tensor]]:
         """Return, group by group, the parameters with gradients in none of these layers."""
@@ -294,7 +226,7 @@ class BackProjection(torch.optim.Optimizer):
         group = self.param_groups[0]
         sign = -1.0 if group["maximize"] else 1.0
         predicted = promise.decrease(group["maximize"])
-        with torch.enable_grad(), same_random_numbers(random), self.watches.blind():
+        with torch.enable_grad(), same_random_numbers(random), self.curvature.watches.blind():
             after = _number(closure())
         before, after = average_of_ranks([before, after], self._process_group)
         scale = min(1.0, group["lr"] / group["initial_lr"]) if group.get("initial_lr") else 1.0
@@ -306,7 +238,7 @@ class BackProjection(torch.optim.Optimizer):
     def _go_back(self, reason: str) -> None:
         self._warn(f"{reason}: back to the last good weights")
         self.judge.go_back(self.parameters())
-        for stack in self.stacks:
+        for stack in self.curvature.stacks:
             stack.forget()
         for state in self.state.values():
             for name in ("exp_avg", "exp_avg_sq", "step"):
@@ -334,6 +266,7 @@ class BackProjection(torch.optim.Optimizer):
         model's or another class's, and nothing has changed."""
         super().load_state_dict(without_ours(self, state_dict))
         restore(self, state_dict)
+        self._show_state()
         self._plan()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -341,8 +274,10 @@ class BackProjection(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for stack in state.get("stacks", ()):
-            self._show_state(stack)  # copies of views share no memory with copies of what they show
+        if "curvature" in state:  # copies of views share no memory with copies of what they show
+            for values in self.state.values():
+                values.pop("stack", None)
+            self._show_state()
 
 
 def _number(loss: Any) -> float:

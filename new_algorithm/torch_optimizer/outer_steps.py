@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from new_algorithm.torch_optimizer.directions import least_squares, orthogonal
+from new_algorithm.torch_optimizer.directions import orthogonal
 from new_algorithm.torch_optimizer.stacks import Part
 
 Outer = Literal["trust", "orthogonal", "adam"]
@@ -30,7 +30,7 @@ SIZES = (0.1, 1.0)
 
 
 def trust_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float) -> list[Tensor]:
-    changes = [least_squares(part.moment, part.read("inverse")) for part in parts]
+    changes = [part.least_squares() for part in parts]
     slope = total_inner(changes, [part.moment for part in parts])
     steps = []
     for part, group, change in zip(parts, settings, changes, strict=True):
@@ -60,7 +60,7 @@ def adam_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float
     steps = []
     for part, group in zip(parts, settings, strict=True):
         beta1, beta2 = group["betas"]
-        change = least_squares(part.moment, part.read("inverse"))
+        change = part.least_squares()
         mean = part.read("mean").lerp_(change, 1 - beta1)
         square = part.read("square").mul_(beta2).addcmul_(change, change, value=1 - beta2)
         part.write("mean", mean)

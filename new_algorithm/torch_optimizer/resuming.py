@@ -5,21 +5,29 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from new_algorithm.torch_optimizer.curvature import group_of
 from new_algorithm.torch_optimizer.layers import Layer
-from new_algorithm.torch_optimizer.stacks import STATISTICS
+from new_algorithm.torch_optimizer.stacks import OF_OUTPUTS, STATISTICS
 
 if TYPE_CHECKING:
     from new_algorithm.torch_optimizer.optimizer import BackProjection
 
 OURS = "back_projection"  # an entry of the state_dict beside torch's own
-NUMBERS = ("outer", "iteration", "next_factoring", "damping")
 PLACE = ("stack", "place")
 
 
 def with_ours(optimizer: "BackProjection", state: dict[str, Any]) -> dict[str, Any]:
     """Return torch's state_dict with what belongs to no single parameter."""
-    ours = {name: getattr(optimizer, name) for name in NUMBERS}
-    return state | {OURS: ours | {"judge": optimizer.judge.state_dict()}}
+    curvature = optimizer.curvature
+    ours = {
+        "outer": optimizer.outer,
+        "lambda_h": curvature.lambda_h,
+        "iteration": optimizer.iteration,
+        "next_factoring": curvature.next_factoring,
+        "damping": curvature.damping,
+        "judge": optimizer.judge.state_dict(),
+    }
+    return state | {OURS: ours}
 
 
 def without_ours(optimizer: "BackProjection", saved: dict[str, Any]) -> dict[str, Any]:
@@ -29,10 +37,12 @@ def without_ours(optimizer: "BackProjection", saved: dict[str, Any]) -> dict[str
     """
     if OURS not in saved:
         raise ValueError("this state_dict is not of a BackProjection optimizer")
-    if (outer := saved[OURS]["outer"]) != optimizer.outer:
-        raise ValueError(f"this state_dict is of outer={outer!r}, not {optimizer.outer!r}")
+    settings = {"outer": optimizer.outer, "lambda_h": optimizer.curvature.lambda_h}
+    for name, own in settings.items():
+        if (theirs := saved[OURS][name]) != own:
+            raise ValueError(f"this state_dict is of {name}={theirs!r}, not {own!r}")
     _check_shapes(optimizer, saved)
-    mine = {*STATISTICS, *optimizer.remembered, *PLACE}
+    mine = {*STATISTICS, *OF_OUTPUTS, *optimizer.curvature.remembered, *PLACE}
     state = {
         key: {name: value for name, value in values.items() if name not in mine}
         for key, values in saved["state"].items()
@@ -48,7 +58,7 @@ def _check_shapes(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
         found.append((f"Gram matrices of {layer.name}", values["gram"], (blocks, d, d)))
         found += [
             (f"{name} of {layer.name}", values[name], (blocks, m, d))
-            for name in optimizer.remembered
+            for name in optimizer.curvature.remembered
         ]
     for parameter, values in _states_in(optimizer, saved):
         if "exp_avg" in values:
@@ -67,19 +77,23 @@ def _check_shapes(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
 
 def restore(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
     """Bring back the stacks, in the same order and grouping, and the numbers."""
-    optimizer.forget_stacks()
+    curvature = optimizer.curvature
+    curvature.forget_stacks()
     stacks: dict[int, list[tuple[int, Layer, dict[str, Any]]]] = {}
     for layer, values in _layers_in(optimizer, saved):
         stacks.setdefault(values["stack"], []).append((values["place"], layer, values))
     for _, members in sorted(stacks.items()):
         members.sort(key=lambda member: member[0])
-        stack = optimizer.begin_stack([layer for _, layer, _ in members])
+        layers = [layer for _, layer, _ in members]
+        group = group_of(layers[0].weight, optimizer.param_groups)
+        stack = curvature.begin_stack(layers, group)
         for place, (_, _, values) in enumerate(members):
             for name, tensor in stack.state_of(place).items():
                 tensor.copy_(values[name])
         stack.is_factored = True
-    for name in NUMBERS:
-        setattr(optimizer, name, saved[OURS][name])
+    curvature.next_factoring = saved[OURS]["next_factoring"]
+    curvature.damping = saved[OURS]["damping"]
+    optimizer.iteration = saved[OURS]["iteration"]
     optimizer.judge.load_state_dict(saved[OURS]["judge"], optimizer.parameters())
 
 
@@ -90,12 +104,12 @@ def _layers_in(
     known: list[tuple[Layer, dict[str, Any]]] = []
     for parameter, values in _states_in(optimizer, saved):
         if "stack" in values:
-            if parameter not in optimizer.watches.layers:
+            if parameter not in optimizer.curvature.watches.layers:
                 raise ValueError(
                     f"this state_dict has a layer where {optimizer.name_of(parameter)} is none: it "
                     "is of another model"
                 )
-            known.append((optimizer.watches.layers[parameter], values))
+            known.append((optimizer.curvature.watches.layers[parameter], values))
     return known
 
 

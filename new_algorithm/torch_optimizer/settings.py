@@ -44,10 +44,17 @@ def check_model(model: object) -> None:
             )
 
 
-def check_settings(outer: str, **counts: int) -> None:
-    """ValueError for an unknown outer step, or a count below 1."""
+def check_settings(outer: str, lambda_h: float, counts: Mapping[str, int]) -> None:
+    """ValueError for what is not a setting, or not one of this outer step, or a count below 1."""
     if outer not in OUTER:
         raise ValueError(f"outer={outer!r}: choose one of {', '.join(OUTER)}")
+    if not lambda_h > 0:
+        raise ValueError(f"lambda_h={lambda_h:g}: give a number above 0, or infinity")
+    if outer == "orthogonal" and lambda_h < math.inf:
+        raise ValueError(
+            f"lambda_h={lambda_h:g}: outer='orthogonal' whitens the outputs by itself: leave "
+            "lambda_h out, or choose outer='trust' or 'adam'"
+        )
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value}: give a whole number of at least 1")

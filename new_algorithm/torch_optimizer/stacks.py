@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from new_algorithm.torch_optimizer.directions import damped_factor
+from new_algorithm.torch_optimizer.directions import damped_factor, least_squares
 from new_algorithm.torch_optimizer.layers import Layer
 from new_algorithm.torch_optimizer.statistics import wide_dtype
 
 STATISTICS = ("gram", "gram_weight", "inverse", "size", "updates")
+OF_OUTPUTS = ("output_gram", "output_gram_weight", "left")
 
 
 def stack_key(layer: Layer, group: int) -> tuple[Any, ...]:
@@ -27,11 +28,14 @@ def stack_key(layer: Layer, group: int) -> tuple[Any, ...]:
 class Stack:
     """tensors: by name, over N blocks in all: `gram` Ḡ (N, d, d), `gram_weight` Σ_k ρ^k (N,),
     `inverse` A⁻¹ (N, d, d), `size` (N,), root mean square of an output, `updates` (N,) of what the
-    outer step remembers, and that, like δW̃ (N, m, d). group: index of the param group whose
-    settings hold.
+    outer step remembers, and that, like δW̃ (N, m, d); with `outputs` also `output_gram` (N, m, m)
+    with its weight, and `left`, the factor of output_factors.py. group: index of the param group
+    whose settings hold.
     """
 
-    def __init__(self, layers: Sequence[Layer], group: int, remembered: Sequence[str]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], group: int, remembered: Sequence[str], outputs: bool = False
+    ) -> None:
         self.layers, self.group = list(layers), group
         (m, d), weight = layers[0].shape, layers[0].weight
         ends = torch.tensor([layer.blocks for layer in layers]).cumsum(0).tolist()
@@ -41,6 +45,8 @@ class Stack:
         shapes: dict[str, tuple[int, ...]]
         shapes = dict(zip(STATISTICS, ((d, d), (), (d, d), (), ()), strict=True))
         shapes |= dict.fromkeys(remembered, (m, d))
+        if outputs:
+            shapes |= dict(zip(OF_OUTPUTS, ((m, m), (), (m, m)), strict=True))
         wide, device = wide_dtype(weight.dtype), weight.device
         self.tensors = {
             name: torch.zeros(ends[-1], *shape, dtype=wide, device=device)
@@ -52,18 +58,18 @@ class Stack:
         """Return views of one layer's part of every tensor."""
         return {name: tensor[self.parts[place]] for name, tensor in self.tensors.items()}
 
-    def take_gram(self, place: int, found: Tensor, decay: float) -> None:
+    def average(self, name: str, place: int, found: Tensor, decay: float) -> None:
         """Average over steps, Ḡ = Σ_k ρ^k G_{t−k} / Σ_k ρ^k: the weight w of Ḡ becomes ρ w + 1, and
         Ḡ moves by 1/w of the way to G."""
         part = self.parts[place]
-        weight = self.tensors["gram_weight"][part].mul_(decay).add_(1)
-        gram = self.tensors["gram"][part]
+        weight = self.tensors[f"{name}_weight"][part].mul_(decay).add_(1)
+        gram = self.tensors[name][part]
         gram.add_((found - gram) / weight[:, None, None])
 
     def forget(self) -> None:
         """Begin again, at rest, with the next Gram matrix; the inverse serves until then."""
         for name, tensor in self.tensors.items():
-            if name != "inverse":
+            if name not in ("inverse", "left"):
                 tensor.zero_()
 
     def factor(self, lambda_w: float) -> list[str]:
@@ -104,6 +110,11 @@ class Part:
     def read(self, name: str) -> Tensor:
         """Return these blocks of a tensor: a view if they are all, a copy if not."""
         return self.stack.tensors[name][self.where]
+
+    def least_squares(self) -> Tensor:
+        """Return δW̃ of the layers' problems, M A⁻¹ or, for a finite λ_h, with its left factor."""
+        change = least_squares(self.moment, self.read("inverse"))
+        return self.read("left") @ change if "left" in self.stack.tensors else change
 
     def write(self, name: str, value: Tensor) -> None:
         if not isinstance(self.where, slice):

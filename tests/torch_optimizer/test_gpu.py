@@ -67,7 +67,7 @@ def test_mixed_precision_is_near_to_full(outer, autocast, scaled):
     full = vector(trained("cuda", torch.float32, outer=outer)[0])
     mixed, optimizer = trained("cuda", torch.float32, autocast, scaled, outer=outer)
     assert (vector(mixed) - full).norm() < 0.05 * full.norm()
-    for stack in optimizer.stacks:
+    for stack in optimizer.curvature.stacks:
         for tensor in stack.tensors.values():
             assert tensor.dtype == torch.float32
             assert tensor.isfinite().all()
@@ -78,7 +78,7 @@ def test_a_state_goes_from_gpu_to_processor():
     other = copy.deepcopy(model).cpu()
     loaded = BackProjection(other, gram_every=2, factor_every=4)
     loaded.load_state_dict(optimizer.state_dict())
-    for ours, theirs in zip(loaded.stacks, optimizer.stacks, strict=True):
+    for ours, theirs in zip(loaded.curvature.stacks, optimizer.curvature.stacks, strict=True):
         for name, tensor in ours.tensors.items():
             assert tensor.device.type == "cpu"
             torch.testing.assert_close(tensor, theirs.tensors[name].cpu(), rtol=0, atol=0)

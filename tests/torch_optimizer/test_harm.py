@@ -23,7 +23,7 @@ from tests.torch_optimizer.small import (
 
 
 def all_finite(model, optimizer):
-    tensors = [tensor for stack in optimizer.stacks for tensor in stack.tensors.values()]
+    tensors = [tensor for stack in optimizer.curvature.stacks for tensor in stack.tensors.values()]
     return all(torch.isfinite(tensor).all() for tensor in [*model.parameters(), *tensors])
 
 
@@ -86,7 +86,7 @@ def test_scaler_skips_steps_that_overflow_and_scales_no_others(outer):
         if number in (0, 5):
             assert_same_weights(model, before[0])
             assert_same_state(optimizer.state_dict(), before[1])
-            assert all(seen.total is None for seen in optimizer.watches.seen.values())
+            assert all(seen.total is None for seen in optimizer.curvature.watches.seen.values())
         else:
             train(other, plain, [number])
     assert scaler.get_scale() == 2.0**8
@@ -185,8 +185,8 @@ def test_step_after_which_the_loss_explodes_is_taken_back(outer, factor, first):
     assert_same_weights(model, good)
     assert optimizer.judge.rollbacks == 1
     assert optimizer.judge.control.bound == bound / 4
-    for stack in optimizer.stacks:
-        for name in optimizer.remembered:
+    for stack in optimizer.curvature.stacks:
+        for name in optimizer.curvature.remembered:
             assert not stack.tensors[name].any()
     for name in ("step", "exp_avg", "exp_avg_sq"):
         assert not optimizer.state[model.norm.weight][name].any()

@@ -28,8 +28,8 @@ def test_optimizer_is_freed_with_its_last_name_and_the_model_works_on():
     model = small()
     optimizer = BackProjection(model)
     train(model, optimizer, range(3), judged=True)
-    statistics = weakref.ref(optimizer.stacks[0].tensors["gram"])
-    watches, gone = weakref.ref(optimizer.watches), weakref.ref(optimizer)
+    statistics = weakref.ref(optimizer.curvature.stacks[0].tensors["gram"])
+    watches, gone = weakref.ref(optimizer.curvature.watches), weakref.ref(optimizer)
     gc.disable()  # not even a cycle is left to be found
     try:
         del optimizer
@@ -112,7 +112,7 @@ def trained_with_others(rank, port, folder):
             run(parallel, optimizer, slice(rank, None, RANKS), judged)
             found[outer, judged] = [
                 [parameter.detach() for parameter in model.parameters()],
-                [stack.tensors["gram"] for stack in optimizer.stacks],
+                [stack.tensors["gram"] for stack in optimizer.curvature.stacks],
                 optimizer.judge.control.bound,
             ]
     torch.save(found, f"{folder}/{rank}.pt")
@@ -161,7 +161,7 @@ def test_ranks_are_equal_and_together_one_process(tmp_path):
         run(model, optimizer, slice(None), judged)
         assert_same_weights(model, weights, tolerance=1e-8)
         assert bound == pytest.approx(optimizer.judge.control.bound)
-        for stack, gram in zip(optimizer.stacks, grams, strict=True):
+        for stack, gram in zip(optimizer.curvature.stacks, grams, strict=True):
             torch.testing.assert_close(stack.tensors["gram"], gram)
 
 

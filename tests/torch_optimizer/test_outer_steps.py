@@ -208,7 +208,7 @@ def test_adam_is_torchs_on_preconditioned_gradients():
     for index in range(12):
         if index == 6:
             theirs.state.clear()
-            for stack in optimizer.stacks:
+            for stack in optimizer.curvature.stacks:
                 stack.forget()
         seen.calls.clear()
         optimizer.zero_grad()
@@ -247,7 +247,7 @@ def test_layers_of_one_stack_that_take_turns_are_those_of_two_optimizers(outer):
         return layers, optimizer
 
     both, optimizer = trained(True, True)
-    assert [len(stack.layers) for stack in optimizer.stacks] == [2]
+    assert [len(stack.layers) for stack in optimizer.curvature.stacks] == [2]
     for place, alone in enumerate((trained(True, False), trained(False, True))):
         for ours, theirs in zip(
             both[place].parameters(), alone[0][place].parameters(), strict=True

@@ -70,9 +70,9 @@ def test_state_loads_into_another_dtype(outer):
     wide.load_state_dict(model.state_dict())
     again = BackProjection(wide, outer=outer)
     again.load_state_dict(through_a_file(optimizer.state_dict()))
-    assert {tensor.dtype for stack in again.stacks for tensor in stack.tensors.values()} == {
-        torch.float64
-    }
+    assert {
+        tensor.dtype for stack in again.curvature.stacks for tensor in stack.tensors.values()
+    } == {torch.float64}
     train(model, optimizer, range(7, 12))
     train(wide, again, range(7, 12))
     assert_same_weights(wide.float(), model, tolerance=1e-4)
@@ -215,7 +215,7 @@ def test_copy_of_the_model_alone_is_silent(make):
     assert_same_weights(twin, model)
     tokens, labels = batch(0)
     cross_entropy(twin(tokens), labels).backward()
-    assert all(seen.total is None for seen in optimizer.watches.seen.values())
+    assert all(seen.total is None for seen in optimizer.curvature.watches.seen.values())
     train(twin, BackProjection(twin), range(4))  # and can have an optimizer of its own
 
 

@@ -203,7 +203,9 @@ def test_checkpointing_changes_no_step(reentrant):
             optimizer.zero_grad()
             cross_entropy(model(some(8, 4, seed=number)), torch.arange(8) % 3).backward()
             optimizer.step()
-        assert len(optimizer.solved()) == sum(len(stack.layers) for stack in optimizer.stacks)
+        assert len(optimizer.solved()) == sum(
+            len(stack.layers) for stack in optimizer.curvature.stacks
+        )
     assert_same_weights(plain, other, tolerance=1e-6)
 
 
@@ -233,7 +235,7 @@ def test_half_precision_weights_have_wide_statistics(outer):
     for one in (model, wide):
         optimizer = BackProjection(one, outer=outer)
         train(one, optimizer, range(4))
-        for stack in optimizer.stacks:
+        for stack in optimizer.curvature.stacks:
             for tensor in stack.tensors.values():
                 assert tensor.dtype == torch.float32
                 assert torch.isfinite(tensor).all()

@@ -1,0 +1,25 @@
+"""Gradients as they come: scaled by a GradScaler, or not finite."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def unscale(parameters: Iterable[Tensor], scale: Tensor | None) -> None:
+    """Divide the gradients by GradScaler's scale, where it leaves that to the optimizer."""
+    if scale is not None:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
+
+
+def not_finite(parameters: Iterable[Tensor]) -> list[Tensor] | None:
+    """Return the parameters whose gradients are not finite; None if all are, and no list at all if
+    only the norm of all together is not."""
+    given = {p: p.grad for p in parameters if p.grad is not None and p.numel()}
+    values = {p: g._values() if g.is_sparse else g for p, g in given.items()}
+    if not given or math.isfinite(float(torch.nn.utils.get_total_norm(values.values()))):
+        return None
+    return [p for p, value in values.items() if not torch.isfinite(value).all()]
