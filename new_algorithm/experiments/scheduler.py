@@ -31,6 +31,7 @@ from new_algorithm.experiments.single_run import (
     single_run,
 )
 from new_algorithm.experiments.tuning import CHOSEN_FOLDER, Chosen, Tuning
+from new_algorithm.models.model import MODELS
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.reservation import check_tag, kind_of
@@ -50,7 +51,9 @@ def run_experiment(
     config = replace(config, tag=tag)
     check_tag(tag, overwrite=True, layout=layout)
     for task in experiment.tasks:
-        if task.dataset is not None:
+        if task.model is not None:
+            MODELS[task.model].find()
+        elif task.dataset is not None:
             check_name(task.dataset)
     _check_files("task", [task.name for task in experiment.tasks])
     _check_files("variation", [variation.name for variation in experiment.variations])

@@ -35,7 +35,8 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         group, of_rest = self.param_groups
         for parameter in group["params"]:
-            gradient = parameter.grad
+            if (gradient := parameter.grad) is None:
+                continue
             momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
             momentum.mul_(MOMENTUM).add_(gradient)
             ahead = (gradient + MOMENTUM * momentum).flatten(1)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import Dataset, load_dataset
-from datasets.characters import load_characters
-from datasets.cifar10 import load_cifar10
+from datasets.characters import find_tiny_shakespeare, load_characters
+from datasets.cifar10 import load_cifar10, locate_cifar10
 from datasets.dataset import HeldOut
 from new_algorithm.back_projection.losses import BERNOULLI, SOFTMAX, Loss
 
@@ -31,11 +31,13 @@ Load = Callable[[HeldOut, int | None, Path | None], Dataset]
 @dataclass(frozen=True)
 class Model:
     """name: in tables. load: its data, of at most so many training rows, in a folder if one is
-    named. build(data): the network, from torch's global generator. loss: of its outputs.
-    batch_size: in rows, the same for every method."""
+    named. find: whatever raises UserError if they are not there. build(data): the network, from
+    torch's global generator. loss: of its outputs. batch_size: in rows, the same for every
+    method."""
 
     name: str
     load: Load
+    find: Callable[[], object]
     build: "Callable[[Dataset], nn.Module]"
     loss: Loss
     batch_size: int
@@ -110,8 +112,12 @@ def _autoencoder(data: Dataset) -> "nn.Module":
 
 
 MODELS = {
-    "cnn": Model("plain CNN", _images, _convolutional(False), SOFTMAX, 128),
-    "cnn_batch_norm": Model("CNN with BatchNorm", _images, _convolutional(True), SOFTMAX, 128),
-    "transformer": Model("character transformer", _text, _transformer, SOFTMAX, 32),
-    "autoencoder": Model("deep autoencoder", _digits, _autoencoder, BERNOULLI, 500),
+    "cnn": Model("plain CNN", _images, locate_cifar10, _convolutional(False), SOFTMAX, 128),
+    "cnn_batch_norm": Model(
+        "CNN with BatchNorm", _images, locate_cifar10, _convolutional(True), SOFTMAX, 128
+    ),
+    "transformer": Model(
+        "character transformer", _text, find_tiny_shakespeare, _transformer, SOFTMAX, 32
+    ),
+    "autoencoder": Model("deep autoencoder", _digits, lambda: None, _autoencoder, BERNOULLI, 500),
 }

@@ -19,6 +19,7 @@ from new_algorithm.methods.torch_network import TorchTraining, folded_weights, r
 from tests.training import final_weights, trained
 
 NAMES = "sgd", "momentum", "adam", "soap", "muon", "lbfgs", "back_projection"
+NAMES += "adamw", "back_projection_torch"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def problem():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_method_learns_and_returns_the_weights_of_its_last_epoch(name, problem):
-    settings = {"lr": 0.02} if name in ("adam", "soap") else {}
+    settings = {"lr": 0.02} if name in ("adam", "adamw", "soap") else {}
     epochs = trained(METHODS[name], problem, **settings)
     assert [epoch.number for epoch in epochs] == [*range(1, problem.epochs + 1)]
     weights, (train, held_out) = epochs[-1].weights, epochs[-1].scores()
@@ -94,7 +95,8 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     weights = Problem(load_dataset("synthetic", train_limit=50), (16, 16), 1, 0).start()[1]
     model = relu_network(weights)
     before = [p.detach().clone() for p in model.parameters()]
-    optimizer = gradient_descent.muon(model, {"lr": 1.0, "adam_lr": 1e-3})
+    settings = {"lr": 1.0, "adam_lr": 1e-3, "matrices": "hidden"}
+    optimizer = gradient_descent.muon(model, settings)
     model(torch.randn(64, 20)).square().sum().backward()
     optimizer.step()
     changes = [(p - b).detach() for p, b in zip(model.parameters(), before, strict=True)]
