@@ -55,8 +55,8 @@ class Watches:
                 if layer.weight in weights
                 and (nn.parameter.is_lazy(layer.weight) or layer.weight.numel())
             ]
-            if not embeddings:
-                found = [layer for layer in found if not isinstance(module, nn.Embedding)]
+            if isinstance(module, nn.Embedding) and not embeddings:
+                found = [layer for layer in found if layer.weight in self.layers]  # shared
             if not found:
                 continue
             for layer in found:
