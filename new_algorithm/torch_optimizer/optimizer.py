@@ -73,7 +73,7 @@ class BackProjection(torch.optim.Optimizer):
         gram_every: int = 5,
         factor_every: int = 20,
         outer: Outer = "orthogonal",
-        rows: int = 1024,
+        rows: int = 512,
         rest: Iterable[nn.Module | Tensor] = (),
         rest_lr: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.999),

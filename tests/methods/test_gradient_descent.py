@@ -103,8 +103,8 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     hidden = list(model.parameters())[2]  # the one hidden matrix, 16 × 16
     of_gradient, of_change = map(torch.linalg.svdvals, (hidden.grad, changes[2]))
     assert of_gradient.min() < 0.01 * of_gradient.max()
-    assert of_change.max() < 1.3  # Newton–Schulz brings all to about 1
-    assert of_change.min() > 0.3
+    assert of_change.max() < 1.1  # Newton–Schulz brings all to about 1, the smallest not quite
+    assert of_change.min() > 0.2
     for index in (0, 1, 3, 4, 5):  # Adam's first step has the size of the rate in every entry
         assert changes[index].abs().max() == pytest.approx(1e-3, rel=0.05)
 

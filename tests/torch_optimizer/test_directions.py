@@ -19,8 +19,8 @@ from new_algorithm.torch_optimizer.directions import (
 )
 from tests.torch_optimizer.dense import F64, assert_equal, drawn
 
-# What five steps of the quintic make of singular values from 0.005 of the Frobenius norm to 1.
-LEAST, LARGEST = 0.68, 1.21
+# What the quintic steps make of singular values from 0.005 of the Frobenius norm to 1.
+LEAST, LARGEST = 0.916, 1.084
 # By Kantorovich's inequality the least cosine of such values and as many ones.
 NEAR = 2 * math.sqrt(LEAST * LARGEST) / (LEAST + LARGEST)
 
