@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-# Coefficients of X ← aX + b(XXᵀ)X + c(XXᵀ)²X, step by step. Each is the odd polynomial of degree 5
-# that comes nearest to 1, in its largest error, on the interval to which those before it have brought
-# [0.005, 1] (found by linear programming; no composition of four is better, Amsel et al. 2025). They
-# end in [0.917, 1.083]; five steps of Jordan et al. 2024, which cost a quarter more, in [0.68, 1.16].
+# Coefficients of X ← aX + b(XXᵀ)X + c(XXᵀ)²X, step by step. Each is the odd polynomial of degree
+# 5 that comes nearest to 1, in its largest error, on the interval to which those before it have
+# brought [0.005, 1], found by linear programming; no composition of four is better (Amsel et al.
+# 2025). They end in [0.917, 1.083]; five steps of the one of Jordan et al. 2024, which cost a
+# quarter more, in [0.68, 1.16].
 QUINTICS = (
     (8.298709, -24.430533, 18.090334),
     (3.915221, -2.921131, 0.559223),
