@@ -229,7 +229,9 @@ class BackProjection(torch.optim.Optimizer):
         with torch.enable_grad(), same_random_numbers(random), self.curvature.watches.blind():
             after = _number(closure())
         before, after = average_of_ranks([before, after], self._process_group)
-        scale = min(1.0, group["lr"] / group["initial_lr"]) if group.get("initial_lr") else 1.0
+        # a schedule scales the step: of its peak, lr is the given share
+        peak = max(group["lr"], group.get("initial_lr", 0.0), self.defaults["lr"])
+        scale = group["lr"] / peak if peak > 0 else 1.0
         if self.judge.control.judge(predicted, sign * before, sign * after, scale):
             self.judge.keep(self.parameters())
             return
