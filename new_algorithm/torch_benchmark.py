@@ -51,6 +51,7 @@ OPTIMIZERS = {
     "adamw": "adamw",
     "momentum": "momentum",
     "soap": "soap",
+    "shampoo": "shampoo",
     "muon": "muon",
 }
 
@@ -61,7 +62,9 @@ AS_USUAL = {"help_behavior_hint": "(default: the optimizer's)"}
 class Config(RunFlags):
     model: Literal["cnn", "cnn_batch_norm", "transformer", "autoencoder"] = "cnn"
     """What to train, and so on which data, with which loss and batch size."""
-    optimizer: Literal["back-projection", "adamw", "momentum", "soap", "muon"] = "back-projection"
+    optimizer: Literal["back-projection", "adamw", "momentum", "soap", "shampoo", "muon"] = (
+        "back-projection"
+    )
     """Back projection as torch.optim has optimizers, or what it is compared with."""
     epochs: PositiveInt = 3
     """Passes over the training set."""

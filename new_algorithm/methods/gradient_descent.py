@@ -124,6 +124,19 @@ def soap(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer
     )
 
 
+def shampoo(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
+    """With steps of the size of RMSProp's, layer by layer, as its authors advise."""
+    from pytorch_optimizer import ScalableShampoo
+    from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
+
+    return ScalableShampoo(
+        model.parameters(),
+        lr=settings["lr"],
+        graft_type=LayerWiseGrafting.RMSPROP,
+        preconditioning_compute_steps=settings["renewed_every"],
+    )
+
+
 def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
     """Embeddings and biases are Adam's, and with `matrices` = "hidden", as its author advises, the
     output layer and an input layer that is no convolution. In a network with fewer than two hidden
@@ -185,6 +198,13 @@ SOAP = gradient_descent(
         # budget, and the accuracy within it lower
         "largest_side": (256, Choice((256, 2048))),
     },
+    batch_sizes=FROM_128,
+)
+SHAMPOO = gradient_descent(
+    "Shampoo",
+    source="Gupta et al., ICML 2018; Anil et al. 2020; pytorch_optimizer.ScalableShampoo",
+    build=shampoo,
+    settings={"lr": (1e-3, Range(1e-4, 3e-2)), "renewed_every": (20, Choice((20, 100)))},
     batch_sizes=FROM_128,
 )
 MUON = gradient_descent(

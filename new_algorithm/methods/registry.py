@@ -19,6 +19,7 @@ METHODS: dict[str, Method] = {
     "momentum": gradient_descent.MOMENTUM,
     "adam": gradient_descent.ADAM,
     "soap": gradient_descent.SOAP,
+    "shampoo": gradient_descent.SHAMPOO,
     "muon": gradient_descent.MUON,
     "adamw": gradient_descent.ADAMW,
     "back_projection_torch": gradient_descent.BACK_PROJECTION,

@@ -40,7 +40,11 @@ def test_an_ablation_has_a_variation_for_each_component():
 def test_leaderboard_gives_every_method_the_same_budget():
     experiment = load_experiment("leaderboard")
     references = {"logistic_regression", "gradient_boosting"}  # for two classes alone
-    for_models = {"adamw", "back_projection_torch"}  # torch_equal_steps and torch_equal_time
+    for_models = {
+        "adamw",
+        "shampoo",
+        "back_projection_torch",
+    }  # torch_equal_steps and torch_equal_time
     assert {v.method for v in experiment.variations} == METHODS.keys() - references - for_models
     assert all(v.searched and not v.settings for v in experiment.variations)
     assert len(experiment.seeds) >= 10

@@ -19,7 +19,7 @@ from new_algorithm.methods.torch_network import TorchTraining, folded_weights, r
 from tests.training import final_weights, trained
 
 NAMES = "sgd", "momentum", "adam", "soap", "muon", "lbfgs", "back_projection"
-NAMES += "adamw", "back_projection_torch"
+NAMES += "adamw", "shampoo", "back_projection_torch"
 
 
 @pytest.fixture(scope="module")
