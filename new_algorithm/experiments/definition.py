@@ -68,13 +68,13 @@ class Task:
     widths: Annotated[
         tuple[PositiveInt, ...], 'the units of each hidden layer, as [512, 256] or "8 × 64"'
     ] = ()
-    model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
     metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
         "accuracy",
     )
     cpu_seconds: PositiveFloat | None = None
     epochs: PositiveInt | None = None
     train_limit: PositiveInt | None = None
+    model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
 
     @property
     def data_name(self) -> str:
