@@ -229,8 +229,8 @@ class BackProjection(torch.optim.Optimizer):
         with torch.enable_grad(), same_random_numbers(random), self.curvature.watches.blind():
             after = _number(closure())
         before, after = average_of_ranks([before, after], self._process_group)
-        # a schedule scales the step: of its peak, lr is the given share
-        peak = max(group["lr"], group.get("initial_lr", 0.0), self.defaults["lr"])
+        # a schedule scales the step; its peak is what OneCycleLR calls max_lr, others initial_lr
+        peak = max(group["lr"], group.get("initial_lr", 0.0), group.get("max_lr", 0.0))
         scale = group["lr"] / peak if peak > 0 else 1.0
         if self.judge.control.judge(predicted, sign * before, sign * after, scale):
             self.judge.keep(self.parameters())
