@@ -120,12 +120,11 @@ class Curvature:
             for stack in self.stacks
             for place, layer in enumerate(stack.layers)
         }
+        layers = [layer for stack in self.stacks for layer in stack.layers]
+        found = output_factors.curvatures(layers, seen, self.watches.above)
         for stack in self.stacks:
-            found = [
-                output_factors.curvature(layer, seen, self.watches.above) for layer in stack.layers
-            ]
-            left = stack.tensors["left"]
-            left.copy_(output_factors.left_factor(torch.cat(found).to(left.dtype), self.lambda_h))
+            s, left = torch.cat([found[x.weight] for x in stack.layers]), stack.tensors["left"]
+            left.copy_(output_factors.left_factor(s.to(left.dtype), self.lambda_h))
 
     def forget_stacks(self) -> None:
         self.stacks.clear()

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from new_algorithm.torch_optimizer.layers import Layer, layers_of
 from new_algorithm.torch_optimizer.output_factors import residual_rows
-from new_algorithm.torch_optimizer.statistics import Seen, gram, wide_dtype
+from new_algorithm.torch_optimizer.statistics import Seen, gram, means_of, wide_dtype
 
 
 class Watches:
@@ -84,11 +84,11 @@ class Watches:
 
     def means(self) -> dict[Tensor, Tensor]:
         """Return G of each weight that was seen."""
-        return {w: s.mean for w, s in self.seen.items() if s.mean is not None}
+        return means_of(self.seen)
 
     def output_means(self) -> dict[Tensor, Tensor]:
         """Return ΔᵀΔ/n, or of a mask E[d dᵀ], of each weight whose outputs were seen."""
-        return {w: s.mean for w, s in self.seen_outputs.items() if s.mean is not None}
+        return means_of(self.seen_outputs)
 
     def output_shapes(self) -> dict[Tensor, tuple[int, ...]]:
         """Return the shape of what is seen of the outputs of each weight."""
@@ -129,11 +129,13 @@ class Watches:
             bias = layer.bias is first.bias  # of layers that share a weight, some may lack it
         # query, key and value are often made of the same tensor
         same = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
-        alone = all(one is x for one in inputs)
-        if alone and self._last is not None and self._last[0] == same and self._last[1]() is x:
-            found = self._last[2]
+        alone, last = all(one is x for one in inputs), self._last
+        is_last = alone and last is not None and last[0] == same and last[1]() is x
+        below = self._below.get(layer.weight)
+        parts = [] if is_last and below is None else layer.rows(inputs, self._choose)
+        if is_last and last is not None:
+            found = last[2]
         else:
-            parts = layer.rows(inputs, self._choose)
             found = torch.cat([gram(rows, bias, dtype) for rows in parts])
             self._last = (same, weakref.ref(x), found) if alone else None
         if not is_alike:
@@ -144,8 +146,8 @@ class Watches:
                 of_weights[-1] = 0
             found = (found.mean() * of_weights.diag())[None]
         seen.take(layer.weight, found)
-        if (below := self._below.get(layer.weight)) is not None:
-            (rows,) = layer.rows(inputs, self._choose)
+        if below is not None:
+            (rows,) = parts
             self.seen_outputs[below].take(below, gram(rows > 0, None, dtype))
 
     def _wants(self, layer: Layer) -> bool:
@@ -233,19 +235,14 @@ class Watch:
         owner = self.owner()
         for layer in self.layers:
             if owner is not None and output.requires_grad and owner.wants_output(layer):
-                output.register_hook(partial(self._show_output, layer))
+                output.register_hook(partial(self._show, layer, what="see_output"))
 
-    def _show_output(self, layer: Layer, gradient: Tensor) -> None:
+    def _show(self, layer: Layer, tensors: Any, what: str = "see") -> None:
+        """Let the owner see inputs, or the gradient of outputs."""
         owner = self.owner()
         if owner is not None:
             with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
-                owner.see_output(layer, gradient)
-
-    def _show(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
-        owner = self.owner()
-        if owner is not None:
-            with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
-                owner.see(layer, inputs)
+                getattr(owner, what)(layer, tensors)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"owner": _nobody, "_modes": []}

@@ -14,7 +14,7 @@ through the masks of ReLU units. S is
 - elsewhere a moving average of ΔᵀΔ/n, as in K-FAC (Martens and Grosse 2015).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +46,27 @@ def residual_rows(layer: Layer, gradient: Tensor) -> Tensor:
     return rows.reshape(-1, layer.blocks, channels // layer.blocks).transpose(0, 1)
 
 
-def curvature(layer: Layer, seen: Mapping[Tensor, Tensor], above: Mapping[Tensor, Layer]) -> Tensor:
-    """Return S (blocks, m, m), up to a factor. seen: ΔᵀΔ/n or, in a chain, E[d dᵀ], by weights."""
-    upper = above.get(layer.weight)
-    if upper is None or upper.weight not in seen:
-        return seen[layer.weight]
-    w = upper.matrix()[:, :, : layer.shape[0]]
-    s = curvature(upper, seen, above)
-    return (w.mT @ s.to(w.dtype) @ w) * seen[layer.weight]
+def curvatures(
+    layers: Iterable[Layer], seen: Mapping[Tensor, Tensor], above: Mapping[Tensor, Layer]
+) -> dict[Tensor, Tensor]:
+    """Return S (blocks, m, m) of each layer, up to a factor, by weights; of each once.
+
+    seen: ΔᵀΔ/n or, in a chain, E[d dᵀ], by weights.
+    """
+    found: dict[Tensor, Tensor] = {}
+
+    def curvature(layer: Layer) -> Tensor:
+        if layer.weight not in found:
+            s, upper = seen[layer.weight], above.get(layer.weight)
+            if upper is not None and upper.weight in seen:
+                w = upper.matrix()[:, :, : layer.shape[0]]
+                s = (w.mT @ curvature(upper).to(w.dtype) @ w) * s
+            found[layer.weight] = s
+        return found[layer.weight]
+
+    for layer in layers:
+        curvature(layer)
+    return found
 
 
 def left_factor(s: Tensor, lambda_h: float) -> Tensor:

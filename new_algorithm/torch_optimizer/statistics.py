@@ -5,7 +5,7 @@ taken; over several uses of a weight within one forward pass the sum, since a ch
 acts in each of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,6 +62,11 @@ class Seen:
     @property
     def mean(self) -> Tensor | None:
         return None if self.total is None else self.total / self.batches
+
+
+def means_of(seen: Mapping[Tensor, Seen]) -> dict[Tensor, Tensor]:
+    """Return the mean of each weight that was seen."""
+    return {weight: mean for weight, one in seen.items() if (mean := one.mean) is not None}
 
 
 def average_over_ranks(
