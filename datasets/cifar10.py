@@ -128,10 +128,8 @@ def fetch_cifar10(data_dir: Path | None = None) -> None:
     UserError if it is there already, if the folder cannot be written, or if the server does not
     send it: that says what to do by hand. Nothing else is left in the folder.
     """
-    folder = sources.OWN_FOLDER if data_dir is None else data_dir
-    target = folder / ARCHIVE
-    if target.exists():
-        raise UserError(f"{target}: exists already; move it away to have it fetched")
+    target = sources.place_for(ARCHIVE, data_dir)
+    folder = target.parent
     by_hand = (
         f"By hand: download {URL} (170 MB, sha256 {SHA256}) into {folder} or into a folder that "
         f"{FOLDER_VARIABLE} names"

@@ -44,6 +44,15 @@ def folders_to_search(data_dir: Path | None) -> list[tuple[Path, str]]:
 # Files over HTTP.
 
 
+def place_for(name: str, data_dir: Path | None) -> Path:
+    """Return where to fetch a file of that name: in `data_dir`, or `datasets/`. UserError if it is
+    there already."""
+    target = (OWN_FOLDER if data_dir is None else data_dir) / name
+    if target.exists():
+        raise UserError(f"{target}: exists already; move it away to have it fetched")
+    return target
+
+
 def fetch_first(
     title: str,
     fetches: Mapping[str, Callable[[Path], Fetched]],

@@ -156,10 +156,8 @@ def fetch_higgs(data_dir: Path | None = None) -> None:
     UserError if there is such a file already, if the folder cannot be written, or if every mirror
     fails: it then says what to do by hand. Nothing else is left in the folder.
     """
-    folder = sources.OWN_FOLDER if data_dir is None else data_dir
-    target = folder / FETCHED
-    if target.exists():
-        raise UserError(f"{target}: exists already; move it away to have it fetched")
+    target = sources.place_for(FETCHED, data_dir)
+    folder = target.parent
     by_hand = (
         f"By hand: download {ZIP_URL} and unpack it, or {FILE_URL}; put {FETCHED} (sha256 {SHA256})"
         f" into {folder} or into a folder that {FOLDER_VARIABLE} names. Parts of it named "

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    Iteration = Callable[[], float]  # → CPU seconds of the forward and backward pass in it
-
 OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
     "AdamW": (gradient_descent.adamw, METHODS["adamw"].defaults),
     "Muon": (gradient_descent.muon, METHODS["muon"].defaults | {"matrices": "all"}),

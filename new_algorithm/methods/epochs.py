@@ -14,14 +14,13 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import Scores, evaluate, score
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.methods.method import Epoch, Predict, Problem, Settings, Weights
+from new_algorithm.methods.method import Epoch, Predict, Problem, Settings, Trained, Weights
 from new_algorithm.record.clock import TrainingClock
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
 INPUT_RANK = 60  # eigenvectors
 
-# W̃ of each layer after each epoch; of other models some matrices, and what they predict
-Train = Callable[[Problem, Settings], Iterator[Weights | tuple[Weights, Predict]]]
+Train = Callable[[Problem, Settings], Iterator[Trained]]
 Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
 
 

@@ -22,11 +22,10 @@ from new_algorithm.methods.method import (
     Choice,
     Epoch,
     Method,
-    Predict,
     Problem,
     Range,
     Settings,
-    Weights,
+    Trained,
 )
 from new_algorithm.methods.torch_network import TorchTraining
 
@@ -50,14 +49,14 @@ def train_with_optimizer(
 
 def _training(
     build: Build, one_cycle: bool, problem: Problem, settings: Settings
-) -> Iterator[Weights | tuple[Weights, Predict]]:
+) -> Iterator[Trained]:
     training = TorchTraining(problem)
     batch_size = problem.model.batch_size if problem.model else settings["batch_size"]
     rows, size = len(training.x), min(batch_size, len(training.x))
     optimizer = build(training.model, settings)
     schedule = learning_rate_schedule(optimizer, problem.epochs * (rows // size), one_cycle)
 
-    def epochs() -> Iterator[Weights | tuple[Weights, Predict]]:
+    def epochs() -> Iterator[Trained]:
         for epoch in range(1, problem.epochs + 1):
             batches = minibatches(training.rng, rows, size)
             for batch in progress(batches, f"epoch {epoch}", rows // size):

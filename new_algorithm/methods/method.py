@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
 Predict = Callable[[NDArray], NDArray]  # rows → outputs
+# after an epoch: W̃ of each layer; of other models some matrices, and what they predict
+Trained = Weights | tuple[Weights, Predict]
 
 
 @dataclass(frozen=True)

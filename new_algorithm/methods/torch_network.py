@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.losses import BERNOULLI, SOFTMAX, SQUARED, Loss
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.method import Predict, Problem, Weights
+from new_algorithm.methods.method import Problem, Trained
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +84,7 @@ class TorchTraining:
         torch.set_num_threads(problem.threads)
         torch.manual_seed(problem.seed)
         self.model: torch.nn.Module
+        self._evaluated: torch.nn.Module | None = None  # of other models than ReLU networks, a copy
         if problem.model is None:
             self.rng, weights = problem.start()
             self.model = relu_network(weights)
@@ -91,26 +92,19 @@ class TorchTraining:
             self.rng = np.random.default_rng([problem.seed, 1])
             self.model = problem.model.build(problem.data)
             self._evaluated = copy.deepcopy(self.model)
-        self._is_plain = problem.model is None
         self._objective = torch_objective(problem.loss)
         self.x, self.y = tensors(problem.data.x_train, problem.data.y_train)
 
-    def trained(self) -> Weights | tuple[Weights, Predict]:
+    def trained(self) -> Trained:
         """Return what an epoch yields: the weights, and of other than ReLU networks what they
         predict as they are now."""
-        if self._is_plain:
+        if self._evaluated is None:
             return folded_weights(self.model)
         from new_algorithm.models.networks import matrices
 
         state = {name: value.clone() for name, value in self.model.state_dict().items()}
-        return [one.numpy() for one in matrices(self.model)], partial(self._predict, state)
-
-    def _predict(self, state: "dict[str, torch.Tensor]", x: NDArray) -> NDArray:
-        from new_algorithm.models.networks import evaluated
-
-        self._evaluated.load_state_dict(state)
-        chunks = (x[first : first + PREDICTED_ROWS] for first in range(0, len(x), PREDICTED_ROWS))
-        return np.concatenate([evaluated(self._evaluated, t).numpy() for t in tensors(*chunks)])
+        predict = partial(_predict, self._evaluated, state)
+        return [one.numpy() for one in matrices(self.model)], predict
 
     def step(
         self, optimizer: "torch.optim.Optimizer", rows: "NDArray[np.intp] | None" = None
@@ -134,3 +128,11 @@ class TorchTraining:
             raise DivergedError(
                 f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
             )
+
+
+def _predict(model: "torch.nn.Module", state: "dict[str, torch.Tensor]", x: NDArray) -> NDArray:
+    from new_algorithm.models.networks import evaluated
+
+    model.load_state_dict(state)
+    chunks = (x[first : first + PREDICTED_ROWS] for first in range(0, len(x), PREDICTED_ROWS))
+    return np.concatenate([evaluated(model, part).numpy() for part in tensors(*chunks)])
