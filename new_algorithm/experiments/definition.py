@@ -16,6 +16,7 @@ cpu_seconds = 2.0                       # of training a run; or epochs = 5
 [tasks."plain CNN, CIFAR-10"]
 model = "cnn"                           # in place of data set and widths: one of models/model.py
 epochs = 3
+parts = 4                               # optional: an epoch is a quarter of the training rows
 
 [variations."Adam as it comes"]         # optional: a method under a name of its own,
 method = "adam"                         # with settings that are fixed
@@ -60,7 +61,8 @@ class Task:
 
     widths: units of each hidden layer. model: in place of both, a name of MODELS. metrics: the
     first one decides, on the validation rows in a search and on the test rows in the end.
-    cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly.
+    cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly. parts:
+    of a pass over the training rows, each of which counts as an epoch of a model.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Task:
     epochs: PositiveInt | None = None
     train_limit: PositiveInt | None = None
     model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
+    parts: PositiveInt = 1
 
     @property
     def data_name(self) -> str:
@@ -84,7 +87,7 @@ class Task:
     def problem(self, data: Dataset, epochs: int, seed: int, threads: int) -> Problem:
         """Return what a method is given."""
         model = MODELS[self.model] if self.model else None
-        return Problem(data, self.widths, epochs, seed, threads, model=model)
+        return Problem(data, self.widths, epochs, seed, threads, model=model, parts=self.parts)
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ def check_experiment(experiment: Experiment) -> None:
         given = [bool(task.dataset), bool(task.widths), task.model is None]
         if len(set(given)) > 1:
             raise UserError(f"{where}: {task.name}: give dataset and widths, or a model")
+        if task.parts > 1 and task.model is None:
+            raise UserError(f"{where}: {task.name}: parts: only an epoch of a model is divided")
     names = [variation.name for variation in experiment.variations]
     twice = {one for one in names if names.count(one) > 1}
     if twice or not names:

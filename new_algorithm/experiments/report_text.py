@@ -17,6 +17,7 @@ from new_algorithm.experiments.report_tables import (
     with_interval,
 )
 from new_algorithm.experiments.statistics import LEVEL, Comparison, summarise
+from new_algorithm.methods.epochs import SCORED_ROWS
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 
@@ -45,7 +46,8 @@ def describe(task: Task) -> str:
     if task.cpu_seconds is not None:
         cost = f"{task.cpu_seconds:g} CPU seconds of training a run"
     if task.model is not None:
-        return f"Model {task.model} of new_algorithm/models{rows}; {cost}."
+        part = f"; an epoch is 1/{task.parts} of a pass" if task.parts > 1 else ""
+        return f"Model {task.model} of new_algorithm/models{rows}; {cost}{part}."
     units = "-".join(map(str, task.widths))
     return f"Data set {task.dataset}{rows}; hidden layers of {units} units; {cost}."
 
@@ -141,6 +143,7 @@ def fairness(record: ExperimentRecord) -> list[str]:
         "Runs that diverged are counted, and scored by the weights last saved: those of the epoch "
         "before, or the initial ones; of back projection those of its lowest train loss. None is "
         "dropped or repeated with another seed.",
+        *_scored_rule(record),
         *record.experiment.caveats,
     ]
 
@@ -156,6 +159,12 @@ def _trials_rule(record: ExperimentRecord) -> str:
     ]
     rule = f"Every method may try {trials} settings a task, on the validation rows."
     return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule
+
+
+def _scored_rule(record: ExperimentRecord) -> list[str]:
+    if all(task.model is None for task in record.experiment.tasks):
+        return []
+    return [f"Train losses of models are those of the first {SCORED_ROWS:,} training rows."]
 
 
 def _budget_rule(record: ExperimentRecord, task: Task) -> str:

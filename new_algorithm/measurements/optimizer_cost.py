@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
     "AdamW": (gradient_descent.adamw, METHODS["adamw"].defaults),
     "Muon": (gradient_descent.muon, METHODS["muon"].defaults | {"matrices": "all"}),
-    "SOAP": (gradient_descent.soap, METHODS["soap"].defaults),
+    "SOAP, sides up to 256": (gradient_descent.soap, METHODS["soap"].defaults),
+    "SOAP, as published": (
+        gradient_descent.soap,
+        METHODS["soap"].defaults | {"renewed_every": 10, "largest_side": 10_000},
+    ),
 }
 for outer in ("orthogonal", "trust", "adam"):
     settings = METHODS["back_projection_torch"].defaults | {"outer": outer, "lr": 1e-6}

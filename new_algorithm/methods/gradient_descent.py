@@ -11,6 +11,7 @@ of back projection.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from datasets.batches import minibatches
@@ -53,13 +54,14 @@ def _training(
     training = TorchTraining(problem)
     batch_size = problem.model.batch_size if problem.model else settings["batch_size"]
     rows, size = len(training.x), min(batch_size, len(training.x))
+    steps = max(1, rows // size // problem.parts)
     optimizer = build(training.model, settings)
-    schedule = learning_rate_schedule(optimizer, problem.epochs * (rows // size), one_cycle)
+    schedule = learning_rate_schedule(optimizer, problem.epochs * steps, one_cycle)
+    batches = chain.from_iterable(minibatches(training.rng, rows, size) for _ in count())
 
     def epochs() -> Iterator[Trained]:
         for epoch in range(1, problem.epochs + 1):
-            batches = minibatches(training.rng, rows, size)
-            for batch in progress(batches, f"epoch {epoch}", rows // size):
+            for batch in progress(islice(batches, steps), f"epoch {epoch}", steps):
                 training.step(optimizer, batch)
                 schedule.step()
             yield training.trained()

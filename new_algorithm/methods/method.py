@@ -53,7 +53,7 @@ class Problem:
     """A network to train, the same for every method.
 
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
-    epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
+    epochs: passes over the training rows, or 1/parts of one each, for models. basis: in whose eigenvectors x_train is given, if it is.
     model: in place of a ReLU network; it has a loss of its own.
     """
 
@@ -64,6 +64,7 @@ class Problem:
     threads: int = 1
     basis: Eigenbasis | None = None
     model: Model | None = None
+    parts: int = 1
 
     @property
     def loss(self) -> Loss:

@@ -119,5 +119,5 @@ MODELS = {
     "transformer": Model(
         "character transformer", _text, find_tiny_shakespeare, _transformer, SOFTMAX, 32
     ),
-    "autoencoder": Model("deep autoencoder", _digits, lambda: None, _autoencoder, BERNOULLI, 500),
+    "autoencoder": Model("deep autoencoder", _digits, lambda: None, _autoencoder, BERNOULLI, 1000),
 }

@@ -111,6 +111,7 @@ WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
         ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "t: give dataset and widths, or a model"),
         (task(model="cnn"), "t: give dataset and widths, or a model"),
         ({"tasks": {"t": {"epochs": 1}}}, "t: give dataset and widths, or a model"),
+        (task(parts=2), "t: parts: only an epoch of a model is divided"),
         (
             {"tasks": {"t": {"model": "resnet", "epochs": 1}}},
             't: model: "resnet" is not allowed: give one of cnn, cnn_batch_norm, transformer, ',

@@ -92,6 +92,29 @@ def test_same_seed_same_bits_and_another_seed_other_weights(method):
         assert not np.array_equal(a, c)
 
 
+def test_parts_of_a_pass_are_the_same_steps_as_the_pass():
+    whole = problem("cnn", epochs=2)  # of two steps each
+    divided = dataclasses.replace(whole, epochs=4, parts=2)
+    method = METHODS["momentum"]
+    *_, last = method.train(whole, method.defaults)
+    epochs = [
+        [weight.copy() for weight in epoch.weights]
+        for epoch in method.train(divided, method.defaults)
+    ]
+    assert len(epochs) == 4
+    for a, b, before in zip(last.weights, epochs[-1], epochs[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, before)
+
+
+def test_train_score_is_that_of_the_first_rows(monkeypatch):
+    monkeypatch.setattr("new_algorithm.methods.epochs.SCORED_ROWS", 5)
+    made = problem("cnn")
+    (epoch,) = METHODS["adamw"].train(made, METHODS["adamw"].defaults)
+    x, y = made.data.x_train[:5], made.data.y_train[:5]
+    assert epoch.scores()[0] == predicted_scores(made.loss, epoch.predict, x, y)
+
+
 def test_predictions_are_of_the_epoch_that_gave_them():
     made = problem("cnn_batch_norm", epochs=2)
     x = made.data.x_test
