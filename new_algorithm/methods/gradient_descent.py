@@ -231,7 +231,7 @@ BACK_PROJECTION = gradient_descent(
     build=back_projection,
     settings={
         "lr": (0.03, Range(1e-2, 0.1)),
-        "lambda_w": (1.0, Range(0.1, 10.0)),
+        "lambda_w": (3.0, Range(0.3, 30.0)),
         "rest_lr": (0.1, Range(0.03, 0.5)),
         "weight_decay": 0.0,
         "outer": "orthogonal",

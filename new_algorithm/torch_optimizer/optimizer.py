@@ -65,7 +65,7 @@ class BackProjection(torch.optim.Optimizer):
         params: Iterable[Any] | None = None,
         *,
         lr: float | None = None,
-        lambda_w: float = 1.0,
+        lambda_w: float = 3.0,
         lambda_h: float = math.inf,
         momentum: float = 0.9,
         weight_decay: float = 0.0,

@@ -147,7 +147,8 @@ def test_step_of_an_embedding_is_that_of_one_hot_rows():
 
 def test_token_that_no_gram_has_shown_moves_all_the_same():
     model = nn.Sequential(nn.Embedding(4, 2, **F64))
-    optimizer = BackProjection(model, outer="trust", lr=1e6, momentum=0.0, gram_every=9)
+    settings = {"lambda_w": 1.0, "momentum": 0.0, "gram_every": 9}
+    optimizer = BackProjection(model, outer="trust", lr=1e6, **settings)
     for token in (0, 1):
         before = model[0].weight.detach().clone()
         optimizer.zero_grad()

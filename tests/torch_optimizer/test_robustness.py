@@ -209,11 +209,12 @@ def test_checkpointing_changes_no_step(reentrant):
     assert_same_weights(plain, other, tolerance=1e-6)
 
 
-def test_compiled_model_trains_like_the_plain_one():
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_model_trains_like_the_plain_one(backend):
     model, other = small(), small()
     train(model, BackProjection(model), range(7))
     optimizer = BackProjection(other)
-    train(torch.compile(other, backend="eager"), optimizer, range(7))
+    train(torch.compile(other, backend=backend), optimizer, range(7))
     assert_same_weights(model, other, tolerance=1e-6)
 
 
