@@ -1,17 +1,17 @@
 """What an optimizer knows of its layers: averages of Gram matrices and their inverses."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from new_algorithm.torch_optimizer import output_factors
-from new_algorithm.torch_optimizer.hooks import Watches
 from new_algorithm.torch_optimizer.layers import Layer
 from new_algorithm.torch_optimizer.stacks import Part, Stack, part_with_gradients, stack_key
-from new_algorithm.torch_optimizer.statistics import average_over_ranks
+from new_algorithm.torch_optimizer.statistics import GRAM, OUTPUT_GRAM, average_over_ranks
+from new_algorithm.torch_optimizer.watches import Watches
 
 Groups = Sequence[dict[str, Any]]
 
@@ -22,7 +22,7 @@ class Curvature:
     Gram matrices are averaged every `gram_every` steps, and factored `factor_every` steps after the
     last time, sooner at the beginning and when the damping changes. remembered: what the stacks
     hold for the outer step. lambda_h: if it is finite, outputs are watched too. process_group: over
-    whose ranks is averaged.
+    whose ranks is averaged. unseen: names of layers that get gradients, but show no inputs.
     """
 
     def __init__(
@@ -40,8 +40,9 @@ class Curvature:
         self.next_factoring = 0
         self.damping = 1.0  # the factor on λ_w of the last factorisation
         self.remembered, self.lambda_h = remembered, lambda_h
-        self._gram_every, self._factor_every = gram_every, factor_every
-        self._process_group = process_group
+        self.gram_every, self.factor_every = gram_every, factor_every
+        self.process_group = process_group
+        self.unseen: list[str] = []
 
     def attach(self, model: nn.Module, weights: set[Tensor], embeddings: bool) -> None:
         """Watch the layers with these weights that are not watched yet."""
@@ -53,37 +54,37 @@ class Curvature:
         """Say whether this iteration wants Gram matrices, and with which choice of rows."""
         self.watches.seed = iteration
         is_due = self._is_factoring_due(iteration, damping)
-        self.watches.gathering = iteration % self._gram_every == 0 or is_due
+        self.watches.gathering = iteration % self.gram_every == 0 or is_due
 
     def learn(self, iteration: int, damping: float, groups: Groups) -> list[str]:
         """Average what was seen; put layers seen for the first time into stacks; factor.
 
-        Returns what is to be said of inputs that are not finite and of factors that failed.
+        Returns what is to be said of numbers that are not finite, of layers that are not seen and
+        of factors that failed.
         """
         watches, troubles = self.watches, []
-        seen, outputs = watches.means(), watches.output_means()
-        if self._process_group is not None:
-            now = watches.gathering
-            seen = average_over_ranks(
-                seen, watches.gram_shapes() if now else {}, self._process_group
-            )
-            shapes = watches.output_shapes() if now else {}
-            outputs = average_over_ranks(outputs, shapes, self._process_group)
+        seen = watches.means()
+        if self.process_group is not None:
+            shapes = watches.shapes() if watches.gathering else {}
+            seen = average_over_ranks(seen, shapes, self.process_group)
         watches.clear()
-        for weight, found in list(seen.items()):
+        for (name, weight), found in list(seen.items()):
             if not torch.isfinite(found).all():
-                troubles.append(f"the input of {watches.layers[weight].name} is not finite")
-                del seen[weight]
-        self._begin_stacks(seen, groups)
+                of = {GRAM: "inputs", OUTPUT_GRAM: "output gradients"}[name]
+                where = watches.layers[weight].name
+                troubles.append(f"the Gram matrix of the {of} of {where} is not finite")
+                del seen[name, weight]
+        self._begin_stacks({weight for name, weight in seen if name == GRAM}, groups)
+        if not troubles:
+            troubles += self._find_unseen()
         for stack in self.stacks:
             decay = groups[stack.group]["gram_decay"]
             for place, layer in enumerate(stack.layers):
-                if layer.weight in seen:
-                    stack.average("gram", place, seen[layer.weight], decay)
-                if layer.weight in outputs:
-                    stack.average("output_gram", place, outputs[layer.weight], decay)
+                for name in (GRAM, OUTPUT_GRAM):
+                    if (name, layer.weight) in seen:
+                        stack.average(name, place, seen[name, layer.weight], decay)
         if is_due := self._is_factoring_due(iteration, damping):
-            wait = min(self._factor_every, max(3, 3 * iteration))
+            wait = min(self.factor_every, max(3, 3 * iteration))
             self.next_factoring, self.damping = iteration + wait, damping
         for stack in self.stacks:
             if is_due or not stack.is_factored:
@@ -99,13 +100,27 @@ class Curvature:
     def _is_factoring_due(self, iteration: int, damping: float) -> bool:
         return iteration >= self.next_factoring or damping != self.damping
 
-    def _begin_stacks(self, seen: Iterable[Tensor], groups: Groups) -> None:
+    def _begin_stacks(self, seen: set[Tensor], groups: Groups) -> None:
         new: dict[Any, list[Layer]] = {}
         for weight, layer in self.watches.layers.items():
             if weight in seen and weight not in self.watches.known:
                 new.setdefault(stack_key(layer, group_of(weight, groups)), []).append(layer)
         for (group, *_), layers in new.items():
             self.begin_stack(layers, group)
+
+    def _find_unseen(self) -> list[str]:
+        """Return what is to be said of layers that have gradients, and have never shown inputs."""
+        watches, found = self.watches, []
+        for weight, layer in watches.layers.items():
+            is_new = layer.name not in self.unseen and weight not in watches.known
+            if is_new and weight.grad is not None:
+                self.unseen.append(layer.name)
+                found.append(
+                    f"{layer.name} has a gradient, but no call of its module has shown its inputs "
+                    "(a model is compiled after its optimizer is made; a weight that a function "
+                    "uses cannot be seen): AdamW trains it"
+                )
+        return found
 
     def begin_stack(self, layers: Sequence[Layer], group: int) -> Stack:
         """Let these layers, of equal shape, remember from now on."""
@@ -116,7 +131,7 @@ class Curvature:
 
     def _factor_outputs(self) -> None:
         seen = {
-            layer.weight: stack.state_of(place)["output_gram"]
+            layer.weight: stack.state_of(place)[OUTPUT_GRAM]
             for stack in self.stacks
             for place, layer in enumerate(stack.layers)
         }
@@ -125,6 +140,9 @@ class Curvature:
         for stack in self.stacks:
             s, left = torch.cat([found[x.weight] for x in stack.layers]), stack.tensors["left"]
             left.copy_(output_factors.left_factor(s.to(left.dtype), self.lambda_h))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"process_group": None}  # which cannot be copied
 
     def forget_stacks(self) -> None:
         self.stacks.clear()

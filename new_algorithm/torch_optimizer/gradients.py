@@ -2,9 +2,26 @@
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from new_algorithm.torch_optimizer.optimizer import BackProjection
+
+
+def obstacle_to_step(optimizer: "BackProjection") -> str | None:
+    """Unscale the gradients. Return why no step can be made: in words, or "" where GradScaler found
+    numbers that are not finite, as it expects to now and then; None if one can be made."""
+    found = getattr(optimizer, "found_inf", None)
+    if found is not None and float(found) > 0:
+        return ""
+    unscale(optimizer.parameters(), getattr(optimizer, "grad_scale", None))
+    if (bad := not_finite(optimizer.parameters())) is None:
+        return None
+    of = f"the gradient of {optimizer.name_of(bad[0])}" if bad else "the norm of all gradients"
+    return f"{of} is not finite, and no step is made"
 
 
 def unscale(parameters: Iterable[Tensor], scale: Tensor | None) -> None:

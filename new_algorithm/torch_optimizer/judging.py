@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from new_algorithm.back_projection.step_control import TrustRegion
 from new_algorithm.torch_optimizer.outer_steps import total_inner
@@ -33,26 +33,41 @@ class Judge:
         self.control = TrustRegion(bound=1.0, floor=0.1, ceiling=2.0)
         self.every, self.rollbacks, self.refused = every, 0, 0
         self.last_good: list[Tensor] | None = None
+        self.last_buffers: dict[str, Tensor] = {}
 
-    def keep(self, parameters: Iterable[Tensor]) -> None:
-        """Let these be the parameters to go back to."""
+    def keep(self, parameters: Iterable[Tensor], buffers: Iterable[tuple[str, Tensor]]) -> None:
+        """Let these be what to go back to, buffers (such as BatchNorm's averages) by names."""
         self.last_good = [parameter.detach().clone() for parameter in parameters]
+        self.last_buffers = {name: buffer.detach().clone() for name, buffer in buffers}
 
     def keep_new(self, parameters: Iterable[Tensor]) -> None:
         """Also keep parameters that the optimizer did not have before."""
         if self.last_good is not None:
             self.last_good += [parameter.detach().clone() for parameter in parameters]
 
+    def accepts(
+        self, predicted: float, before: float, after: float, group: Mapping[str, Any]
+    ) -> bool:
+        """Adapt the bound, and return whether a step was good, by the batch's loss around it."""
+        sign = -1.0 if group["maximize"] else 1.0
+        # a schedule scales the step; its peak is what OneCycleLR calls max_lr, others initial_lr
+        peak = max(group["lr"], group.get("initial_lr", 0.0), group.get("max_lr", 0.0))
+        scale = group["lr"] / peak if peak > 0 else 1.0
+        return self.control.judge(predicted, sign * before, sign * after, scale)
+
     def refuse(self) -> bool:
         """Count a step that cannot be made; whether to go back, where there is something good."""
         self.refused += 1
         return self.last_good is not None and self.refused >= self.PATIENCE
 
-    def go_back(self, parameters: Iterable[Tensor]) -> None:
-        """Return to the parameters last kept, and trust the steps less from now on."""
+    def go_back(self, parameters: Iterable[Tensor], buffers: Iterable[tuple[str, Tensor]]) -> None:
+        """Return to what was kept last, and trust the steps less from now on."""
         assert self.last_good is not None
         for parameter, good in zip(parameters, self.last_good, strict=True):
             parameter.copy_(good)
+        for name, buffer in buffers:
+            if name in self.last_buffers:
+                buffer.copy_(self.last_buffers[name])
         self.control.shrink()
         self.rollbacks, self.refused = self.rollbacks + 1, 0
 
@@ -60,7 +75,8 @@ class Judge:
         """Return numbers and tensors alone, for torch.load(weights_only=True)."""
         numbers = {name: value.item() for name, value in self.control.state_dict().items()}
         counts = {"rollbacks": self.rollbacks, "refused": self.refused}
-        return counts | {"control": numbers, "last_good": self.last_good}
+        kept = {"last_good": self.last_good, "last_buffers": self.last_buffers}
+        return counts | kept | {"control": numbers}
 
     def load_state_dict(self, state: dict[str, Any], parameters: Iterable[Tensor]) -> None:
         self.control.load_state_dict({n: np.array(value) for n, value in state["control"].items()})
@@ -71,6 +87,7 @@ class Judge:
             pairs = zip(kept, parameters, strict=True)
             kept = [good.to(like.device, like.dtype, copy=True) for good, like in pairs]
         self.last_good = kept
+        self.last_buffers = {name: x.clone() for name, x in state["last_buffers"].items()}
 
 
 class Promise:
@@ -96,6 +113,17 @@ class Promise:
         gradients = [gradient if maximize else -gradient for *_, gradient in self._rest]
         changes = [parameter - before for parameter, before, _ in self._rest]
         return self._of_layers + total_inner(changes, gradients)
+
+
+@contextmanager
+def same_buffers(model: nn.Module) -> Iterator[None]:
+    """Inside, buffers may change; after it they are what they were."""
+    before = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def random_states() -> RandomStates:

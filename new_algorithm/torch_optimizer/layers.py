@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from new_algorithm.torch_optimizer.statistics import wide_dtype
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -43,6 +45,11 @@ class Layer:
         wide = self.weight[0].numel() if self.width is None else self.width
         m = self.weight.numel() // (self.blocks * wide)
         return m, wide + (self.bias is not None)
+
+    @property
+    def width_of_rows(self) -> int:
+        """d without the bias."""
+        return self.shape[1] - (self.bias is not None)
 
     def matrix(self) -> Tensor:
         """Return a copy of W̃ (blocks, m, d)."""
@@ -90,7 +97,7 @@ def layers_of(module: nn.Module, name: str) -> list[Layer]:
                 module.weight,
                 None,
                 module.num_embeddings,
-                partial(_one_hot, tokens=module.num_embeddings),
+                partial(_one_hot, weight=module.weight),
                 width=1,
             )
         ]
@@ -132,10 +139,11 @@ def _chosen(x: Tensor, choose: Choose) -> Tensor:
     return rows if len(index) == len(rows) else rows[index.to(rows.device)]
 
 
-def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, tokens: int) -> list[Tensor]:
+def _one_hot(inputs: Sequence[Tensor], choose: Choose, *, weight: Tensor) -> list[Tensor]:
     """Roots of the tokens' frequencies f, (tokens, 1, 1): rows are one-hot and H̃ᵀH̃/n = diag(f), of
     which one row √f shows a token's block as much as all rows."""
-    counts = torch.bincount(inputs[0].reshape(-1), minlength=tokens).double()
+    counts = torch.bincount(inputs[0].reshape(-1), minlength=len(weight))
+    counts = counts.to(wide_dtype(weight.dtype))
     return [(counts / inputs[0].numel()).sqrt()[:, None, None]]
 
 

@@ -10,24 +10,31 @@ optimizer.zero_grad()
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from new_algorithm.torch_optimizer.curvature import Curvature
-from new_algorithm.torch_optimizer.gradients import not_finite, unscale
+from new_algorithm.torch_optimizer.gradients import obstacle_to_step
 from new_algorithm.torch_optimizer.judging import (
     Judge,
     Promise,
     RandomStates,
     random_states,
+    same_buffers,
     same_random_numbers,
 )
 from new_algorithm.torch_optimizer.outer_steps import OUTER, Outer
-from new_algorithm.torch_optimizer.rest import rest_step
+from new_algorithm.torch_optimizer.rest import forget, rest_step
 from new_algorithm.torch_optimizer.resuming import restore, with_ours, without_ours
-from new_algorithm.torch_optimizer.settings import check_group, check_model, check_settings
+from new_algorithm.torch_optimizer.settings import (
+    check_group,
+    check_model,
+    check_settings,
+    process_group_of,
+)
 from new_algorithm.torch_optimizer.stacks import Part
 from new_algorithm.torch_optimizer.statistics import average_of_ranks
 
@@ -45,16 +52,24 @@ class BackProjection(torch.optim.Optimizer):
     lambda_w, momentum, weight_decay, gram_decay, rest_lr, betas, eps and maximize of its own.
     lr: length of a step in units of a layer's outputs (outer_steps.py); None for the outer step's
     own. lambda_w: penalty on the change of weights, relative to the mean eigenvalue of the Gram
-    matrix. lambda_h: penalty on the change of what lies below, relative too (output_factors.py);
-    for outer="trust" and "adam". gram_decay: what the average of Gram matrices keeps, every
-    `gram_every` steps, of `rows` rows (of a convolution: patches) at most. factor_every: steps
-    between two factorisations, fewer at the beginning. outer: see outer_steps.py. rest: modules or
-    parameters for AdamW. rest_lr: AdamW's rate as a multiple of lr. weight_decay: decoupled, of
-    matrices alone. judge_every: with a closure, steps between two judgements. process_group: over
-    whose ranks Gram matrices are averaged; that of a DistributedDataParallel model by default.
+    matrix. lambda_h: penalty on the change of what lies below, relative too (output_factors.py),
+    of linear layers and convolutions; for outer="trust" and "adam". momentum: not that which
+    schedules cycle, which is AdamW's. weight_decay: decoupled, of matrices alone, in units of 1/lr.
+    gram_decay: what the average of Gram matrices keeps, every `gram_every` steps, of `rows` rows
+    (of a convolution: patches) at most. factor_every: steps between two factorisations, fewer at
+    the beginning. outer: see outer_steps.py. rest: modules or parameters for AdamW. rest_lr:
+    AdamW's rate as a multiple of lr. judge_every: with a closure, steps between two judgements,
+    which call it once more, for the same batch. process_group: over whose ranks Gram matrices are
+    averaged; by default that of the DistributedDataParallel model that is given.
 
-    Memory, in floats: a layer (m, d) keeps two d × d matrices and one like its weights (two for
-    "adam"), where AdamW keeps two like its weights.
+    What a forward pass shows counts for the step that follows its backward pass: other passes with
+    gradients, as for adversarial inputs, belong under torch.no_grad or into a copy of the model.
+    Compile the model after the optimizer is made; each layer then begins a new graph.
+
+    Memory, in floats: a block (m, d) of a layer keeps two d × d matrices and one like its weights
+    (two for "adam"), with a finite λ_h also two m × m, all in float32 at least; AdamW keeps two
+    like its weights. Judged steps keep a copy of all weights. `measure.py optimizers` measures
+    memory and time by kind of layer.
     """
 
     _step_supports_amp_scaling = True  # GradScaler then hands over its scale, and what overflowed
@@ -87,15 +102,15 @@ class BackProjection(torch.optim.Optimizer):
         check_settings(outer, lambda_h, counts | {"judge_every": judge_every})
         self.model, self.outer = model, outer
         self._steps, remembered, usual_lr = OUTER[outer]
-        self._excluded = set(_parameters_in(rest))
-        self._process_group = process_group or getattr(model, "process_group", None)
+        modules = [one.parameters() if isinstance(one, nn.Module) else [one] for one in rest]
+        self._excluded = set(chain.from_iterable(modules))
         self.curvature = Curvature(
             rows=rows,
             gram_every=gram_every,
             factor_every=factor_every,
             remembered=remembered,
             lambda_h=lambda_h,
-            process_group=self._process_group,
+            process_group=process_group or process_group_of(model),
         )
         self.judge = Judge(judge_every)
         self.iteration = 0
@@ -133,7 +148,14 @@ class BackProjection(torch.optim.Optimizer):
 
     def solved(self) -> list[str]:
         """Return the names of the layers whose problems are solved."""
-        return [layer.name for layer in self.curvature.watches.layers.values()]
+        layers, known = self.curvature.watches.layers, self.curvature.watches.known
+        unseen = self.curvature.unseen
+        return [x.name for weight, x in layers.items() if weight in known or x.name not in unseen]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Also forget what layers have shown beside the gradients that are lost."""
+        with self.curvature.watches.discarding():
+            super().zero_grad(set_to_none)
 
     def detach(self) -> None:
         """Remove all hooks from the model."""
@@ -152,7 +174,9 @@ class BackProjection(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._can_step():
+        if (obstacle := obstacle_to_step(self)) is not None:
+            if obstacle:
+                self._warn(obstacle)
             self.curvature.watches.clear()
             if closure is not None and self.judge.refuse():
                 self._go_back(f"no step could be made {self.judge.PATIENCE} times")
@@ -171,7 +195,7 @@ class BackProjection(torch.optim.Optimizer):
         rest = self._rest_of(parts)
         promise = Promise(parts, groups, steps, rest) if judged else None
         if judged and self.judge.last_good is None:
-            self.judge.keep(self.parameters())
+            self.judge.keep(self.parameters(), self.model.named_buffers())
 
         for part, group, step in zip(parts, groups, steps, strict=True):
             for layer, change in part.split(step):
@@ -198,18 +222,6 @@ class BackProjection(torch.optim.Optimizer):
                         stack.state_of(place), stack=number, place=place
                     )
 
-    def _can_step(self) -> bool:
-        """Whether the gradients, unscaled, are finite; if not, warn of the first that is not."""
-        found = getattr(self, "found_inf", None)
-        if found is not None and float(found) > 0:
-            return False  # as GradScaler expects now and then
-        unscale(self.parameters(), getattr(self, "grad_scale", None))
-        if (bad := not_finite(self.parameters())) is None:
-            return True
-        of = f"the gradient of {self.name_of(bad[0])}" if bad else "the norm of all gradients"
-        self._warn(f"{of} is not finite, and no step is made")
-        return False
-
     def _rest_of(self, parts: Sequence[Part]) -> list[list[Tensor]]:
         """Return, group by group, the parameters with gradients in none of these layers."""
         layers = [layer for part in parts for layer in part.layers]
@@ -223,29 +235,26 @@ class BackProjection(torch.optim.Optimizer):
         self, closure: Callable[[], Any], random: RandomStates, before: float, promise: Promise
     ) -> None:
         """Compare the loss after a step with that before; undo a step that did harm."""
-        group = self.param_groups[0]
-        sign = -1.0 if group["maximize"] else 1.0
-        predicted = promise.decrease(group["maximize"])
-        with torch.enable_grad(), same_random_numbers(random), self.curvature.watches.blind():
+        predicted = promise.decrease(self.param_groups[0]["maximize"])
+        with (
+            torch.enable_grad(),
+            same_random_numbers(random),
+            same_buffers(self.model),
+            self.curvature.watches.blind(),
+        ):
             after = _number(closure())
-        before, after = average_of_ranks([before, after], self._process_group)
-        # a schedule scales the step; its peak is what OneCycleLR calls max_lr, others initial_lr
-        peak = max(group["lr"], group.get("initial_lr", 0.0), group.get("max_lr", 0.0))
-        scale = group["lr"] / peak if peak > 0 else 1.0
-        if self.judge.control.judge(predicted, sign * before, sign * after, scale):
-            self.judge.keep(self.parameters())
+        before, after = average_of_ranks([before, after], self.curvature.process_group)
+        if self.judge.accepts(predicted, before, after, self.param_groups[0]):
+            self.judge.keep(self.parameters(), self.model.named_buffers())
             return
         self._go_back(f"the loss went from {before:.4g} to {after:.4g}")
 
     def _go_back(self, reason: str) -> None:
         self._warn(f"{reason}: back to the last good weights")
-        self.judge.go_back(self.parameters())
+        self.judge.go_back(self.parameters(), self.model.named_buffers())
         for stack in self.curvature.stacks:
             stack.forget()
-        for state in self.state.values():
-            for name in ("exp_avg", "exp_avg_sq", "step"):
-                if name in state:
-                    state[name].zero_()
+        forget(self.state.values())
 
     def parameters(self) -> Iterator[Tensor]:
         """Yield all parameters, group by group."""
@@ -272,11 +281,14 @@ class BackProjection(torch.optim.Optimizer):
         self._plan()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "step"}
+        """Leave out torch's hooks on optimizers, as torch does, which may not be copied."""
+        return {n: x for n, x in self.__dict__.items() if n != "step" and n[:11] != "_optimizer_"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if "curvature" in state:  # copies of views share no memory with copies of what they show
+        if "curvature" in state:
+            self.curvature.process_group = process_group_of(self.model)
+            # copies of views share no memory with copies of what they show
             for values in self.state.values():
                 values.pop("stack", None)
             self._show_state()
@@ -284,11 +296,3 @@ class BackProjection(torch.optim.Optimizer):
 
 def _number(loss: Any) -> float:
     return float(loss.detach() if isinstance(loss, Tensor) else loss)
-
-
-def _parameters_in(rest: Iterable[nn.Module | Tensor]) -> Iterator[Tensor]:
-    for one in rest:
-        if isinstance(one, nn.Module):
-            yield from one.parameters()
-        else:
-            yield one

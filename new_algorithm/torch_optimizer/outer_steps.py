@@ -68,21 +68,23 @@ def adam_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float
         # of these layers: some begin later than others, and all begin again after a step taken back
         t = part.read("updates").add_(1)
         part.write("updates", t)
-        t = t.double()[:, None, None]
-        weight1, weight2 = ((1 - beta**t).to(mean.dtype) for beta in (beta1, beta2))
+        weight1, weight2 = (_weight(beta, t)[:, None, None] for beta in (beta1, beta2))
         root = (square / weight2).sqrt_().add_(group["eps"])
         steps.append(mean / root / weight1 * math.sqrt(bound))
     return steps
+
+
+def _weight(beta: float, t: Tensor) -> Tensor:
+    """Return 1 − β^t, the weight of t values in their moving average, to all digits of t's type."""
+    return -torch.expm1(t * math.log(beta)) if beta > 0 else torch.ones_like(t)
 
 
 def total_inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     """Return Σ <a, b>."""
     if not left:
         return 0.0
-    inner = [
-        torch.vdot(a.flatten(), b.flatten()).double() for a, b in zip(left, right, strict=True)
-    ]
-    return float(torch.stack([one.to(inner[0].device) for one in inner]).sum())
+    inner = [torch.vdot(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
+    return float(torch.stack([one.to(inner[0].device) for one in inner]).cpu().double().sum())
 
 
 OuterSteps = Callable[[Sequence[Part], Sequence[Settings], float], list[Tensor]]

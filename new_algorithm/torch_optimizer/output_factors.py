@@ -33,7 +33,9 @@ def layers_above(model: nn.Module, layers: Mapping[Tensor, Layer]) -> dict[Tenso
         for lower, between, upper in zip(parts, parts[1:], parts[2:], strict=False):
             if not (isinstance(lower, nn.Linear) and isinstance(upper, nn.Linear)):
                 continue
-            if isinstance(between, nn.ReLU) and {lower.weight, upper.weight} <= layers.keys():
+            both = {lower.weight, upper.weight}
+            trained = both <= layers.keys() and all(one.requires_grad for one in both)
+            if isinstance(between, nn.ReLU) and trained:
                 above[lower.weight] = layers[upper.weight]
     return above
 

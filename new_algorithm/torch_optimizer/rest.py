@@ -1,16 +1,21 @@
 """AdamW for what no layer's problem covers: biases alone, norms, embeddings, free parameters.
 
 Their rate is lr · rest_lr, so that one schedule serves both. The arithmetic is torch.optim's own
-(Loshchilov and Hutter 2019; for sparse gradients SparseAdam, which changes no other rows).
+(Loshchilov and Hutter 2019; for sparse gradients SparseAdam, which changes no other rows), in
+float32 for half-precision parameters: in float16 eps would be 0.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim._functional import sparse_adam
 from torch.optim.adamw import adamw
+
+from new_algorithm.torch_optimizer.statistics import wide_dtype
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def rest_step(
@@ -25,8 +30,8 @@ def rest_step(
     for parameter, state in zip(parameters, states, strict=True):
         if "exp_avg" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
+            for name in MOMENTS:
+                state[name] = torch.zeros_like(parameter, dtype=wide_dtype(parameter.dtype))
     beta1, beta2 = group["betas"]
     common = {"beta1": beta1, "beta2": beta2, "eps": group["eps"], "maximize": group["maximize"]}
     common["lr"] = group["lr"] * group["rest_lr"]
@@ -38,10 +43,11 @@ def rest_step(
     for kind, places in kinds.items():
         if not places:
             continue
-        chosen = [parameters[place] for place in places]
-        grads = [parameter.grad for parameter in chosen if parameter.grad is not None]
+        narrow = [parameters[place] for place in places]
+        chosen = [parameter.to(wide_dtype(parameter.dtype)) for parameter in narrow]
+        grads = [p.grad.to(wide_dtype(p.dtype)) for p in narrow if p.grad is not None]
         means, squares, steps = (
-            [states[place][name] for place in places] for name in ("exp_avg", "exp_avg_sq", "step")
+            [states[place][name] for place in places] for name in (*MOMENTS, "step")
         )
         if kind == "sparse":
             for step in steps:
@@ -62,3 +68,14 @@ def rest_step(
                 weight_decay=decay,
                 **common,
             )
+        for parameter, changed in zip(narrow, chosen, strict=True):
+            if changed is not parameter:
+                parameter.copy_(changed)
+
+
+def forget(states: Iterable[MutableMapping[str, Any]]) -> None:
+    """Begin again."""
+    for state in states:
+        for name in (*MOMENTS, "step"):
+            if name in state:
+                state[name].zero_()

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from new_algorithm.torch_optimizer.curvature import group_of
 from new_algorithm.torch_optimizer.layers import Layer
+from new_algorithm.torch_optimizer.rest import MOMENTS
 from new_algorithm.torch_optimizer.stacks import OF_OUTPUTS, STATISTICS
+from new_algorithm.torch_optimizer.statistics import wide_dtype
 
 if TYPE_CHECKING:
     from new_algorithm.torch_optimizer.optimizer import BackProjection
@@ -22,6 +24,10 @@ def with_ours(optimizer: "BackProjection", state: dict[str, Any]) -> dict[str, A
     ours = {
         "outer": optimizer.outer,
         "lambda_h": curvature.lambda_h,
+        "rows": curvature.watches.rows,
+        "gram_every": curvature.gram_every,
+        "factor_every": curvature.factor_every,
+        "judge_every": optimizer.judge.every,
         "iteration": optimizer.iteration,
         "next_factoring": curvature.next_factoring,
         "damping": curvature.damping,
@@ -42,7 +48,7 @@ def without_ours(optimizer: "BackProjection", saved: dict[str, Any]) -> dict[str
         if (theirs := saved[OURS][name]) != own:
             raise ValueError(f"this state_dict is of {name}={theirs!r}, not {own!r}")
     _check_shapes(optimizer, saved)
-    mine = {*STATISTICS, *OF_OUTPUTS, *optimizer.curvature.remembered, *PLACE}
+    mine = {*STATISTICS, *OF_OUTPUTS, *optimizer.curvature.remembered, *PLACE, *MOMENTS}
     state = {
         key: {name: value for name, value in values.items() if name not in mine}
         for key, values in saved["state"].items()
@@ -76,7 +82,7 @@ def _check_shapes(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
 
 
 def restore(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
-    """Bring back the stacks, in the same order and grouping, and the numbers."""
+    """Bring back the stacks, in the same order and grouping, AdamW's moments, and the numbers."""
     curvature = optimizer.curvature
     curvature.forget_stacks()
     stacks: dict[int, list[tuple[int, Layer, dict[str, Any]]]] = {}
@@ -91,10 +97,17 @@ def restore(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
             for name, tensor in stack.state_of(place).items():
                 tensor.copy_(values[name])
         stack.is_factored = True
-    curvature.next_factoring = saved[OURS]["next_factoring"]
-    curvature.damping = saved[OURS]["damping"]
-    optimizer.iteration = saved[OURS]["iteration"]
-    optimizer.judge.load_state_dict(saved[OURS]["judge"], optimizer.parameters())
+    for parameter, values in _states_in(optimizer, saved):
+        for name in MOMENTS:
+            if name in values:
+                to = parameter.device, wide_dtype(parameter.dtype)
+                optimizer.state[parameter][name] = values[name].to(*to, copy=True)
+    ours = saved[OURS]
+    curvature.watches.rows = ours["rows"]
+    curvature.gram_every, curvature.factor_every = ours["gram_every"], ours["factor_every"]
+    curvature.next_factoring, curvature.damping = ours["next_factoring"], ours["damping"]
+    optimizer.judge.every, optimizer.iteration = ours["judge_every"], ours["iteration"]
+    optimizer.judge.load_state_dict(ours["judge"], optimizer.parameters())
 
 
 def _layers_in(

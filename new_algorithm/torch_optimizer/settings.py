@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from new_algorithm.torch_optimizer.layers import TRANSPOSED
 from new_algorithm.torch_optimizer.outer_steps import OUTER
 
-SHARDS = ("DTensor", "FlatParameter")  # by name: importing them takes a second
+SHARDED = ("DTensor", "FlatParameter", "FullyShardedDataParallel")  # by name: imports take seconds
 NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda value: 0 <= value < math.inf, "finite and at least 0"),
     "lambda_w": (lambda value: 0 < value < math.inf, "finite and above 0"),
@@ -30,11 +30,11 @@ def check_model(model: object) -> None:
             f"BackProjection takes the model itself, which shows its layers' inputs, not a "
             f"{type(model).__name__}: BackProjection(model), or BackProjection(model, parameters)"
         )
-    for name, parameter in model.named_parameters():
-        if type(parameter).__name__ in SHARDS:
+    for name, part in (*model.named_parameters(), *model.named_modules()):
+        if type(part).__name__ in SHARDED:
             raise ValueError(
-                f"{name} is a shard (FSDP or another DTensor), and a layer's problem needs whole "
-                "weights: use DistributedDataParallel"
+                f"{name or 'the model'} is in shards (FSDP or another DTensor), and a layer's "
+                "problem needs whole weights: use DistributedDataParallel"
             )
     for name, module in model.named_modules():
         if isinstance(module, TRANSPOSED):
@@ -42,6 +42,22 @@ def check_model(model: object) -> None:
                 f"{name}: no layer problem for {type(module).__name__} yet; AdamW trains it",
                 stacklevel=3,
             )
+
+
+def process_group_of(model: nn.Module) -> Any:
+    """Return the ranks of a DistributedDataParallel model, or of one within; None if it is none."""
+    for module in model.modules():
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            return module.process_group
+    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if initialized and torch.distributed.get_world_size() > 1:
+        warnings.warn(
+            "BackProjection sees no DistributedDataParallel: each rank has Gram matrices of its "
+            "own, and steps of its own with them. Give it the wrapped model, or process_group=",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return None
 
 
 def check_settings(outer: str, lambda_h: float, counts: Mapping[str, int]) -> None:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from new_algorithm.torch_optimizer.directions import damped_factor, least_squares
 from new_algorithm.torch_optimizer.layers import Layer
-from new_algorithm.torch_optimizer.statistics import wide_dtype
+from new_algorithm.torch_optimizer.statistics import GRAM, OUTPUT_GRAM, wide_dtype
 
-STATISTICS = ("gram", "gram_weight", "inverse", "size", "updates")
-OF_OUTPUTS = ("output_gram", "output_gram_weight", "left")
+STATISTICS = (GRAM, "gram_weight", "inverse", "size", "updates")
+OF_OUTPUTS = (OUTPUT_GRAM, "output_gram_weight", "left")
 
 
 def stack_key(layer: Layer, group: int) -> tuple[Any, ...]:
@@ -52,6 +52,8 @@ class Stack:
             name: torch.zeros(ends[-1], *shape, dtype=wide, device=device)
             for name, shape in shapes.items()
         }
+        if outputs:  # until it is known, each layer makes all of the wanted change
+            self.tensors["left"].copy_(torch.eye(m))
         self.is_factored = False
 
     def state_of(self, place: int) -> dict[str, Tensor]:
@@ -86,7 +88,8 @@ class Stack:
         self.is_factored = True
         w = torch.cat([layer.matrix() for layer in self.layers]).to(gram.dtype)
         # the mean of z² over rows and outputs, trace(W̃ Ḡ W̃ᵀ)/m
-        self.tensors["size"].copy_((w @ gram).mul_(w).sum(-1).mean(-1).clamp(min=0).sqrt())
+        size, last = (w @ gram).mul_(w).sum(-1).mean(-1).clamp(min=0).sqrt(), self.tensors["size"]
+        last.copy_(torch.where(size.isfinite(), size, last))
         bad = failed.tolist()
         return [
             layer.name

@@ -12,6 +12,9 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+GRAM, OUTPUT_GRAM = "gram", "output_gram"
+Key = tuple[str, Tensor]  # which of the two, and of which weight
+
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type of statistics and factors: float64 for float64, float32 for all others."""
@@ -37,60 +40,88 @@ def gram(rows: Tensor, bias: bool | None, dtype: torch.dtype) -> Tensor:
     return found
 
 
+def mark_of(weight: Tensor) -> tuple[int, int]:
+    """Return what every backward pass changes."""
+    grad = weight.grad
+    return (0, 0) if grad is None else (id(grad), grad._version)
+
+
 class Seen:
     """What the uses of one weight have shown since the last step.
 
-    total: Σ G over calls, None before the first. batches: micro-batches among them, told apart by
-    what backward passes have left in `.grad` between two calls.
+    Micro-batches are told apart by what backward passes leave in `.grad` between two calls: earlier
+    is Σ G over `batches` of them that are complete, current is Σ G over the calls since.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        self.total: Tensor | None = None
+        self.earlier: Tensor | None = None
+        self.current: Tensor | None = None
         self.batches = 0
         self._mark: tuple[int, int] | None = None
+        self._in_backward = False
 
-    def take(self, weight: Tensor, found: Tensor) -> None:
-        grad = weight.grad
-        mark = (0, 0) if grad is None else (id(grad), grad._version)
-        if mark != self._mark:
-            self.batches, self._mark = self.batches + 1, mark
-        self.total = found.clone() if self.total is None else self.total + found
+    def has_shown(self, weight: Tensor) -> bool:
+        """Whether a call of this micro-batch has been seen in its forward pass."""
+        is_same = self._mark == mark_of(weight)
+        return self.current is not None and is_same and not self._in_backward
+
+    def take(self, weight: Tensor, found: Tensor, in_backward: bool = False) -> None:
+        mark = mark_of(weight)
+        if self.current is not None and mark == self._mark:
+            self.current = self.current + found
+            return
+        if self.current is not None:
+            self.earlier = self.current if self.earlier is None else self.earlier + self.current
+            self.batches += 1
+        self.current, self._mark, self._in_backward = found.clone(), mark, in_backward
+
+    def discard(self, weight: Tensor) -> None:
+        """Forget what belongs to the gradient that the weight is about to lose.
+
+        What a forward pass has shown since the last backward pass belongs to the next gradient.
+        """
+        waiting = self.current if mark_of(weight) == self._mark else None
+        self.clear()
+        self.current = waiting
+
+    def mark_again(self, weight: Tensor) -> None:
+        """After the gradient is lost: what waits is not told apart from what comes next."""
+        if self.current is not None:
+            self._mark = mark_of(weight)
 
     @property
     def mean(self) -> Tensor | None:
-        return None if self.total is None else self.total / self.batches
-
-
-def means_of(seen: Mapping[Tensor, Seen]) -> dict[Tensor, Tensor]:
-    """Return the mean of each weight that was seen."""
-    return {weight: mean for weight, one in seen.items() if (mean := one.mean) is not None}
+        if self.current is None:
+            return None
+        total = self.current if self.earlier is None else self.earlier + self.current
+        return total / (self.batches + 1)
 
 
 def average_over_ranks(
-    seen: dict[Tensor, Tensor], shapes: dict[Tensor, tuple[int, ...]], process_group: Any
-) -> dict[Tensor, Tensor]:
-    """Return the mean of each weight's G over the ranks that saw one, by one flat all-reduce.
+    found: Mapping[Key, Tensor], shapes: Mapping[Key, tuple[int, ...]], process_group: Any
+) -> dict[Key, Tensor]:
+    """Return the means over the ranks that found one, by one flat all-reduce.
 
-    shapes: of G, of all weights that any rank may have seen, in the same order everywhere.
+    shapes: of all that any rank may have found, in the same order everywhere.
     """
     if not shapes:
         return {}
-    some = next(iter(shapes))
+    (_, some), *_ = shapes
     sizes = [torch.Size(shape).numel() + 1 for shape in shapes.values()]  # G, and 1 if there is one
     flat = torch.zeros(sum(sizes), dtype=wide_dtype(some.dtype), device=some.device)
-    for weight, part in zip(shapes, flat.split(sizes), strict=True):
-        if weight in seen:
-            part[:-1], part[-1] = seen[weight].flatten(), 1
+    for key, part in zip(shapes, flat.split(sizes), strict=True):
+        if key in found:
+            part[:-1], part[-1] = found[key].flatten(), 1
     torch.distributed.all_reduce(flat, group=process_group)
-    found = {}
-    for (weight, shape), part in zip(shapes.items(), flat.split(sizes), strict=True):
+    means = {}
+    for (key, shape), part in zip(shapes.items(), flat.split(sizes), strict=True):
         if part[-1] > 0:
             mean = (part[:-1] / part[-1]).reshape(shape)
-            found[weight] = mean.to(weight.device, wide_dtype(weight.dtype))
-    return found
+            means[key] = mean.to(key[1].device, wide_dtype(key[1].dtype))
+    return means
 
 
 def average_of_ranks(numbers: Sequence[float], process_group: Any) -> list[float]:

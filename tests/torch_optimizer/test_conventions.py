@@ -57,6 +57,23 @@ def test_rate_0_moves_nothing(outer, judged):
     assert_same_weights(model, before)
 
 
+@pytest.mark.parametrize("outer", OUTER)
+def test_weight_decay_shrinks_matrices_by_their_rate_and_nothing_else(outer):
+    lr, decay, rest_lr = 0.01, 0.5, 0.2
+    models = [small(), small()]
+    before = dict(small().named_parameters())
+    optimizers = [
+        BackProjection(model, outer=outer, lr=lr, rest_lr=rest_lr, weight_decay=one)
+        for model, one in zip(models, (0.0, decay), strict=True)
+    ]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        train(model, optimizer, [0])
+    for (name, plain), (_, decayed) in zip(*(m.named_parameters() for m in models), strict=True):
+        rate = lr if optimizers[0].state[plain].get("gram") is not None else lr * rest_lr
+        expected = plain - rate * decay * before[name] * (plain.ndim > 1)
+        torch.testing.assert_close(decayed, expected, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("judged", [False, True], ids=["plain", "judged"])
 @pytest.mark.parametrize("outer", OUTER)
 def test_maximizing_is_minimizing_the_negative(outer, judged):
@@ -96,6 +113,7 @@ def test_step_returns_what_the_closure_does_and_calls_it_once_unless_judged():
         loss = optimizer.step(closure)
         assert isinstance(loss, torch.Tensor)
     assert calls == [2, 1, 1, 2, 1, 1, 2]
+    optimizer.zero_grad()
     assert optimizer.step() is None
     assert optimizer.step(lambda: None) is None
     assert BackProjection(model).step(lambda: 1.5) == 1.5

@@ -9,10 +9,7 @@ from torch import nn
 from new_algorithm.torch_optimizer import BackProjection
 from new_algorithm.torch_optimizer.outer_steps import OUTER
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
 class Model(nn.Module):

@@ -61,7 +61,7 @@ def test_input_that_is_not_finite_leaves_the_statistics():
     step()
     gram = optimizer.state[model.weight]["gram"].clone()
     rows[0] = math.nan
-    with pytest.warns(RuntimeWarning, match="the input of"):
+    with pytest.warns(RuntimeWarning, match="Gram matrix of the inputs of Linear"):
         step()
     torch.testing.assert_close(optimizer.state[model.weight]["gram"], gram, rtol=0, atol=0)
     assert all_finite(model, optimizer)
@@ -86,7 +86,7 @@ def test_scaler_skips_steps_that_overflow_and_scales_no_others(outer):
         if number in (0, 5):
             assert_same_weights(model, before[0])
             assert_same_state(optimizer.state_dict(), before[1])
-            assert all(seen.total is None for seen in optimizer.curvature.watches.seen.values())
+            assert not optimizer.curvature.watches.seen
         else:
             train(other, plain, [number])
     assert scaler.get_scale() == 2.0**8
@@ -226,3 +226,62 @@ def test_judgement_sees_the_same_dropout_and_leaves_no_trace_in_random_numbers()
     again = small(dropout=0.5)
     train(again, BackProjection(again, lr=1e-6), range(1))
     assert torch.equal(after, torch.get_rng_state())
+
+
+def test_steps_that_are_judged_and_taken_back_leave_buffers_alone():
+    """BatchNorm's averages see each batch once, and return with the weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = BackProjection(model, judge_every=1)
+    x = torch.randn(16, 3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(x) - 1).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert model[1].num_batches_tracked == 3
+    good = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer.param_groups[0]["lr"] = 1e12
+    with pytest.warns(RuntimeWarning, match="back to the last good weights"):
+        optimizer.step(closure)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, good[name], rtol=0, atol=0)
+
+
+def test_factor_that_fails_names_its_layer_and_keeps_the_last_one():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    optimizer = BackProjection(model, gram_every=1, factor_every=1)
+
+    def step():
+        optimizer.zero_grad()
+        model(torch.randn(8, 3)).square().mean().backward()
+        optimizer.step()
+
+    step()
+    state = optimizer.state[model[1].weight]
+    inverse = state["inverse"].clone()
+    state["gram"].fill_(math.nan)
+    with pytest.warns(RuntimeWarning, match="the Gram matrix of 1 cannot be factored"):
+        step()
+    torch.testing.assert_close(state["inverse"], inverse, rtol=0, atol=0)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_no_nan_where_adamw_trains(dtype):
+    """Here float16 has no number for eps, and gradients whose squares are 0."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)).to(dtype)
+    optimizer = BackProjection(model)
+    before = model[1].weight.detach().clone()
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(torch.randn(8, 4, dtype=dtype)).square().mean() * 1e-4).backward()
+        optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert not torch.equal(model[1].weight, before)
+    assert optimizer.state[model[1].weight]["exp_avg"].dtype == torch.float32

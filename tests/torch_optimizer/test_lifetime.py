@@ -2,12 +2,15 @@
 
 import copy
 import gc
+import math
 import socket
 import weakref
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.functional import cross_entropy
 from torch.overrides import _get_current_function_mode_stack
 
@@ -16,6 +19,9 @@ from new_algorithm.torch_optimizer.outer_steps import OUTER
 from tests.torch_optimizer.small import assert_same_weights, batch, small, train
 
 RANKS, STEPS = 2, 7
+AVERAGED, JUDGED = (0, 3, 5), (0, 3, 6)  # steps: every fifth, and at factorisations; every third
+CASES = [(outer, math.inf, judged) for outer in OUTER for judged in (False, True)]
+CASES += [("trust", 1.0, False), ("adam", 1.0, True)]
 
 
 def hooks_of(model):
@@ -71,7 +77,8 @@ def test_detaching_removes_all_hooks():
 def test_memory_does_not_grow(outer, judged):
     def tensors():
         gc.collect()
-        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        found = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
+        return len(found), sum(x.numel() for x in found)
 
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
     optimizer = BackProjection(model, outer=outer, factor_every=10, judge_every=10)
@@ -93,34 +100,55 @@ def test_memory_does_not_grow(outer, judged):
 
     steps(21)
     before = tensors()
-    steps(80)
+    steps(1_000)
     assert tensors() == before
 
 
 def trained_with_others(rank, port, folder):
-    """One rank's part of every batch, and of every outer step; what it came to goes to a file."""
+    """One rank's part of every batch, in each case; what it came to goes to a file."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS
     )
+    says_what_ranks_need()
     found = {}
-    for outer in OUTER:
-        for judged in (False, True):
-            model = small().double()
-            parallel = nn.parallel.DistributedDataParallel(model)
-            optimizer = BackProjection(parallel, outer=outer, judge_every=3)
-            run(parallel, optimizer, slice(rank, None, RANKS), judged)
-            found[outer, judged] = [
-                [parameter.detach() for parameter in model.parameters()],
-                [stack.tensors["gram"] for stack in optimizer.curvature.stacks],
-                optimizer.judge.control.bound,
-            ]
+    for case in CASES:
+        *_, judged = case
+        parallel = nn.parallel.DistributedDataParallel(small().double())
+        # it is found within what it is wrapped in, too
+        optimizer = optimizer_of(nn.Sequential(parallel), case)
+        rows = slice(rank, None, RANKS)
+        reduce = torch.distributed.all_reduce
+        with patch.object(torch.distributed, "all_reduce", wraps=reduce) as reductions:
+            run(parallel, optimizer, rows, judged, range(STEPS))
+        # all Gram matrices in one of them, where they are averaged; the losses of a judged step
+        assert reductions.call_count == len(AVERAGED) + judged * len(JUDGED)
+        optimizer = copy.deepcopy(optimizer)  # and it goes on with the ranks of the copied model
+        run(optimizer.model, optimizer, rows, judged, range(STEPS, 2 * STEPS))
+        found[case] = [
+            [parameter.detach() for parameter in optimizer.model.parameters()],
+            [stack.tensors["gram"] for stack in optimizer.curvature.stacks],
+            optimizer.judge.control.bound,
+        ]
     torch.save(found, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def run(model, optimizer, rows, judged):
-    for number in range(STEPS):
+def says_what_ranks_need():
+    with pytest.warns(RuntimeWarning, match="sees no DistributedDataParallel"):
+        BackProjection(nn.Linear(3, 2))
+    sharded = FullyShardedDataParallel(nn.Linear(3, 2), device_id=torch.device("cpu"))
+    with pytest.raises(ValueError, match="the model is in shards"):
+        BackProjection(sharded)
+
+
+def optimizer_of(model, case):
+    outer, lambda_h, _ = case
+    return BackProjection(model, outer=outer, lambda_h=lambda_h, judge_every=3)
+
+
+def run(model, optimizer, rows, judged, steps):
+    for number in steps:
         tokens, labels = batch(number)
 
         def closure(tokens=tokens[rows], labels=labels[rows]):
@@ -151,15 +179,16 @@ def test_ranks_are_equal_and_together_one_process(tmp_path):
         rank.join(300)
         assert rank.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS))
-    for (outer, judged), (weights, grams, bound) in first.items():
-        others = second[outer, judged]
+    for case, (weights, grams, bound) in first.items():
+        others = second[case]
         for one, two in zip([*weights, *grams], [*others[0], *others[1]], strict=True):
             assert torch.equal(one, two)
         assert bound == others[2]
         model = small().double()
-        optimizer = BackProjection(model, outer=outer, judge_every=3)
-        run(model, optimizer, slice(None), judged)
-        assert_same_weights(model, weights, tolerance=1e-8)
+        optimizer = optimizer_of(model, case)
+        *_, judged = case
+        run(model, optimizer, slice(None), judged, range(2 * STEPS))
+        assert_same_weights(model, weights, tolerance=1e-7)
         assert bound == pytest.approx(optimizer.judge.control.bound)
         for stack, gram in zip(optimizer.curvature.stacks, grams, strict=True):
             torch.testing.assert_close(stack.tensors["gram"], gram)

@@ -194,3 +194,52 @@ def test_the_polar_factor_does_without_it():
         BackProjection(chain(), lambda_h=1.0)
     with pytest.raises(ValueError, match="lambda_h=0: give a number above 0"):
         BackProjection(chain(), outer="trust", lambda_h=0.0)
+
+
+def test_layer_that_appears_later_moves_at_once():
+    """Until its left factor is known it makes all of the wanted change, as with an infinite λ_h."""
+    torch.manual_seed(0)
+    changes = []
+    for lambda_h in (1.0, math.inf):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+        optimizer = BackProjection(model, outer="trust", lr=1e6, lambda_h=lambda_h)
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))
+
+        def step(model=model, optimizer=optimizer, x=x):
+            optimizer.zero_grad()
+            (model(x) - 1).square().mean().backward()
+            optimizer.step()
+
+        optimizer.param_groups[0]["lr"] = 0.0
+        for _ in range(13):
+            step()
+        torch.manual_seed(2)
+        with torch.no_grad():
+            model[0].weight.fill_(0.1), model[0].bias.fill_(0.1)
+        new = nn.Linear(4, 2)
+        model.append(new)
+        optimizer.add_param_group({"params": new.parameters(), "momentum": 0.0})
+        before = new.weight.detach().clone()
+        step()
+        changes.append(new.weight.detach() - before)
+    assert changes[0].norm() > 0
+    torch.testing.assert_close(*changes)
+
+
+@pytest.mark.parametrize("chain", [True, False])
+def test_halves_of_a_batch_add_up_to_it(chain):
+    weights = []
+    for halves in (1, 2):
+        torch.manual_seed(0)
+        between = nn.ReLU() if chain else nn.Tanh()
+        model = nn.Sequential(nn.Linear(4, 5), between, nn.Linear(5, 3)).double()
+        optimizer = BackProjection(model, outer="adam", lambda_h=0.5, factor_every=2, gram_every=1)
+        for number in range(6):
+            chance = torch.Generator().manual_seed(number)
+            x = torch.randn(16, 4, generator=chance, dtype=torch.float64)
+            optimizer.zero_grad()
+            for part in x.chunk(halves):
+                (model(part).square().mean() / halves).backward()
+            optimizer.step()
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*weights, rtol=1e-9, atol=1e-12)

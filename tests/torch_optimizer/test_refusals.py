@@ -69,17 +69,12 @@ def test_bad_group_is_refused_and_not_added():
     assert optimizer.solved() == ["0"]
 
 
-class FlatParameter(nn.Parameter):
-    """As FSDP names its shards."""
-
-
 class DTensor(nn.Parameter):
-    """As fully_shard names its own."""
+    """As fully_shard names its shards; a real FullyShardedDataParallel is in test_lifetime.py."""
 
 
-@pytest.mark.parametrize("kind", [FlatParameter, DTensor])
-def test_shards_are_refused(kind):
+def test_shards_are_refused():
     model = nn.Linear(2, 2)
-    model.weight = kind(torch.ones(2, 2))
-    with pytest.raises(ValueError, match="weight is a shard"):
+    model.weight = DTensor(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="weight is in shards"):
         BackProjection(model)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import pickle
 import warnings
 
@@ -41,10 +42,13 @@ def seeded(model, optimizer, numbers, judged):
 
 
 @pytest.mark.parametrize("judged", [False, True], ids=["plain", "judged"])
-@pytest.mark.parametrize("outer", OUTER)
-def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, judged):
+@pytest.mark.parametrize(
+    ("outer", "lambda_h"), [*((outer, math.inf) for outer in OUTER), ("trust", 1.0), ("adam", 0.5)]
+)
+def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, lambda_h, judged):
     model = small(dropout=0.1)
-    optimizer = BackProjection(model, outer=outer, rows=16)
+    settings = {"outer": outer, "lambda_h": lambda_h}
+    optimizer = BackProjection(model, rows=16, **settings)
     kept = []
     for number in range(max(STARTS) + AHEAD):
         kept.append((copy.deepcopy(model.state_dict()), through_a_file(optimizer.state_dict())))
@@ -52,13 +56,26 @@ def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, judged):
     kept.append((model.state_dict(), optimizer.state_dict()))
     for start in STARTS:
         other = small(seed=1, dropout=0.1)
-        resumed = BackProjection(other, outer=outer, rows=16, lr=7.0)  # the state brings its own
+        # the state brings its own lr, and its own number of rows
+        resumed = BackProjection(other, lr=7.0, **settings)
         other.load_state_dict(kept[start][0])
         resumed.load_state_dict(kept[start][1])
         seeded(other, resumed, range(start, start + AHEAD), judged)
         weights, state = kept[start + AHEAD]
         assert_same_state(dict(other.state_dict()), dict(weights))
         assert_same_state(resumed.state_dict(), through_a_file(state))
+
+
+def test_state_brings_the_intervals_along():
+    model, other = small(), small(seed=1)
+    optimizer = BackProjection(model, gram_every=2, factor_every=3, judge_every=4)
+    train(model, optimizer, range(5), judged=True)
+    resumed = BackProjection(other)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(through_a_file(optimizer.state_dict()))
+    for each in ((model, optimizer), (other, resumed)):
+        train(*each, range(5, 15), judged=True)
+    assert_same_weights(model, other)
 
 
 @pytest.mark.parametrize("outer", OUTER)
@@ -169,6 +186,7 @@ def by_pickle(pair):
 def test_copy_of_model_and_optimizer_trains_on_like_them(outer, make, order):
     model = small()
     optimizer = BackProjection(model, outer=outer)
+    optimizer.register_step_post_hook(lambda *_: None)  # which cannot be pickled
     train(model, optimizer, range(4), judged=True)
     twin, its_own = make((model, optimizer)[::order])[::order]
     assert its_own.model is twin
@@ -215,7 +233,7 @@ def test_copy_of_the_model_alone_is_silent(make):
     assert_same_weights(twin, model)
     tokens, labels = batch(0)
     cross_entropy(twin(tokens), labels).backward()
-    assert all(seen.total is None for seen in optimizer.curvature.watches.seen.values())
+    assert not optimizer.curvature.watches.seen
     train(twin, BackProjection(twin), range(4))  # and can have an optimizer of its own
 
 

@@ -1,0 +1,208 @@
+"""What the layers of a model have been given since the last step: all that its hooks show."""
+
+import weakref
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from new_algorithm.torch_optimizer.hooks import Watch
+from new_algorithm.torch_optimizer.layers import Layer, layers_of
+from new_algorithm.torch_optimizer.output_factors import residual_rows
+from new_algorithm.torch_optimizer.statistics import GRAM, OUTPUT_GRAM, Key, Seen, gram, wide_dtype
+
+
+class Watches:
+    """The hooks in a model, and what they have seen since the last step.
+
+    layers: by their weights, of several that share one the first. seen: by GRAM or OUTPUT_GRAM and
+    weight. rows: of a call that are taken at most. gathering: whether the next step wants Gram
+    matrices of all layers; of those outside `known` it always does. seed: of the choice of rows.
+    outputs: whether what goes down to the outputs of layers is wanted too; of those below another,
+    `above`, it is the mask of the ReLU between them.
+    """
+
+    def __init__(self, rows: int, outputs: bool = False) -> None:
+        self.outputs = outputs
+        self.above: dict[Tensor, Layer] = {}
+        self._below: dict[Tensor, Tensor] = {}
+        self.layers: dict[Tensor, Layer] = {}
+        self.seen: dict[Key, Seen] = {}
+        self.known: set[Tensor] = set()
+        self.gathering, self.rows, self.seed = True, rows, 0
+        self._watched: dict[nn.Module, Watch] = {}
+        self._last: tuple[Any, ...] | None = None
+        self._blind = False
+
+    def attach(self, model: nn.Module, weights: Collection[Tensor], embeddings: bool) -> None:
+        """Watch the layers whose weights are among these, and are not watched yet."""
+        modules = list(model.named_modules())
+        # a weight that an embedding shares with a linear layer is the linear layer's
+        modules.sort(key=lambda pair: isinstance(pair[1], nn.Embedding))
+        for name, module in modules:
+            watch = self._watched.get(module)
+            found = [
+                layer if _trains_bias(layer, weights) else replace(layer, bias=None)
+                for layer in layers_of(module, name or type(module).__name__)
+                if layer.weight in weights
+                and (nn.parameter.is_lazy(layer.weight) or layer.weight.numel())
+            ]
+            if isinstance(module, nn.Embedding) and not embeddings:
+                found = [layer for layer in found if layer.weight in self.layers]  # shared
+            for layer in found:
+                self.layers.setdefault(layer.weight, layer)
+            if watch is not None:
+                watch.turn_to(found)
+            elif found:
+                self._watched[module] = Watch(found)
+                self._watched[module].attach(module, self.outputs)
+        self.adopt()
+
+    def link(self, above: dict[Tensor, Layer]) -> None:
+        """Let these layers be above the ones with these weights."""
+        self.above = above
+        self._below = {upper.weight: weight for weight, upper in above.items()}
+
+    def adopt(self) -> None:
+        """Let the hooks speak to this object, as after a copy."""
+        for watch in self._watched.values():
+            watch.owner = weakref.ref(self)
+
+    def detach(self) -> None:
+        for watch in self._watched.values():
+            watch.detach()
+        self._watched.clear()
+
+    def means(self) -> dict[Key, Tensor]:
+        """Return G of what each weight multiplies; ΔᵀΔ/n, or of a mask E[d dᵀ], of its outputs."""
+        return {key: mean for key, seen in self.seen.items() if (mean := seen.mean) is not None}
+
+    def shapes(self) -> dict[Key, tuple[int, ...]]:
+        """Return the shapes of the means that there may be, in an order that is every rank's."""
+        found: dict[Key, tuple[int, ...]] = {}
+        for weight, layer in self.layers.items():
+            m, d = layer.shape
+            found[GRAM, weight] = (layer.blocks, d, d)
+            if self.outputs:
+                found[OUTPUT_GRAM, weight] = (layer.blocks, m, m)
+        return found
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self._last = None
+        self.seen.clear()
+
+    @contextmanager
+    def discarding(self) -> Iterator[None]:
+        """Inside, weights lose their gradients, and what was seen beside them is forgotten."""
+        for (_, weight), seen in self.seen.items():
+            seen.discard(weight)
+        yield
+        for (_, weight), seen in self.seen.items():
+            seen.mark_again(weight)
+
+    @contextmanager
+    def blind(self) -> Iterator[None]:
+        """Inside, calls show nothing."""
+        self._blind = True
+        try:
+            yield
+        finally:
+            self._blind = False
+
+    def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
+        """Take in the inputs of one call."""
+        weight = layer.weight
+        if not self._wants(layer) or any(map(_is_special, inputs)) or inputs[0].numel() == 0:
+            return
+        # within a backward pass a checkpointed segment is called again; for the first time where
+        # its forward pass was without gradients
+        in_backward = torch._C._current_graph_task_id() != -1
+        seen = self.seen.setdefault((GRAM, weight), Seen())
+        if in_backward and seen.has_shown(weight):
+            return
+        first, lower = self.layers[weight], self._below.get(weight)
+        is_alike = layer.blocks == first.blocks
+        bias = layer.bias is first.bias if first.bias is not None and is_alike else None
+        found = None if lower is not None else self._recall(layer, inputs, bias)
+        if found is None:
+            parts = layer.rows(inputs, self._choose)
+            if any(rows.shape[-1] != layer.width_of_rows for rows in parts):
+                return  # a subclass, whose first argument is something else
+            dtype = wide_dtype(weight.dtype)
+            found = torch.cat([gram(rows, bias, dtype) for rows in parts])
+            self._remember(layer, inputs, bias, found)
+            if lower is not None:
+                mask = gram(parts[0] > 0, None, dtype)
+                self.seen.setdefault((OUTPUT_GRAM, lower), Seen()).take(lower, mask, in_backward)
+        seen.take(weight, found if is_alike else _beside(first, found), in_backward)
+
+    def _remember(
+        self, layer: Layer, inputs: Sequence[Tensor], bias: bool | None, found: Tensor
+    ) -> None:
+        """Keep one G: query, key and value are often made of the same tensor."""
+        x, self._last = inputs[0], None
+        if all(one is x for one in inputs):
+            of = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
+            self._last = of, weakref.ref(x), found
+
+    def _recall(self, layer: Layer, inputs: Sequence[Tensor], bias: bool | None) -> Tensor | None:
+        x, last = inputs[0], self._last
+        of = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
+        is_same = last is not None and last[0] == of and last[1]() is x
+        return last[2] if last is not None and is_same and all(o is x for o in inputs) else None
+
+    def _wants(self, layer: Layer) -> bool:
+        if self._blind or not layer.weight.requires_grad:
+            return False
+        return self.gathering or layer.weight not in self.known
+
+    def wants_output(self, layer: Layer) -> bool:
+        """Whether to be shown what goes down to the outputs of this call."""
+        return self._wants(layer) and self.outputs and layer.weight not in self.above
+
+    def see_output(self, layer: Layer, gradient: Tensor) -> None:
+        """Take in the gradient of a call's outputs."""
+        rows = residual_rows(layer, gradient)
+        rows = rows[:, self._choose(rows.shape[1]).to(rows.device)]
+        found = gram(rows, None, wide_dtype(layer.weight.dtype))
+        self.seen.setdefault((OUTPUT_GRAM, layer.weight), Seen()).take(layer.weight, found)
+
+    def _choose(self, total: int) -> Tensor:
+        if total <= self.rows:
+            return torch.arange(total, device="cpu")
+        chance = torch.Generator("cpu").manual_seed(self.seed)
+        return torch.randint(total, (self.rows,), generator=chance, device="cpu")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.adopt()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}
+
+
+def _is_special(x: Tensor) -> bool:
+    """Whether these are not plain rows: within torch.vmap and torch.func, or of unequal lengths."""
+    return x.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def _beside(first: Layer, found: Tensor) -> Tensor:
+    """Return what an embedding that shares the weight of a linear layer adds to its G.
+
+    diag(f) acts from the other side, and its mean is one more damping.
+    """
+    of_weights = torch.ones(first.shape[1], dtype=found.dtype, device=found.device)
+    if first.bias is not None:
+        of_weights[-1] = 0
+    return (found.mean() * of_weights.diag())[None]
+
+
+def _trains_bias(layer: Layer, weights: Collection[Tensor]) -> bool:
+    """Whether the bias moves with the weights, and is a part of their layer."""
+    if layer.bias is None or layer.bias not in weights:
+        return False
+    return layer.bias.requires_grad or not layer.weight.requires_grad
