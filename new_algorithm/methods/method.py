@@ -53,8 +53,9 @@ class Problem:
     """A network to train, the same for every method.
 
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
-    epochs: passes over the training rows, or 1/parts of one each, for models. basis: in whose eigenvectors x_train is given, if it is.
-    model: in place of a ReLU network; it has a loss of its own.
+    epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
+    model: in place of a ReLU network; it has a loss of its own. parts: of a pass over the training
+    rows of a model, each of which is an epoch.
     """
 
     data: Dataset

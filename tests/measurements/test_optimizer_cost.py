@@ -1,0 +1,45 @@
+"""What an optimizer keeps is counted to the byte, and its time beside that of a bare pass."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from new_algorithm.measurements import optimizer_cost
+from new_algorithm.measurements.optimizer_cost import OPTIMIZERS, iteration, measure, state_bytes
+
+M, D = 2, 3
+FLOATS = {
+    "AdamW": 2 * (M * D + M) + 2,  # moments, and the steps of weight and bias
+    # Ḡ and A⁻¹, the velocity, the weight of the average, the size of outputs and the updates
+    "back projection, orthogonal": 2 * (D + 1) ** 2 + M * (D + 1) + 3,
+    "back projection, trust": 2 * (D + 1) ** 2 + M * (D + 1) + 3,
+    "back projection, adam": 2 * (D + 1) ** 2 + 2 * M * (D + 1) + 3,
+    "Muon": M * D + 2 * M + 1,  # Adam's moments of the bias alone
+}
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_memory_of_the_state(name):
+    model = nn.Linear(D, M)
+    build, settings = OPTIMIZERS[name]
+    optimizer = build(model, settings)
+    iteration(model, torch.ones(4, D), optimizer)()
+    assert state_bytes(optimizer) == 4 * FLOATS[name]
+
+
+def test_every_subject_is_measured_with_every_optimizer(monkeypatch):
+    monkeypatch.setattr(optimizer_cost, "WARM_UP", 1)
+    monkeypatch.setattr(optimizer_cost, "TIMED", 2)
+    subject = "a layer", nn.Linear(D, M), torch.ones(4, D)
+    monkeypatch.setattr(optimizer_cost, "subjects", lambda: iter([subject]))
+    rows = measure()
+    assert [(row["subject"], row["optimizer"]) for row in rows] == [
+        ("a layer", name) for name in OPTIMIZERS
+    ]
+    for row in rows:
+        assert row["passes_ms"] > 0
+        whole = row["passes_ms"] + row["optimizer_ms"]
+        assert math.isclose(row["times_of_passes"], whole / row["passes_ms"])
+    assert not subject[1]._forward_pre_hooks  # copies are measured
