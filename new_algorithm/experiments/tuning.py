@@ -26,7 +26,7 @@ from new_algorithm.record.files import Row, plain, read_json, save_json
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import show
 
-PROBED_EPOCHS = 6  # to find out what an epoch costs, before a trial
+PROBED_EPOCHS = 6  # passes, or two parts of one, to find out their cost before a trial
 SEARCH_SEED = 1_000_003  # of weights and shuffles in every trial: none of an experiment's own
 WARM_UP_ROWS = 512
 CHOSEN_FOLDER = "chosen_settings"
@@ -170,19 +170,19 @@ class Tuning:
 
         The result is the task's first metric on the validation rows, of a loss its negative.
         """
-        number, seconds, epochs = 0, 0.0, self.task.epochs or 1
+        seconds, epochs = 0.0, self.task.epochs or 1
         settings, metric = self._fixed | settings, self.task.metrics[0]
         try:
             epochs = self._epochs(settings)
             for epoch in self._train(settings, epochs):
-                _, held_out = epoch.scores()  # DivergedError, whichever epoch it is
-                number, seconds = epoch.number, epoch.clock.cpu_seconds
+                seconds = epoch.clock.cpu_seconds
+            _, held_out = epoch.scores()  # DivergedError, whichever epoch it began in
         except DivergedError:
             return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
         value = getattr(held_out, metric)
         if value is None:
             raise UserError(f"{self.task.name}: there is no {metric} of these data: name another")
-        return TrialResult(-value if metric == "loss" else value, seconds, number)
+        return TrialResult(-value if metric == "loss" else value, seconds, epoch.number)
 
     def _epochs(self, settings: Settings) -> int:
         """Return about the epochs of a run; rates and penalties do not change what one costs."""
@@ -191,7 +191,7 @@ class Tuning:
         of_cost = [name for name, values in self.space.items() if isinstance(values, Choice)]
         choices = repr([settings[name] for name in of_cost])
         if choices not in self._fitted:
-            probe = self._train(settings, PROBED_EPOCHS)
+            probe = self._train(settings, max(2, PROBED_EPOCHS // self.task.parts))
             self._fitted[choices] = fitted_epochs(self.task.cpu_seconds, probe)
         return self._fitted[choices]
 
