@@ -17,7 +17,7 @@ from new_algorithm.experiments.report_tables import (
     with_interval,
 )
 from new_algorithm.experiments.statistics import LEVEL, Comparison, summarise
-from new_algorithm.methods.epochs import SCORED_ROWS
+from new_algorithm.models.model import MODELS
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 
@@ -162,9 +162,10 @@ def _trials_rule(record: ExperimentRecord) -> str:
 
 
 def _scored_rule(record: ExperimentRecord) -> list[str]:
-    if all(task.model is None for task in record.experiment.tasks):
-        return []
-    return [f"Train losses of models are those of the first {SCORED_ROWS:,} training rows."]
+    """How many rows a train loss is of, where they are not all."""
+    models = dict.fromkeys(task.model for task in record.experiment.tasks if task.model)
+    rows = [f"{MODELS[model].scored_rows:,} ({MODELS[model].name})" for model in models]
+    return [f"Train losses are of the first training rows: {', '.join(rows)}."] if rows else []
 
 
 def _budget_rule(record: ExperimentRecord, task: Task) -> str:

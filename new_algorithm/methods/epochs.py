@@ -19,9 +19,6 @@ from new_algorithm.record.clock import TrainingClock
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
 INPUT_RANK = 60  # eigenvectors
-# training rows of other models than ReLU networks, the first: evaluating all of them after each
-# epoch would take a third of the time of training on them
-SCORED_ROWS = 5_000
 
 Train = Callable[[Problem, Settings], Iterator[Trained]]
 Unfold = Callable[[Sequence[NDArray]], list[NDArray]]  # weights on other inputs → on the features
@@ -64,9 +61,10 @@ def _scores(
     problem: Problem, weights: Weights, predict: Predict | None, epoch: int
 ) -> tuple[Scores, Scores]:
     data = problem.data
-    on, rows = partial(scores_of, problem.loss, weights), len(data.x_train)
+    on = partial(scores_of, problem.loss, weights)
     if predict is not None:
-        on, rows = partial(predicted_scores, problem.loss, predict), SCORED_ROWS
+        on = partial(predicted_scores, problem.loss, predict)
+    rows = problem.model.scored_rows if problem.model else len(data.x_train)
     with np.errstate(over="ignore", invalid="ignore"):
         train = on(data.x_train[:rows], data.y_train[:rows])
         held_out = on(data.x_test, data.y_test)

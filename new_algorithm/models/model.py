@@ -32,8 +32,9 @@ Load = Callable[[HeldOut, int | None, Path | None], Dataset]
 class Model:
     """name: in tables. load: its data, of at most so many training rows, in a folder if one is
     named. find: whatever raises UserError if they are not there. build(data): the network, from
-    torch's global generator. loss: of its outputs. batch_size: in rows, the same for every
-    method."""
+    torch's global generator. loss: of its outputs. batch_size: in rows, the same for every method.
+    scored_rows: of the training rows, the first, whose loss is the train loss; all of them after
+    each epoch would take a third of the time of training on them."""
 
     name: str
     load: Load
@@ -41,6 +42,7 @@ class Model:
     build: "Callable[[Dataset], nn.Module]"
     loss: Loss
     batch_size: int
+    scored_rows: int = 5_000
 
 
 def _images(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -> Dataset:
@@ -117,7 +119,7 @@ MODELS = {
         "CNN with BatchNorm", _images, locate_cifar10, _convolutional(True), SOFTMAX, 128
     ),
     "transformer": Model(
-        "character transformer", _text, find_tiny_shakespeare, _transformer, SOFTMAX, 32
+        "character transformer", _text, find_tiny_shakespeare, _transformer, SOFTMAX, 32, 1_000
     ),
     "autoencoder": Model("deep autoencoder", _digits, lambda: None, _autoencoder, BERNOULLI, 1000),
 }

@@ -107,9 +107,9 @@ def test_parts_of_a_pass_are_the_same_steps_as_the_pass():
         assert not np.array_equal(a, before)
 
 
-def test_train_score_is_that_of_the_first_rows(monkeypatch):
-    monkeypatch.setattr("new_algorithm.methods.epochs.SCORED_ROWS", 5)
+def test_train_score_is_that_of_the_first_rows():
     made = problem("cnn")
+    made = dataclasses.replace(made, model=dataclasses.replace(made.model, scored_rows=5))
     (epoch,) = METHODS["adamw"].train(made, METHODS["adamw"].defaults)
     x, y = made.data.x_train[:5], made.data.y_train[:5]
     assert epoch.scores()[0] == predicted_scores(made.loss, epoch.predict, x, y)
