@@ -230,7 +230,7 @@ BACK_PROJECTION = gradient_descent(
     source="torch_optimizer/: (P) of layer_problem.py; the polar factor of Jordan et al. 2024",
     build=back_projection,
     settings={
-        "lr": (0.03, Range(1e-2, 0.1)),
+        "lr": (0.03, Range(1e-2, 0.2)),
         "lambda_w": (3.0, Range(0.3, 30.0)),
         "rest_lr": (0.1, Range(0.03, 0.5)),
         "weight_decay": 0.0,
