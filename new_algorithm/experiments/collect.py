@@ -70,7 +70,7 @@ def collect(
     methods = {variation.method: METHODS[variation.method] for variation in experiment.variations}
     earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
     facts = {
-        "experiment": asdict(experiment),
+        "experiment": definition_of(experiment),
         "commands": list(dict.fromkeys([*earlier.get("commands", ()), command])),
         "environment": _environment(records),
         "edges": {
@@ -85,6 +85,15 @@ def collect(
         },
     }
     save_json(folder / EXPERIMENT_FILE, facts)
+
+
+def definition_of(experiment: Experiment) -> dict[str, Any]:
+    """Return what `read_entries` makes an experiment of: a task with a model has no widths."""
+    facts = asdict(experiment)
+    for task in facts["tasks"]:
+        if not task["widths"]:
+            del task["widths"]
+    return facts
 
 
 def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,18 @@
 """Definitions are read as they are written; what is wrong in one is named in one line."""
 
+import json
+
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
+from new_algorithm.experiments.collect import definition_of
+from new_algorithm.experiments.definition import (
+    FOLDER,
+    Experiment,
+    experiment_from,
+    load_experiment,
+)
+from new_algorithm.experiments.entries import read_entries
 from new_algorithm.methods.registry import METHODS
 
 TASK = {"dataset": "synthetic", "widths": [4], "epochs": 1}
@@ -167,3 +176,10 @@ def test_unknown_name_and_broken_file_are_told(tmp_path):
     (tmp_path / "broken.toml").write_text("seeds = = 3")
     with pytest.raises(UserError, match=r"broken\.toml: .*line 1"):
         load_experiment(str(tmp_path / "broken.toml"))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
+def test_what_is_recorded_of_a_definition_is_read_again(path):
+    experiment = load_experiment(path.stem)
+    recorded = json.loads(json.dumps(definition_of(experiment)))
+    assert read_entries(Experiment, recorded, "experiment") == experiment
