@@ -22,7 +22,7 @@ class Curvature:
     Gram matrices are averaged every `gram_every` steps, and factored `factor_every` steps after the
     last time, sooner at the beginning and when the damping changes. remembered: what the stacks
     hold for the outer step. lambda_h: if it is finite, outputs are watched too. process_group: over
-    whose ranks is averaged. unseen: names of layers that get gradients, but show no inputs.
+    whose ranks is averaged. unseen: weights of layers that get gradients, but show no inputs.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Curvature:
         self.remembered, self.lambda_h = remembered, lambda_h
         self.gram_every, self.factor_every = gram_every, factor_every
         self.process_group = process_group
-        self.unseen: list[str] = []
+        self.unseen: set[Tensor] = set()
 
     def attach(self, model: nn.Module, weights: set[Tensor], embeddings: bool) -> None:
         """Watch the layers with these weights that are not watched yet."""
@@ -112,9 +112,9 @@ class Curvature:
         """Return what is to be said of layers that have gradients, and have never shown inputs."""
         watches, found = self.watches, []
         for weight, layer in watches.layers.items():
-            is_new = layer.name not in self.unseen and weight not in watches.known
+            is_new = weight not in watches.known and weight not in self.unseen
             if is_new and weight.grad is not None:
-                self.unseen.append(layer.name)
+                self.unseen.add(weight)
                 found.append(
                     f"{layer.name} has a gradient, but no call of its module has shown its inputs "
                     "(a model is compiled after its optimizer is made; a weight that a function "
@@ -126,7 +126,9 @@ class Curvature:
         """Let these layers, of equal shape, remember from now on."""
         stack = Stack(layers, group, self.remembered, self.watches.outputs)
         self.stacks.append(stack)
-        self.watches.known.update(layer.weight for layer in layers)
+        weights = {layer.weight for layer in layers}
+        self.watches.known |= weights
+        self.unseen -= weights
         return stack
 
     def _factor_outputs(self) -> None:

@@ -42,14 +42,14 @@ class Layer:
     @property
     def shape(self) -> tuple[int, int]:
         """(m, d), the bias counted in d."""
-        wide = self.weight[0].numel() if self.width is None else self.width
+        wide = self.width_of_rows
         m = self.weight.numel() // (self.blocks * wide)
         return m, wide + (self.bias is not None)
 
     @property
     def width_of_rows(self) -> int:
         """d without the bias."""
-        return self.shape[1] - (self.bias is not None)
+        return self.weight[0].numel() if self.width is None else self.width
 
     def matrix(self) -> Tensor:
         """Return a copy of W̃ (blocks, m, d)."""
@@ -67,7 +67,7 @@ class Layer:
 
     def add(self, change: Tensor, scale: float) -> None:
         """W̃ ← W̃ + scale · change (blocks, m, d)."""
-        wide = change.shape[-1] - (self.bias is not None)
+        wide = self.width_of_rows
         weight = change[..., :wide].reshape(self.weight.shape)
         self.weight.add_(weight.to(self.weight.dtype), alpha=scale)
         if self.bias is not None and self.bias.grad is not None:

@@ -148,9 +148,8 @@ class BackProjection(torch.optim.Optimizer):
 
     def solved(self) -> list[str]:
         """Return the names of the layers whose problems are solved."""
-        layers, known = self.curvature.watches.layers, self.curvature.watches.known
-        unseen = self.curvature.unseen
-        return [x.name for weight, x in layers.items() if weight in known or x.name not in unseen]
+        layers, unseen = self.curvature.watches.layers, self.curvature.unseen
+        return [layer.name for weight, layer in layers.items() if weight not in unseen]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Also forget what layers have shown beside the gradients that are lost."""

@@ -127,33 +127,26 @@ class Watches:
         first, lower = self.layers[weight], self._below.get(weight)
         is_alike = layer.blocks == first.blocks
         bias = layer.bias is first.bias if first.bias is not None and is_alike else None
-        found = None if lower is not None else self._recall(layer, inputs, bias)
+        call = _call(layer, inputs, bias)
+        found = None if lower is not None else self._recall(call, inputs[0])
         if found is None:
             parts = layer.rows(inputs, self._choose)
             if any(rows.shape[-1] != layer.width_of_rows for rows in parts):
                 return  # a subclass, whose first argument is something else
             dtype = wide_dtype(weight.dtype)
             found = torch.cat([gram(rows, bias, dtype) for rows in parts])
-            self._remember(layer, inputs, bias, found)
+            self._last = None if call is None else (call, weakref.ref(inputs[0]), found)
             if lower is not None:
                 mask = gram(parts[0] > 0, None, dtype)
                 self.seen.setdefault((OUTPUT_GRAM, lower), Seen()).take(lower, mask, in_backward)
         seen.take(weight, found if is_alike else _beside(first, found), in_backward)
 
-    def _remember(
-        self, layer: Layer, inputs: Sequence[Tensor], bias: bool | None, found: Tensor
-    ) -> None:
-        """Keep one G: query, key and value are often made of the same tensor."""
-        x, self._last = inputs[0], None
-        if all(one is x for one in inputs):
-            of = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
-            self._last = of, weakref.ref(x), found
-
-    def _recall(self, layer: Layer, inputs: Sequence[Tensor], bias: bool | None) -> Tensor | None:
-        x, last = inputs[0], self._last
-        of = (id(x), x._version, len(inputs), layer.rows, layer.blocks, bias)
-        is_same = last is not None and last[0] == of and last[1]() is x
-        return last[2] if last is not None and is_same and all(o is x for o in inputs) else None
+    def _recall(self, call: tuple[Any, ...] | None, x: Tensor) -> Tensor | None:
+        """Return the last G if it is that of this call too."""
+        if self._last is None:
+            return None
+        last, seen, found = self._last
+        return found if last == call and seen() is x else None
 
     def _wants(self, layer: Layer) -> bool:
         if self._blind or not layer.weight.requires_grad:
@@ -183,6 +176,15 @@ class Watches:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
+
+
+def _call(layer: Layer, inputs: Sequence[Tensor], bias: bool | None) -> tuple[Any, ...] | None:
+    """Return what is equal for calls with the same G, as query's, key's and value's often is; None
+    where the inputs of one call differ."""
+    x = inputs[0]
+    if any(one is not x for one in inputs):
+        return None
+    return id(x), x._version, len(inputs), layer.rows, layer.blocks, bias
 
 
 def _is_special(x: Tensor) -> bool:

@@ -95,3 +95,17 @@ def assert_same_state(left, right):
         torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
     else:
         assert left == right
+
+
+def gram_of(optimizer, weight):
+    return optimizer.state[weight]["gram"]
+
+
+def second_moment(rows):
+    """Of rows with a 1 after them."""
+    rows = torch.cat([rows.flatten(0, -2), torch.ones(rows.flatten(0, -2).shape[0], 1)], -1)
+    return (rows.mT @ rows / len(rows))[None]
+
+
+def some(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

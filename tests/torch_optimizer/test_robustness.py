@@ -17,23 +17,12 @@ from tests.torch_optimizer.small import (
     assert_same_weights,
     batch,
     copies,
+    gram_of,
+    second_moment,
     small,
+    some,
     train,
 )
-
-
-def gram_of(optimizer, weight):
-    return optimizer.state[weight]["gram"]
-
-
-def second_moment(rows):
-    """Of rows with a 1 after them."""
-    rows = torch.cat([rows.flatten(0, -2), torch.ones(rows.flatten(0, -2).shape[0], 1)], -1)
-    return (rows.mT @ rows / len(rows))[None]
-
-
-def some(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("outer", OUTER)
