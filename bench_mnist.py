@@ -21,14 +21,14 @@ from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods import gradient_descent
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Problem, Settings
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
-OPTIMIZERS: dict[str, gradient_descent.Build] = {
-    "sgd": gradient_descent.sgd,
-    "momentum": gradient_descent.momentum,
-    "adam": gradient_descent.adam,
+OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
+    "sgd": (gradient_descent.sgd, {}),
+    "momentum": (gradient_descent.sgd, {"momentum": 0.9}),
+    "adam": (gradient_descent.adam, {}),
 }
 
 
@@ -56,8 +56,8 @@ def main() -> None:
 def train(config: Config, data: Dataset, run: Run) -> None:
     """Train and record; DivergedError leaves the weights of the last good epoch saved."""
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed, config.threads)
-    settings = {"lr": config.lr, "batch_size": config.batch_size}
-    build = OPTIMIZERS[config.optimizer]
+    build, settings = OPTIMIZERS[config.optimizer]
+    settings = settings | {"lr": config.lr, "batch_size": config.batch_size}
     run.save_weights(problem.start()[1])
     try:
         epochs = gradient_descent.train_with_optimizer(problem, build, settings, config.one_cycle)

@@ -32,6 +32,7 @@ if __name__ == "__main__":  # search the repository root, not this folder
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import (
+    Fraction,
     Limit,
     NonNegativeFloat,
     PositiveFloat,
@@ -72,6 +73,8 @@ class Config(RunFlags):
     """The highest learning rate."""
     lambda_w: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
     """Back projection's penalty on weight changes, per mean eigenvalue of the Gram matrix."""
+    momentum: Annotated[Fraction | None, tyro.conf.arg(**AS_USUAL)] = None
+    """What the average of gradients keeps at each step; of AdamW and SOAP, β₁."""
     outer: Annotated[Literal["trust", "orthogonal", "adam"] | None, tyro.conf.arg(**AS_USUAL)] = (
         None
     )
@@ -92,7 +95,7 @@ class Config(RunFlags):
     @property
     def settings(self) -> Settings:
         """The optimizer's own, but for those given. UserError for one that it does not have."""
-        names = ("lr", "lambda_w", "outer", "weight_decay")
+        names = ("lr", "lambda_w", "momentum", "outer", "weight_decay")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         for name in given.keys() - self.method.defaults.keys():
             flag = f"--{name.replace('_', '-')}"

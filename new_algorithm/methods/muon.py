@@ -1,10 +1,10 @@
 """Muon (Jordan et al. 2024): matrices go along the polar factor of their momentum.
 
-M ← 0.95 M + g, U = polar(g + 0.95 M), W ← W − η √max(1, m/d) U for W (m, d); a convolution's kernel
-is one matrix a layer. In float32: the libraries' versions orthogonalise in bfloat16, which takes
-thirty times as long on processors that have no units for it. Its polar factor is back projection's
-own, with the same polynomials, and in blocks of 128 outputs where both sides are above 256: cheaper
-than one for the whole matrix (torch_optimizer/directions.py).
+M ← μ M + g, U = polar(g + μ M), W ← W − η √max(1, m/d) U for W (m, d), with μ = 0.95; a
+convolution's kernel is one matrix a layer. In float32: the libraries' versions orthogonalise in
+bfloat16, which takes thirty times as long on processors that have no units for it. Its polar factor
+is back projection's own, with the same polynomials, and in blocks of 128 outputs where both sides
+are above 256: cheaper than one for the whole matrix, and as good (torch_optimizer/directions.py).
 """
 
 import math
@@ -16,15 +16,20 @@ from torch import Tensor
 
 from new_algorithm.torch_optimizer.directions import polar
 
-MOMENTUM = 0.95
-
 
 class Muon(torch.optim.Optimizer):
     """matrices: parameters with two dimensions or more. rest: parameters for AdamW."""
 
     def __init__(
-        self, matrices: Sequence[Tensor], rest: Sequence[Tensor], *, lr: float, adam_lr: float
+        self,
+        matrices: Sequence[Tensor],
+        rest: Sequence[Tensor],
+        *,
+        lr: float,
+        adam_lr: float,
+        momentum: float = 0.95,
     ) -> None:
+        self._momentum = momentum
         groups = [{"params": list(matrices), "lr": lr}, {"params": list(rest), "lr": adam_lr}]
         super().__init__(groups, {})
         self._adam = torch.optim.AdamW(rest, adam_lr, weight_decay=0.0, fused=True)
@@ -39,9 +44,9 @@ class Muon(torch.optim.Optimizer):
         for parameter in group["params"]:
             if (gradient := parameter.grad) is None:
                 continue
-            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-            momentum.mul_(MOMENTUM).add_(gradient)
-            ahead = (gradient + MOMENTUM * momentum).flatten(1)
+            velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+            velocity.mul_(self._momentum).add_(gradient)
+            ahead = (gradient + self._momentum * velocity).flatten(1)
             scale = math.sqrt(max(1.0, ahead.shape[0] / ahead.shape[1]))
             parameter.add_(polar(ahead).view_as(parameter), alpha=-group["lr"] * scale)
         self._adam.param_groups[0]["lr"] = of_rest["lr"]

@@ -95,15 +95,16 @@ def inverse_root(s: Tensor) -> Tensor:
     """
     size = s.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     size = size.clamp(min=torch.finfo(s.dtype).tiny)
-    q = s / size
-    identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
-    t = identity
+    q = (s / size).reshape(-1, *s.shape[-2:])
+    t = None
     for step, (a, b, c) in enumerate(QUINTICS, start=1):
-        p = a * identity + b * q + c * (q @ q)
-        t = p @ t if step > 1 else p
+        p = torch.baddbmm(q, q, q, beta=b, alpha=c)
+        p.diagonal(dim1=-2, dim2=-1).add_(a)
+        t = p if t is None else p @ t
         if step < len(QUINTICS):
             q = p @ q @ p
-    return t * size.rsqrt()
+    assert t is not None
+    return t.view_as(s) * size.rsqrt()
 
 
 def polar(x: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class BackProjection(torch.optim.Optimizer):
     schedules cycle, which is AdamW's. weight_decay: decoupled, of matrices alone, in units of 1/lr.
     gram_decay: what the average of Gram matrices keeps, every `gram_every` steps, of `rows` rows
     (of a convolution: patches) at most. factor_every: steps between two factorisations, fewer at
-    the beginning. outer: see outer_steps.py. rest: modules or parameters for AdamW. rest_lr:
+    the beginning. outer: see outer_steps.py. rest: modules or parameters for AdamW; with
+    outer="orthogonal" the head of a language model is better there, other heads are not. rest_lr:
     AdamW's rate as a multiple of lr. judge_every: with a closure, steps between two judgements,
     which call it once more, for the same batch. process_group: over whose ranks Gram matrices are
     averaged; by default that of the DistributedDataParallel model that is given.
@@ -80,9 +81,9 @@ class BackProjection(torch.optim.Optimizer):
         params: Iterable[Any] | None = None,
         *,
         lr: float | None = None,
-        lambda_w: float = 3.0,
+        lambda_w: float = 4.0,
         lambda_h: float = math.inf,
-        momentum: float = 0.9,
+        momentum: float = 0.8,
         weight_decay: float = 0.0,
         gram_decay: float = 0.9,
         gram_every: int = 5,

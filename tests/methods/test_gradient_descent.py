@@ -1,6 +1,7 @@
 """The torch optimisers as methods: same start, same batches, the rules that they are named for."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from new_algorithm.methods.gradient_descent import SGD
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.methods.torch_network import TorchTraining, folded_weights, relu_network
+from new_algorithm.torch_optimizer.directions import polar
 from tests.training import final_weights, trained
 
 NAMES = "sgd", "momentum", "adam", "soap", "muon", "lbfgs", "back_projection"
@@ -95,7 +97,7 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     weights = Problem(load_dataset("synthetic", train_limit=50), (16, 16), 1, 0).start()[1]
     model = relu_network(weights)
     before = [p.detach().clone() for p in model.parameters()]
-    settings = {"lr": 1.0, "adam_lr": 1e-3, "matrices": "hidden"}
+    settings = {"lr": 1.0, "adam_lr": 1e-3, "matrices": "hidden", "momentum": 0.9}
     optimizer = gradient_descent.muon(model, settings)
     model(torch.randn(64, 20)).square().sum().backward()
     optimizer.step()
@@ -107,6 +109,32 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     assert of_change.min() > 0.2
     for index in (0, 1, 3, 4, 5):  # Adam's first step has the size of the rate in every entry
         assert changes[index].abs().max() == pytest.approx(1e-3, rel=0.05)
+
+
+@pytest.mark.parametrize("mu", [0.7, 0.9])
+def test_momentum_is_what_the_average_of_gradients_keeps(mu):
+    """Two steps on gradients A and B."""
+    a, b = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(1)).unbind()
+
+    def second_step(name, build, **others):
+        linear = torch.nn.Linear(8, 12)
+        settings = METHODS[name].defaults | {"lr": 1.0, "momentum": mu} | others
+        optimizer = build(torch.nn.Sequential(linear), settings)
+        for grad in (a, b):
+            before = linear.weight.detach().clone()
+            linear.weight.grad, linear.bias.grad = grad.clone(), torch.zeros(12)
+            optimizer.step()
+        return before - linear.weight.detach()
+
+    velocity = b + mu * a
+    found = second_step("momentum", gradient_descent.sgd)
+    torch.testing.assert_close(found, velocity)
+    found = second_step("muon", gradient_descent.muon)
+    torch.testing.assert_close(found, math.sqrt(12 / 8) * polar(b + mu * velocity))
+    mean = (b + mu * a) / (1 + mu)
+    square = (b**2 + 0.999 * a**2) / 1.999
+    found = second_step("adamw", gradient_descent.adamw, weight_decay=0.0)
+    torch.testing.assert_close(found, mean / square.sqrt(), rtol=1e-4, atol=1e-4)
 
 
 def test_lbfgs_solves_a_convex_problem_to_the_end():
