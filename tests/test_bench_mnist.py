@@ -15,7 +15,8 @@ def test_first_two_steps_are_the_update_rule(optimizer):
     # minimise w²/2 from w = 1 with lr = 0.1: the gradient is w
     model, lr = torch.nn.Linear(1, 1, bias=False), 0.1
     torch.nn.init.ones_(model.weight)
-    step = bench_mnist.OPTIMIZERS[optimizer](model, {"lr": lr})
+    build, settings = bench_mnist.OPTIMIZERS[optimizer]
+    step = build(model, settings | {"lr": lr})
     path = []
     for _ in range(2):
         step.zero_grad()
