@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from new_algorithm.torch_optimizer import output_factors
 from new_algorithm.torch_optimizer.layers import Layer
 from new_algorithm.torch_optimizer.stacks import Part, Stack, part_with_gradients, stack_key
-from new_algorithm.torch_optimizer.statistics import GRAM, OUTPUT_GRAM, average_over_ranks
+from new_algorithm.torch_optimizer.statistics import (
+    GRAM,
+    OUTPUT_GRAM,
+    average_over_ranks,
+    keys_not_finite,
+)
 from new_algorithm.torch_optimizer.watches import Watches
 
 Groups = Sequence[dict[str, Any]]
@@ -68,12 +73,11 @@ class Curvature:
             shapes = watches.shapes() if watches.gathering else {}
             seen = average_over_ranks(seen, shapes, self.process_group)
         watches.clear()
-        for (name, weight), found in list(seen.items()):
-            if not torch.isfinite(found).all():
-                of = {GRAM: "inputs", OUTPUT_GRAM: "output gradients"}[name]
-                where = watches.layers[weight].name
-                troubles.append(f"the Gram matrix of the {of} of {where} is not finite")
-                del seen[name, weight]
+        for name, weight in keys_not_finite(seen):
+            of = {GRAM: "inputs", OUTPUT_GRAM: "output gradients"}[name]
+            where = watches.layers[weight].name
+            troubles.append(f"the Gram matrix of the {of} of {where} is not finite")
+            del seen[name, weight]
         self._begin_stacks({weight for name, weight in seen if name == GRAM}, groups)
         if not troubles:
             troubles += self._find_unseen()

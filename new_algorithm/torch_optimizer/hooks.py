@@ -44,16 +44,18 @@ class Watch:
 
     @torch.compiler.disable
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.owner() is None or not torch.is_grad_enabled():
+        owner = self.owner()
+        if owner is None or not torch.is_grad_enabled():
             return
+        wanted = [layer for layer in self.layers if owner.wants(layer)]
         if not isinstance(module, nn.MultiheadAttention):
-            for layer in self.layers:
+            for layer in wanted:
                 self._show(layer, (args or tuple(kwargs.values()))[:1])
             return
         given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
-        for layer in self.layers:
+        for layer in wanted:
             if layer.weight is module.out_proj.weight:
-                self._modes.append(_InputsOf(layer.weight, partial(self._show, layer)))
+                self._modes.append(_InputsOf(layer.weight, partial(self._show_later, layer)))
                 self._modes[-1].__enter__()
             else:
                 self._show(layer, [given[name] for name in ("query", "key", "value")])
@@ -68,9 +70,13 @@ class Watch:
         owner = self.owner()
         for layer in self.layers:
             if owner is not None and output.requires_grad and owner.wants_output(layer):
-                output.register_hook(partial(self._show, layer, what="see_output"))
+                output.register_hook(partial(self._show_later, layer, what="see_output"))
 
     @torch.compiler.disable
+    def _show_later(self, layer: Layer, tensors: Any, what: str = "see") -> None:
+        """From within a forward or backward pass."""
+        self._show(layer, tensors, what)
+
     def _show(self, layer: Layer, tensors: Any, what: str = "see") -> None:
         """Let the owner see inputs, or the gradient of outputs."""
         owner = self.owner()

@@ -199,7 +199,8 @@ class BackProjection(torch.optim.Optimizer):
 
         for part, group, step in zip(parts, groups, steps, strict=True):
             for layer, change in part.split(step):
-                layer.weight.mul_(1 - group["lr"] * group["weight_decay"])
+                if group["weight_decay"] > 0:
+                    layer.weight.mul_(1 - group["lr"] * group["weight_decay"])
                 layer.add(change, group["lr"])
         for group, parameters in zip(self.param_groups, rest, strict=True):
             rest_step(parameters, [self.state[parameter] for parameter in parameters], group)

@@ -100,6 +100,15 @@ class Seen:
         return total / (self.batches + 1)
 
 
+def keys_not_finite(found: Mapping[Key, Tensor]) -> list[Key]:
+    """Return the keys of tensors with entries that are not finite; a GPU is waited for once."""
+    if not found:
+        return []
+    are_finite = [torch.isfinite(one).all() for one in found.values()]
+    together = torch.stack([one.to(are_finite[0].device) for one in are_finite])
+    return [key for key, is_finite in zip(found, together.tolist(), strict=True) if not is_finite]
+
+
 def average_over_ranks(
     found: Mapping[Key, Tensor], shapes: Mapping[Key, tuple[int, ...]], process_group: Any
 ) -> dict[Key, Tensor]:

@@ -116,7 +116,7 @@ class Watches:
     def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
         """Take in the inputs of one call."""
         weight = layer.weight
-        if not self._wants(layer) or any(map(_is_special, inputs)) or inputs[0].numel() == 0:
+        if not self.wants(layer) or any(map(_is_special, inputs)) or inputs[0].numel() == 0:
             return
         # within a backward pass a checkpointed segment is called again; for the first time where
         # its forward pass was without gradients
@@ -148,14 +148,15 @@ class Watches:
         last, seen, found = self._last
         return found if last == call and seen() is x else None
 
-    def _wants(self, layer: Layer) -> bool:
+    def wants(self, layer: Layer) -> bool:
+        """Whether to be shown what this layer is given."""
         if self._blind or not layer.weight.requires_grad:
             return False
         return self.gathering or layer.weight not in self.known
 
     def wants_output(self, layer: Layer) -> bool:
         """Whether to be shown what goes down to the outputs of this call."""
-        return self._wants(layer) and self.outputs and layer.weight not in self.above
+        return self.wants(layer) and self.outputs and layer.weight not in self.above
 
     def see_output(self, layer: Layer, gradient: Tensor) -> None:
         """Take in the gradient of a call's outputs."""
