@@ -172,8 +172,8 @@ def back_projection(model: "torch.nn.Module", settings: Settings) -> "torch.opti
 
     from new_algorithm.torch_optimizer import BackProjection
 
-    *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
-    rest = [head] if settings["head"] == "rest" else []
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    rest = linear[-1:] if settings["head"] == "rest" else []
     names = "lr", "lambda_w", "momentum", "rest_lr", "weight_decay", "outer"
     return BackProjection(model, rest=rest, **{name: settings[name] for name in names})
 
