@@ -6,7 +6,7 @@ here in units of lr²; only a loss that is not finite, or far above the lowest, 
 parameters to those last judged good.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -113,6 +113,24 @@ class Promise:
         gradients = [gradient if maximize else -gradient for *_, gradient in self._rest]
         changes = [parameter - before for parameter, before, _ in self._rest]
         return self._of_layers + total_inner(changes, gradients)
+
+
+class Trial:
+    """The batch of a closure. loss: what it returns, with gradients; it can be computed again."""
+
+    def __init__(self, closure: Callable[[], Any]) -> None:
+        self._closure, self._random = closure, random_states()
+        with torch.enable_grad():
+            self.loss = closure()
+
+    def again(self, model: nn.Module) -> float:
+        """Return the loss with the weights as they are now, and the same random numbers."""
+        with torch.enable_grad(), same_random_numbers(self._random), same_buffers(model):
+            return value_of(self._closure())
+
+
+def value_of(loss: Any) -> float:
+    return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
 
 @contextmanager

@@ -18,14 +18,7 @@ from torch import Tensor, nn
 
 from new_algorithm.torch_optimizer.curvature import Curvature
 from new_algorithm.torch_optimizer.gradients import obstacle_to_step
-from new_algorithm.torch_optimizer.judging import (
-    Judge,
-    Promise,
-    RandomStates,
-    random_states,
-    same_buffers,
-    same_random_numbers,
-)
+from new_algorithm.torch_optimizer.judging import Judge, Promise, Trial, value_of
 from new_algorithm.torch_optimizer.outer_steps import OUTER, Outer
 from new_algorithm.torch_optimizer.rest import forget, rest_step
 from new_algorithm.torch_optimizer.resuming import restore, with_ours, without_ours
@@ -168,17 +161,13 @@ class BackProjection(torch.optim.Optimizer):
         A closure computes the loss and its gradients; with it steps are judged, each of which costs
         one more call.
         """
-        judged = closure is not None and self.iteration % self.judge.every == 0
-        random = random_states() if judged else None
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        trial = None if closure is None else Trial(closure)
+        loss = None if trial is None else trial.loss
         if (obstacle := obstacle_to_step(self)) is not None:
             if obstacle:
                 self._warn(obstacle)
             self.curvature.watches.clear()
-            if closure is not None and self.judge.refuse():
+            if trial is not None and self.judge.refuse():
                 self._go_back(f"no step could be made {self.judge.PATIENCE} times")
                 self._plan()
             return loss
@@ -193,9 +182,11 @@ class BackProjection(torch.optim.Optimizer):
         groups = [self.param_groups[part.stack.group] for part in parts]
         steps = self._steps(parts, groups, self.judge.control.bound)
         rest = self._rest_of(parts)
-        promise = Promise(parts, groups, steps, rest) if judged else None
-        if judged and self.judge.last_good is None:
-            self.judge.keep(self.parameters(), self.model.named_buffers())
+        promise = None
+        if loss is not None and self.iteration % self.judge.every == 0:
+            promise = Promise(parts, groups, steps, rest)
+            if self.judge.last_good is None:
+                self.judge.keep(self.parameters(), self.model.named_buffers())
 
         for part, group, step in zip(parts, groups, steps, strict=True):
             for layer, change in part.split(step):
@@ -205,8 +196,8 @@ class BackProjection(torch.optim.Optimizer):
         for group, parameters in zip(self.param_groups, rest, strict=True):
             rest_step(parameters, [self.state[parameter] for parameter in parameters], group)
 
-        if closure is not None and loss is not None and random is not None and promise is not None:
-            self._judge(closure, random, _number(loss), promise)
+        if trial is not None and promise is not None:
+            self._judge(trial, promise)
         self.iteration += 1
         self._plan()
         return loss
@@ -232,18 +223,12 @@ class BackProjection(torch.optim.Optimizer):
             for group in self.param_groups
         ]
 
-    def _judge(
-        self, closure: Callable[[], Any], random: RandomStates, before: float, promise: Promise
-    ) -> None:
+    def _judge(self, trial: Trial, promise: Promise) -> None:
         """Compare the loss after a step with that before; undo a step that did harm."""
         predicted = promise.decrease(self.param_groups[0]["maximize"])
-        with (
-            torch.enable_grad(),
-            same_random_numbers(random),
-            same_buffers(self.model),
-            self.curvature.watches.blind(),
-        ):
-            after = _number(closure())
+        before = value_of(trial.loss)
+        with self.curvature.watches.blind():
+            after = trial.again(self.model)
         before, after = average_of_ranks([before, after], self.curvature.process_group)
         if self.judge.accepts(predicted, before, after, self.param_groups[0]):
             self.judge.keep(self.parameters(), self.model.named_buffers())
@@ -267,7 +252,7 @@ class BackProjection(torch.optim.Optimizer):
         return next((name for name, p in named if p is parameter), "a parameter")
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"step {self.iteration}: {text}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"step {self.iteration}: {text}", RuntimeWarning, stacklevel=5)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that later steps depend on, loadable with weights_only=True."""
@@ -293,7 +278,3 @@ class BackProjection(torch.optim.Optimizer):
             for values in self.state.values():
                 values.pop("stack", None)
             self._show_state()
-
-
-def _number(loss: Any) -> float:
-    return float(loss.detach() if isinstance(loss, Tensor) else loss)

@@ -2,12 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from new_algorithm.measurements import optimizer_cost
-from new_algorithm.measurements.optimizer_cost import OPTIMIZERS, iteration, measure, state_bytes
+from new_algorithm.measurements.optimizer_cost import (
+    CYCLE,
+    OPTIMIZERS,
+    iteration,
+    measure,
+    state_bytes,
+    steady_mean,
+)
 
 M, D = 2, 3
 FLOATS = {
@@ -31,7 +39,7 @@ def test_memory_of_the_state(name):
 
 def test_every_subject_is_measured_with_every_optimizer(monkeypatch):
     monkeypatch.setattr(optimizer_cost, "WARM_UP", 1)
-    monkeypatch.setattr(optimizer_cost, "TIMED", 2)
+    monkeypatch.setattr(optimizer_cost, "TIMED", CYCLE)
     subject = "a layer", nn.Linear(D, M), torch.ones(4, D)
     monkeypatch.setattr(optimizer_cost, "subjects", lambda: iter([subject]))
     rows = measure()
@@ -40,6 +48,14 @@ def test_every_subject_is_measured_with_every_optimizer(monkeypatch):
     ]
     for row in rows:
         assert row["passes_ms"] > 0
+        assert row["optimizer_ms"] > 0
         whole = row["passes_ms"] + row["optimizer_ms"]
         assert math.isclose(row["times_of_passes"], whole / row["passes_ms"])
     assert not subject[1]._forward_pre_hooks  # copies are measured
+
+
+def test_what_every_cycle_has_once_counts_and_a_disturbance_does_not():
+    seconds = np.tile([5.0, 1.0, 1.0, 1.0, 1.0], 8)
+    assert len(seconds) % CYCLE == 0
+    seconds[[7, 20, 33]] += 100
+    assert steady_mean(seconds) == pytest.approx(9 / 5)

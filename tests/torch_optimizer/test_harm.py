@@ -204,8 +204,9 @@ def test_weights_that_give_no_finite_gradient_are_taken_back():
     train(model, optimizer, range(1, 4), judged=True)
     with torch.no_grad():
         model.linear.weight.fill_(math.inf)
-    with pytest.warns(RuntimeWarning, match="is not finite, and no step is made"):
+    with pytest.warns(RuntimeWarning, match="is not finite, and no step is made") as caught:
         train(model, optimizer, range(2), judged=True)
+    assert caught[0].filename.endswith("small.py")  # the line that asked for the step
     assert not torch.isfinite(model.linear.weight).any()
     with pytest.warns(RuntimeWarning, match="step 4: no step could be made 3 times: back to"):
         train(model, optimizer, range(2, 3), judged=True)
