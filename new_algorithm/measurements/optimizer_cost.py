@@ -1,17 +1,21 @@
 """What an optimizer of PyTorch adds to forward and backward pass: CPU time and memory."""
 
 import copy
+import csv
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from new_algorithm.cli.progress import progress
 from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.method import Settings
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.plots.style import MARKERS, legend_beside, plain_log_ticks
 from new_algorithm.record.files import Row
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
 for outer in ("orthogonal", "trust", "adam"):
     settings = METHODS["back_projection_torch"].defaults | {"outer": outer, "lr": 1e-6}
     OPTIMIZERS[f"back projection, {outer}"] = gradient_descent.back_projection, settings
+COSTS_FILE = "optimizer_cost.csv"
 WARM_UP = 41  # iterations, after which factorisations are as rare as they stay
 TIMED = 40  # two intervals between factorisations
 CYCLE = 5  # iterations, of which hooks see one
@@ -152,3 +157,26 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield from _leaves(one)
     else:
         yield value
+
+
+def draw_optimizer_cost(figure: Figure, path: Path) -> None:
+    """Subjects one below another, a marker an optimizer: time of an iteration, and memory."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    subjects = list(dict.fromkeys(row["subject"] for row in rows))[::-1]
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, quantity, name in (
+        (panels[0], "times_of_passes", "iteration, in times of its passes"),
+        (panels[1], "state_mb", "state, MB"),
+    ):
+        for number, optimizer in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
+            own = [row for row in rows if row["optimizer"] == optimizer]
+            values = [float(row[quantity]) for row in own]
+            places = [subjects.index(row["subject"]) for row in own]
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(values, places, linestyle="", marker=marker, label=optimizer)
+        axes.set_xscale("log")
+        axes.set_xlabel(name)
+    plain_log_ticks(panels[0].xaxis)
+    panels[0].set_yticks(range(len(subjects)), subjects)
+    legend_beside(panels[1])

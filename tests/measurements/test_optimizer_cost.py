@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from new_algorithm.measurements import optimizer_cost
 from new_algorithm.measurements.optimizer_cost import (
     CYCLE,
     OPTIMIZERS,
+    draw_optimizer_cost,
     iteration,
     measure,
     state_bytes,
@@ -59,3 +61,19 @@ def test_what_every_cycle_has_once_counts_and_a_disturbance_does_not():
     assert len(seconds) % CYCLE == 0
     seconds[[7, 20, 33]] += 100
     assert steady_mean(seconds) == pytest.approx(9 / 5)
+
+
+def test_figure_shows_every_cost_where_its_subject_and_optimizer_are(tmp_path):
+    path = tmp_path / "costs.csv"
+    path.write_text(
+        "subject,optimizer,times_of_passes,state_mb\n"
+        '"a layer, wide",AdamW,1.25,2.0\n"a layer, wide",Muon,1.5,1.0\nanother,Muon,3.0,4.0\n'
+    )
+    figure = Figure()
+    draw_optimizer_cost(figure, path)
+    times, memory = figure.axes
+    names = [label.get_text() for label in times.get_yticklabels()]
+    assert names == ["another", "a layer, wide"]  # the first on top
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in times.lines}
+    assert drawn == {"AdamW": [[1.25, 1]], "Muon": [[1.5, 1], [3, 0]]}
+    assert [line.get_xdata().tolist() for line in memory.lines] == [[2], [1, 4]]
