@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # at run time torch is imported where it is used
 Build = Callable[["torch.nn.Module", Settings], "torch.optim.Optimizer"]
 
 # Of some hundred steps, those on old gradients are a large part: with less than the usual 0.9 or
-# 0.95 every method is better, by up to a tenth of its loss (figures/torch_equal_steps).
+# 0.95 nearly every method is better, by up to a tenth of its loss (AGENTS.md).
 MOMENTA = Choice((0.7, 0.8, 0.9))
 
 
