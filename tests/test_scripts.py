@@ -17,8 +17,7 @@ from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.run import Run
 from tests.processes import assert_one_clear_line, starting
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.real_data import MNIST_FOLDER, REPOSITORY, needs_mnist
 
 BENCH = "bench_mnist.py"
 DATA = "new_algorithm/two_layer_relu_data.py"
@@ -30,11 +29,6 @@ SCRIPTS = [
     *(f"new_algorithm/{p.name}" for p in (REPOSITORY / "new_algorithm").glob("[!_]*.py")),
 ]
 SMALL = ("--dataset", "synthetic", "--train-limit", "600", "--hidden-dim", "32", "--epochs", "2")
-
-MNIST_FOLDER = Path(os.environ.get("BACK_PROJECTION_DATASETS", REPOSITORY / "datasets"))
-needs_mnist = pytest.mark.skipif(
-    not (MNIST_FOLDER / "mnist.npz").is_file(), reason="no mnist.npz at hand"
-)
 
 
 def module_of(script):

@@ -1,8 +1,5 @@
 """Models in PyTorch as a user trains them: settings, refusals, and what a run leaves behind."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,9 +8,9 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.torch_benchmark import OPTIMIZERS, Config
 from tests.processes import assert_one_clear_line
+from tests.real_data import MNIST_FOLDER, needs_mnist
 
 SCRIPT = "new_algorithm/torch_benchmark.py"
-DATA = Path(os.environ.get("BACK_PROJECTION_DATASETS", "datasets"))
 
 
 def test_settings_are_the_optimizers_own_but_for_those_given():
@@ -40,11 +37,11 @@ def test_data_that_are_not_there_are_named_before_anything_is_written(
     assert not (work_tree / "ploting_data" / "no_images").exists()
 
 
-@pytest.mark.skipif(not (DATA / "mnist.npz").is_file(), reason="no mnist.npz at hand")
+@needs_mnist
 def test_a_run_leaves_its_record_and_the_same_seed_the_same_bytes(work_tree, run_script):
     flags = ("--model", "autoencoder", "--train-limit", 1000, "--epochs", 3, "--seed", 3)
     for tag in (tags := ("first_model", "second_model")):
-        finished = run_script(SCRIPT, *flags, "--data-dir", DATA.resolve(), "--tag", tag)
+        finished = run_script(SCRIPT, *flags, "--data-dir", MNIST_FOLDER, "--tag", tag)
         assert finished.returncode == 0, finished.stderr
         lines = [line for line in finished.stdout.splitlines() if line.startswith("Epoch")]
         assert [line.split(":")[0] for line in lines] == [f"Epoch {n}" for n in range(1, 4)]

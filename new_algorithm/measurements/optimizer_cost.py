@@ -1,7 +1,6 @@
 """What an optimizer of PyTorch adds to forward and backward pass: CPU time and memory."""
 
 import copy
-import csv
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.method import Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.plots.style import MARKERS, legend_beside, plain_log_ticks
-from new_algorithm.record.files import Row
+from new_algorithm.record.files import Row, read_csv
 
 if TYPE_CHECKING:
     import torch
@@ -161,8 +160,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 def draw_optimizer_cost(figure: Figure, path: Path) -> None:
     """Subjects one below another, a marker an optimizer: time of an iteration, and memory."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(path)
     subjects = list(dict.fromkeys(row["subject"] for row in rows))[::-1]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, quantity, name in (

@@ -116,15 +116,18 @@ class Promise:
 
 
 class Trial:
-    """The batch of a closure. loss: what it returns, with gradients; it can be computed again."""
+    """The batch of a closure. loss: what it returns, with gradients; where the step is judged, it
+    can be computed again."""
 
-    def __init__(self, closure: Callable[[], Any]) -> None:
-        self._closure, self._random = closure, random_states()
+    def __init__(self, closure: Callable[[], Any], is_judged: bool) -> None:
+        self._closure, self.is_judged = closure, is_judged
+        self._random = random_states() if is_judged else None
         with torch.enable_grad():
             self.loss = closure()
 
     def again(self, model: nn.Module) -> float:
         """Return the loss with the weights as they are now, and the same random numbers."""
+        assert self._random is not None
         with torch.enable_grad(), same_random_numbers(self._random), same_buffers(model):
             return value_of(self._closure())
 

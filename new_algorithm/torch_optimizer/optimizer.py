@@ -161,7 +161,8 @@ class BackProjection(torch.optim.Optimizer):
         A closure computes the loss and its gradients; with it steps are judged, each of which costs
         one more call.
         """
-        trial = None if closure is None else Trial(closure)
+        is_due = self.iteration % self.judge.every == 0
+        trial = None if closure is None else Trial(closure, is_due)
         loss = None if trial is None else trial.loss
         if (obstacle := obstacle_to_step(self)) is not None:
             if obstacle:
@@ -183,7 +184,7 @@ class BackProjection(torch.optim.Optimizer):
         steps = self._steps(parts, groups, self.judge.control.bound)
         rest = self._rest_of(parts)
         promise = None
-        if loss is not None and self.iteration % self.judge.every == 0:
+        if trial is not None and trial.is_judged and loss is not None:
             promise = Promise(parts, groups, steps, rest)
             if self.judge.last_good is None:
                 self.judge.keep(self.parameters(), self.model.named_buffers())

@@ -114,9 +114,9 @@ class Watches:
             self._blind = False
 
     def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
-        """Take in the inputs of one call."""
+        """Take in the inputs of one call that is wanted."""
         weight = layer.weight
-        if not self.wants(layer) or any(map(_is_special, inputs)) or inputs[0].numel() == 0:
+        if any(map(_is_special, inputs)) or inputs[0].numel() == 0:
             return
         # within a backward pass a checkpointed segment is called again; for the first time where
         # its forward pass was without gradients
