@@ -52,8 +52,8 @@ def damped_factor(gram: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
     """
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
-    numbers = torch.finfo(gram.dtype)
-    damping = damping.maximum(LEAST_DAMPING * numbers.eps * mean).clamp(min=numbers.tiny)
+    eps = torch.finfo(gram.dtype).eps
+    damping = damping.maximum(LEAST_DAMPING * eps * mean).clamp(min=tiny(gram.dtype))
     for _ in range(RISES):
         factor, info = torch.linalg.cholesky_ex(gram + damping[..., None, None] * identity)
         failed = info != 0
@@ -71,6 +71,7 @@ def least_squares(moment: Tensor, inverse: Tensor) -> Tensor:
 def orthogonal(moment: Tensor, inverse: Tensor) -> Tensor:
     """Return about √max(1, m/d) · polar(M C⁻ᵀ) C⁻¹, by Newton–Schulz steps on the smaller side."""
     m, d = moment.shape[-2:]
+    moment = moment / largest(moment)  # which changes nothing, but that S does not overflow
     change = moment @ inverse
     if min(m, d) > WIDEST:
         moment, change = _cut(moment), _cut(change)
@@ -79,6 +80,16 @@ def orthogonal(moment: Tensor, inverse: Tensor) -> Tensor:
         return inverse_root(change @ moment.mT) @ change
     # p(S) M = M p(MᵀM) for every polynomial p: with K = A⁻¹MᵀM, δW̃ = M A⁻¹ p(MᵀM A⁻¹)
     return math.sqrt(m / d) * (change @ inverse_root(moment.mT @ change))
+
+
+def largest(x: Tensor) -> Tensor:
+    """Return the largest size of an entry of each matrix (…, 1, 1), at least `tiny`."""
+    return x.abs().amax((-2, -1), keepdim=True).clamp(min=tiny(x.dtype))
+
+
+def tiny(dtype: torch.dtype) -> float:
+    """Return the least number that divides others: its inverse is far from an overflow."""
+    return 1e6 * torch.finfo(dtype).tiny
 
 
 def _cut(x: Tensor) -> Tensor:
@@ -94,7 +105,7 @@ def inverse_root(s: Tensor) -> Tensor:
     iteration is P = aI + bQ + cQ², T ← P T, Q ← P Q P: X ← P X in terms of Q = X Xᵀ alone.
     """
     size = s.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    size = size.clamp(min=torch.finfo(s.dtype).tiny)
+    size = size.clamp(min=tiny(s.dtype))
     q = (s / size).reshape(-1, *s.shape[-2:])
     t = None
     for step, (a, b, c) in enumerate(QUINTICS, start=1):

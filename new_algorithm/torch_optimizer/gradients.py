@@ -18,10 +18,9 @@ def obstacle_to_step(optimizer: "BackProjection") -> str | None:
     if found is not None and float(found) > 0:
         return ""
     unscale(optimizer.parameters(), getattr(optimizer, "grad_scale", None))
-    if (bad := not_finite(optimizer.parameters())) is None:
+    if not (bad := not_finite(optimizer.parameters())):
         return None
-    of = f"the gradient of {optimizer.name_of(bad[0])}" if bad else "the norm of all gradients"
-    return f"{of} is not finite, and no step is made"
+    return f"the gradient of {optimizer.name_of(bad[0])} is not finite, and no step is made"
 
 
 def unscale(parameters: Iterable[Tensor], scale: Tensor | None) -> None:
@@ -32,11 +31,13 @@ def unscale(parameters: Iterable[Tensor], scale: Tensor | None) -> None:
                 parameter.grad.div_(scale)
 
 
-def not_finite(parameters: Iterable[Tensor]) -> list[Tensor] | None:
-    """Return the parameters whose gradients are not finite; None if all are, and no list at all if
-    only the norm of all together is not."""
+def not_finite(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters whose gradients are not finite; a GPU is waited for once if none are.
+
+    The norm of all tells most often; in float16 that of finite numbers may be infinite.
+    """
     given = {p: p.grad for p in parameters if p.grad is not None and p.numel()}
     values = {p: g._values() if g.is_sparse else g for p, g in given.items()}
     if not given or math.isfinite(float(torch.nn.utils.get_total_norm(values.values()))):
-        return None
+        return []
     return [p for p, value in values.items() if not torch.isfinite(value).all()]

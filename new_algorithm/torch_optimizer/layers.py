@@ -66,13 +66,12 @@ class Layer:
         return moment if maximize else moment.neg_()
 
     def add(self, change: Tensor, scale: float) -> None:
-        """W̃ ← W̃ + scale · change (blocks, m, d)."""
+        """W̃ ← W̃ + scale · change (blocks, m, d), multiplied before it is rounded to W̃'s type."""
         wide = self.width_of_rows
-        weight = change[..., :wide].reshape(self.weight.shape)
-        self.weight.add_(weight.to(self.weight.dtype), alpha=scale)
+        change = (scale * change).to(self.weight.dtype)
+        self.weight.add_(change[..., :wide].reshape(self.weight.shape))
         if self.bias is not None and self.bias.grad is not None:
-            bias = change[..., wide].reshape(self.bias.shape)
-            self.bias.add_(bias.to(self.bias.dtype), alpha=scale)
+            self.bias.add_(change[..., wide].reshape(self.bias.shape))
 
     def _folded(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         m, _ = self.shape
@@ -184,6 +183,8 @@ def _patches(
     """
     x, dims = inputs[0].detach(), len(kernel)
     x = x[None] if x.dim() == dims + 1 else x
+    if x.dim() != dims + 2:
+        return []
     if any(padding):
         x = F.pad(x, padding, mode=mode)
     positions = [

@@ -27,11 +27,14 @@ Settings = Mapping[str, Any]  # of a param group
 # of outputs: layers that begin with weights 0 move all the same, and the steps of those with large
 # outputs are no larger
 SIZES = (0.1, 1.0)
+LARGEST = 1e18
 
 
 def trust_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float) -> list[Tensor]:
     changes = [part.least_squares() for part in parts]
     slope = total_inner(changes, [part.moment for part in parts])
+    if not math.isfinite(slope):  # numbers too large to be multiplied: on by momentum alone
+        changes, slope = [torch.zeros_like(change) for change in changes], 0.0
     steps = []
     for part, group, change in zip(parts, settings, changes, strict=True):
         lr = group["lr"]
@@ -52,6 +55,8 @@ def orthogonal_steps(
         part.write("velocity", velocity)
         ahead = part.moment + group["momentum"] * velocity
         size = part.read("size").clamp(*SIZES).sqrt() * math.sqrt(bound)
+        # the polar factor of a velocity alone is as long as any: what has no gradient rests
+        size = size * (part.moment.abs().amax((-2, -1)) > 0)
         steps.append(orthogonal(ahead, part.read("inverse")) * size[:, None, None])
     return steps
 
@@ -60,7 +65,8 @@ def adam_steps(parts: Sequence[Part], settings: Sequence[Settings], bound: float
     steps = []
     for part, group in zip(parts, settings, strict=True):
         beta1, beta2 = group["betas"]
-        change = part.least_squares()
+        # whose squares do not overflow
+        change = part.least_squares().nan_to_num_(0.0).clamp_(-LARGEST, LARGEST)
         mean = part.read("mean").lerp_(change, 1 - beta1)
         square = part.read("square").mul_(beta2).addcmul_(change, change, value=1 - beta2)
         part.write("mean", mean)

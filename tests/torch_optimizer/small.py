@@ -50,6 +50,11 @@ def closure_of(model, optimizer, number):
     return closure
 
 
+def down(z):
+    """A backward pass."""
+    z.square().mean().backward()
+
+
 def train(model, optimizer, steps, judged=False, after_each=None):
     """Make the steps of these numbers."""
     for number in steps:
@@ -66,6 +71,12 @@ def train(model, optimizer, steps, judged=False, after_each=None):
 def copies(model):
     """Return copies of its weights."""
     return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def changes_of(model, optimizer, number=0):
+    before = copies(model)
+    train(model, optimizer, [number])
+    return [now - then for now, then in zip(copies(model), before, strict=True)]
 
 
 def assert_same_weights(model, other, tolerance=0.0):
