@@ -12,7 +12,7 @@ from itertools import chain, count, islice
 from datasets.batches import minibatches
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.method import Choice, Method, Problem, Settings, Weights
-from new_algorithm.methods.torch_network import TorchTraining, folded_weights
+from new_algorithm.methods.torch_network import TorchTraining, folded_weights, require_finite
 
 HISTORY = 10  # curvature pairs
 
@@ -37,10 +37,11 @@ def _training(problem: Problem, settings: Settings) -> Iterator[Weights]:
         shuffled = chain.from_iterable(passes)
         while True:
             if batches == 1:
-                training.step(whole)
+                require_finite(whole.step(training.closure(whole)))
             else:
                 for batch in islice(shuffled, max(1, batches // iterations)):
-                    training.step(optimizer(iterations), batch)
+                    new = optimizer(iterations)
+                    require_finite(new.step(training.closure(new, batch)))
             yield folded_weights(training.model)
 
     return epochs()

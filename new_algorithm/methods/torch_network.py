@@ -106,10 +106,15 @@ class TorchTraining:
         predict = partial(_predict, self._evaluated, state)
         return [one.numpy() for one in matrices(self.model)], predict
 
-    def step(
+    def step(self, optimizer: "torch.optim.Optimizer", rows: NDArray[np.intp]) -> None:
+        """Step on a batch; DivergedError if its loss is not finite."""
+        require_finite(self.closure(optimizer, rows)())
+        optimizer.step()
+
+    def closure(
         self, optimizer: "torch.optim.Optimizer", rows: "NDArray[np.intp] | None" = None
-    ) -> None:
-        """Step on a batch, by default all rows; DivergedError if its loss was not finite."""
+    ) -> Callable[[], float]:
+        """Return what computes the loss of a batch, by default all rows, and its gradients."""
         import torch
 
         x, y = self.x, self.y
@@ -123,11 +128,14 @@ class TorchTraining:
             loss.backward()
             return loss.item()
 
-        loss = optimizer.step(closure)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
-            )
+        return closure
+
+
+def require_finite(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
+        )
 
 
 def _predict(model: "torch.nn.Module", state: "dict[str, torch.Tensor]", x: NDArray) -> NDArray:
