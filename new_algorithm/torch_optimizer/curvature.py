@@ -1,7 +1,7 @@
 """What an optimizer knows of its layers: averages of Gram matrices and their inverses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from new_algorithm.torch_optimizer.statistics import (
     average_over_ranks,
     keys_not_finite,
 )
-from new_algorithm.torch_optimizer.watches import Watches
+from new_algorithm.torch_optimizer.watches import Group, Watches
 
-Groups = Sequence[dict[str, Any]]
+Groups = Sequence[Group]
 
 
 class Curvature:
@@ -34,13 +34,14 @@ class Curvature:
         self,
         *,
         rows: int,
+        widest: int,
         gram_every: int,
         factor_every: int,
         remembered: Sequence[str],
         lambda_h: float,
         process_group: Any,
     ) -> None:
-        self.watches = Watches(rows, outputs=math.isfinite(lambda_h))
+        self.watches = Watches(rows, widest, outputs=math.isfinite(lambda_h))
         self.stacks: list[Stack] = []
         self.next_factoring = 0
         self.damping = 1.0  # the factor on λ_w of the last factorisation
@@ -49,11 +50,13 @@ class Curvature:
         self.process_group = process_group
         self.unseen: set[Tensor] = set()
 
-    def attach(self, model: nn.Module, weights: set[Tensor], embeddings: bool) -> None:
-        """Watch the layers with these weights that are not watched yet."""
-        self.watches.attach(model, weights, embeddings)
+    def attach(self, model: nn.Module, groups: Mapping[Tensor, Group], embeddings: bool) -> None:
+        """Watch the layers with these weights, in these groups, that are not watched yet."""
+        self.watches.attach(model, groups, embeddings)
         if self.watches.outputs:
-            self.watches.link(output_factors.layers_above(model, self.watches.layers))
+            layers = self.watches.layers
+            seen = {w: one for w, one in layers.items() if not self.watches.is_too_wide(one)}
+            self.watches.link(output_factors.layers_above(model, seen))
 
     def plan(self, iteration: int, damping: float) -> None:
         """Say whether this iteration wants Gram matrices, and with which choice of rows."""
@@ -120,9 +123,12 @@ class Curvature:
             if is_new and weight.grad is not None:
                 self.unseen.add(weight)
                 found.append(
-                    f"{layer.name} has a gradient, but no call of its module has shown its inputs "
-                    "(a model is compiled after its optimizer is made; a weight that a function "
-                    "uses cannot be seen): AdamW trains it"
+                    f"{layer.name} has {layer.width_of_rows} inputs, more than widest="
+                    f"{watches.widest}: AdamW trains it"
+                    if watches.is_too_wide(layer)
+                    else f"{layer.name} has a gradient, but no call of its module has shown its "
+                    "inputs (a model is compiled after its optimizer is made; a weight that a "
+                    "function uses cannot be seen): AdamW trains it"
                 )
         return found
 

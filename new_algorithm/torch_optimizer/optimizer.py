@@ -8,9 +8,7 @@ optimizer.zero_grad()
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -26,7 +24,9 @@ from new_algorithm.torch_optimizer.settings import (
     check_group,
     check_model,
     check_settings,
+    parameters_for_adamw,
     process_group_of,
+    warn,
 )
 from new_algorithm.torch_optimizer.stacks import Part
 from new_algorithm.torch_optimizer.statistics import average_of_ranks
@@ -42,23 +42,28 @@ class BackProjection(torch.optim.Optimizer):
     says what is solved. The loss should be a mean over rows.
 
     params: as of any optimizer; all parameters of the model by default. A group may have an lr,
-    lambda_w, momentum, weight_decay, gram_decay, rest_lr, betas, eps and maximize of its own.
+    lambda_w, momentum, weight_decay, gram_decay, rest_lr, betas, eps and maximize of its own. A
+    bias moves with its weights, but in a group with another lr, lambda_w, momentum, gram_decay or
+    maximize by AdamW.
     lr: length of a step in units of a layer's outputs (outer_steps.py); None for the outer step's
     own. lambda_w: penalty on the change of weights, relative to the mean eigenvalue of the Gram
     matrix. lambda_h: penalty on the change of what lies below, relative too (output_factors.py),
     of linear layers and convolutions; for outer="trust" and "adam". momentum: not that which
-    schedules cycle, which is AdamW's. weight_decay: decoupled, of matrices alone, in units of 1/lr.
+    schedules cycle, which is AdamW's. weight_decay: of matrices alone; as with AdamW weights shrink
+    by lr · weight_decay a step, so that with lr .04 a usual .01 is much, and sparse ones never.
     gram_decay: what the average of Gram matrices keeps, every `gram_every` steps, of `rows` rows
     (of a convolution: patches) at most. factor_every: steps between two factorisations, fewer at
-    the beginning. outer: see outer_steps.py. rest: modules or parameters for AdamW; with
+    the beginning. outer: see outer_steps.py. widest: layers with more inputs, whose Gram matrix
+    would be larger, are left to AdamW, and named. rest: modules or parameters for AdamW; with
     outer="orthogonal" the head of a language model is better there, other heads are not. rest_lr:
     AdamW's rate as a multiple of lr. judge_every: with a closure, steps between two judgements,
     which call it once more, for the same batch. process_group: over whose ranks Gram matrices are
     averaged; by default that of the DistributedDataParallel model that is given.
 
-    What a forward pass shows counts for the step that follows its backward pass: other passes with
-    gradients, as for adversarial inputs, belong under torch.no_grad or into a copy of the model.
-    Compile the model after the optimizer is made; each layer then begins a new graph.
+    What a forward pass shows counts when its gradient arrives: passes of evaluation do not, those
+    whose gradients are for something else, as for adversarial inputs, do. Compile the model after
+    the optimizer is made, without fullgraph: each layer ends a graph. `detach()` removes the hooks,
+    as torch.jit.script wants it. torch.distributed.checkpoint does not save all of the state.
 
     Memory, in floats: a block (m, d) of a layer keeps two d × d matrices and one like its weights
     (two for "adam"), with a finite λ_h also two m × m, all in float32 at least; AdamW keeps two
@@ -83,7 +88,8 @@ class BackProjection(torch.optim.Optimizer):
         factor_every: int = 20,
         outer: Outer = "orthogonal",
         rows: int = 512,
-        rest: Iterable[nn.Module | Tensor] = (),
+        widest: int = 4096,
+        rest: nn.Module | Tensor | Iterable[nn.Module | Tensor] = (),
         rest_lr: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -93,13 +99,13 @@ class BackProjection(torch.optim.Optimizer):
     ) -> None:
         check_model(model)
         counts = {"gram_every": gram_every, "factor_every": factor_every, "rows": rows}
-        check_settings(outer, lambda_h, counts | {"judge_every": judge_every})
+        check_settings(outer, lambda_h, counts | {"widest": widest, "judge_every": judge_every})
         self.model, self.outer = model, outer
         self._steps, remembered, usual_lr = OUTER[outer]
-        modules = [one.parameters() if isinstance(one, nn.Module) else [one] for one in rest]
-        self._excluded = set(chain.from_iterable(modules))
+        self._excluded = parameters_for_adamw(model, rest)
         self.curvature = Curvature(
             rows=rows,
+            widest=widest,
             gram_every=gram_every,
             factor_every=factor_every,
             remembered=remembered,
@@ -136,19 +142,25 @@ class BackProjection(torch.optim.Optimizer):
             self._attach()
 
     def _attach(self) -> None:
-        weights = set(self.parameters()) - self._excluded
-        self.curvature.attach(self.model, weights, embeddings=self.outer != "orthogonal")
+        groups = {p: group for group in self.param_groups for p in group["params"]}
+        for parameter in self._excluded:
+            groups.pop(parameter, None)
+        self.curvature.attach(self.model, groups, embeddings=self.outer != "orthogonal")
         self._is_attached = True  # and groups that are added from now on are looked through at once
 
     def solved(self) -> list[str]:
         """Return the names of the layers whose problems are solved."""
-        layers, unseen = self.curvature.watches.layers, self.curvature.unseen
-        return [layer.name for weight, layer in layers.items() if weight not in unseen]
+        watches, unseen = self.curvature.watches, self.curvature.unseen
+        return [
+            layer.name
+            for weight, layer in watches.layers.items()
+            if weight not in unseen and not watches.is_too_wide(layer)
+        ]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Also forget what layers have shown beside the gradients that are lost."""
-        with self.curvature.watches.discarding():
-            super().zero_grad(set_to_none)
+        super().zero_grad(set_to_none)
+        self.curvature.watches.clear()
 
     def detach(self) -> None:
         """Remove all hooks from the model."""
@@ -253,7 +265,7 @@ class BackProjection(torch.optim.Optimizer):
         return next((name for name, p in named if p is parameter), "a parameter")
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"step {self.iteration}: {text}", RuntimeWarning, stacklevel=5)
+        warn(f"step {self.iteration}: {text}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that later steps depend on, loadable with weights_only=True."""

@@ -41,10 +41,14 @@ def layers_above(model: nn.Module, layers: Mapping[Tensor, Layer]) -> dict[Tenso
 
 
 def residual_rows(layer: Layer, gradient: Tensor) -> Tensor:
-    """Return the gradient of a layer's outputs as rows (blocks, n, m)."""
-    channels = layer.weight.shape[0]
-    is_convolution = layer.weight.dim() > 2
-    rows = gradient.movedim(1, -1) if is_convolution else gradient
+    """Return the gradient of a layer's outputs as rows (blocks, n, m); none of what is no output
+    of the layer alone, as of a subclass."""
+    channels, dims = layer.weight.shape[0], layer.weight.dim()
+    rows = gradient
+    if dims > 2:  # a convolution: (images, channels, …), or one image (channels, …)
+        rows = gradient.movedim(0 if gradient.dim() < dims else 1, -1)
+    if rows.shape[-1] != channels:
+        rows = rows.new_zeros(0, channels)
     return rows.reshape(-1, layer.blocks, channels // layer.blocks).transpose(0, 1)
 
 

@@ -25,6 +25,7 @@ def with_ours(optimizer: "BackProjection", state: dict[str, Any]) -> dict[str, A
         "outer": optimizer.outer,
         "lambda_h": curvature.lambda_h,
         "rows": curvature.watches.rows,
+        "widest": curvature.watches.widest,
         "gram_every": curvature.gram_every,
         "factor_every": curvature.factor_every,
         "judge_every": optimizer.judge.every,
@@ -103,7 +104,7 @@ def restore(optimizer: "BackProjection", saved: dict[str, Any]) -> None:
                 to = parameter.device, wide_dtype(parameter.dtype)
                 optimizer.state[parameter][name] = values[name].to(*to, copy=True)
     ours = saved[OURS]
-    curvature.watches.rows = ours["rows"]
+    curvature.watches.rows, curvature.watches.widest = ours["rows"], ours["widest"]
     curvature.gram_every, curvature.factor_every = ours["gram_every"], ours["factor_every"]
     curvature.next_factoring, curvature.damping = ours["next_factoring"], ours["damping"]
     optimizer.judge.every, optimizer.iteration = ours["judge_every"], ours["iteration"]

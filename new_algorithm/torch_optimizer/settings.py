@@ -1,8 +1,9 @@
 """Refusals in one line: settings that make no sense, and models that cannot be trained here."""
 
 import math
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, SupportsFloat
 
 import torch
@@ -22,6 +23,30 @@ NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "eps": (lambda value: 0 < value < math.inf, "finite and above 0"),
 }
 
+OF_ALL_GROUPS = (
+    "lambda_h",
+    "outer",
+    "gram_every",
+    "factor_every",
+    "rows",
+    "widest",
+    "rest",
+    "judge_every",
+    "process_group",
+)
+
+
+def warn(text: str) -> None:
+    """Warn of the line that called, from outside torch and this package."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, RuntimeWarning, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return f"{module}.".startswith(("torch.", "new_algorithm.torch_optimizer."))
+
 
 def check_model(model: object) -> None:
     """TypeError for what is no model; ValueError for parameters in shards."""
@@ -38,10 +63,7 @@ def check_model(model: object) -> None:
             )
     for name, module in model.named_modules():
         if isinstance(module, TRANSPOSED):
-            warnings.warn(
-                f"{name}: no layer problem for {type(module).__name__} yet; AdamW trains it",
-                stacklevel=3,
-            )
+            warn(f"{name}: no layer problem for {type(module).__name__} yet; AdamW trains it")
 
 
 def process_group_of(model: nn.Module) -> Any:
@@ -51,11 +73,9 @@ def process_group_of(model: nn.Module) -> Any:
             return module.process_group
     initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
     if initialized and torch.distributed.get_world_size() > 1:
-        warnings.warn(
+        warn(
             "BackProjection sees no DistributedDataParallel: each rank has Gram matrices of its "
-            "own, and steps of its own with them. Give it the wrapped model, or process_group=",
-            RuntimeWarning,
-            stacklevel=3,
+            "own, and steps of its own with them. Give it the wrapped model, or process_group="
         )
     return None
 
@@ -76,8 +96,27 @@ def check_settings(outer: str, lambda_h: float, counts: Mapping[str, int]) -> No
             raise ValueError(f"{name}={value}: give a whole number of at least 1")
 
 
+def parameters_for_adamw(
+    model: nn.Module, rest: nn.Module | Tensor | Iterable[nn.Module | Tensor]
+) -> set[Tensor]:
+    """Return the parameters of `rest`; TypeError or ValueError for what is no part of the model."""
+    found: set[Tensor] = set()
+    for one in [rest] if isinstance(rest, nn.Module | Tensor) else rest:
+        if not isinstance(one, nn.Module | Tensor):
+            raise TypeError(f"rest has {one!r}: give modules or parameters, as in [model.head]")
+        own = set(one.parameters()) if isinstance(one, nn.Module) else {one}
+        if not own <= set(model.parameters()):
+            what = type(one).__name__ if isinstance(one, nn.Module) else "tensor"
+            raise ValueError(f"rest has a {what} that is no part of the model")
+        found |= own
+    return found
+
+
 def check_group(group: Mapping[str, Any]) -> None:
     """ValueError for a setting out of its range, or a parameter that cannot be trained."""
+    for name in OF_ALL_GROUPS:
+        if name in group:
+            raise ValueError(f"{name} is the same for all param groups: give it to BackProjection")
     for name, (allowed, words) in NUMBERS.items():
         if not allowed(_number(group[name])):
             raise ValueError(f"{name}={group[name]}: give a number {words}")

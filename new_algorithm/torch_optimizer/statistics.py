@@ -1,8 +1,8 @@
 """Gram matrices of what a layer sees, and their sum until the next step.
 
-A call of a layer with rows h̃ shows G = H̃ᵀH̃/n. Over the micro-batches of one step the mean is
-taken; over several uses of a weight within one forward pass the sum, since a change of the weight
-acts in each of them.
+A call of a layer with rows h̃ shows G = H̃ᵀH̃/n. Over the backward passes of one step the mean is
+taken; over several uses of a weight within one pass the sum, since a change of the weight acts in
+each of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,64 +40,28 @@ def gram(rows: Tensor, bias: bool | None, dtype: torch.dtype) -> Tensor:
     return found
 
 
-def mark_of(weight: Tensor) -> tuple[int, int]:
-    """Return what every backward pass changes."""
-    grad = weight.grad
-    return (0, 0) if grad is None else (id(grad), grad._version)
-
-
 class Seen:
-    """What the uses of one weight have shown since the last step.
-
-    Micro-batches are told apart by what backward passes leave in `.grad` between two calls: earlier
-    is Σ G over `batches` of them that are complete, current is Σ G over the calls since.
-    """
+    """What the uses of one weight have shown since the last step: Σ G over all of them, and how
+    many backward passes they were in."""
 
     def __init__(self) -> None:
-        self.clear()
+        self._total: Tensor | None = None
+        self._passes = 0
+        self._last_pass: int | None = None
 
-    def clear(self) -> None:
-        self.earlier: Tensor | None = None
-        self.current: Tensor | None = None
-        self.batches = 0
-        self._mark: tuple[int, int] | None = None
-        self._in_backward = False
-
-    def has_shown(self, weight: Tensor) -> bool:
-        """Whether a call of this micro-batch has been seen in its forward pass."""
-        is_same = self._mark == mark_of(weight)
-        return self.current is not None and is_same and not self._in_backward
-
-    def take(self, weight: Tensor, found: Tensor, in_backward: bool = False) -> None:
-        mark = mark_of(weight)
-        if self.current is not None and mark == self._mark:
-            self.current = self.current + found
-            return
-        if self.current is not None:
-            self.earlier = self.current if self.earlier is None else self.earlier + self.current
-            self.batches += 1
-        self.current, self._mark, self._in_backward = found.clone(), mark, in_backward
-
-    def discard(self, weight: Tensor) -> None:
-        """Forget what belongs to the gradient that the weight is about to lose.
-
-        What a forward pass has shown since the last backward pass belongs to the next gradient.
-        """
-        waiting = self.current if mark_of(weight) == self._mark else None
-        self.clear()
-        self.current = waiting
-
-    def mark_again(self, weight: Tensor) -> None:
-        """After the gradient is lost: what waits is not told apart from what comes next."""
-        if self.current is not None:
-            self._mark = mark_of(weight)
+    def take(self, found: Tensor, weight: Tensor) -> None:
+        """Count a call, from within a backward pass, before that changes the weight's gradient."""
+        this_pass = torch._C._current_graph_task_id()
+        if this_pass != self._last_pass:
+            if weight.grad is None:  # nothing yet, or all of it discarded
+                self._total, self._passes = None, 0
+            self._passes, self._last_pass = self._passes + 1, this_pass
+        self._total = found if self._total is None else self._total + found
 
     @property
-    def mean(self) -> Tensor | None:
-        if self.current is None:
-            return None
-        total = self.current if self.earlier is None else self.earlier + self.current
-        return total / (self.batches + 1)
+    def mean(self) -> Tensor:
+        assert self._total is not None
+        return self._total / self._passes
 
 
 def keys_not_finite(found: Mapping[Key, Tensor]) -> list[Key]:

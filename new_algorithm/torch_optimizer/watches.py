@@ -1,32 +1,36 @@
 """What the layers of a model have been given since the last step: all that its hooks show."""
 
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from new_algorithm.torch_optimizer.hooks import Watch
 from new_algorithm.torch_optimizer.layers import Layer, layers_of
 from new_algorithm.torch_optimizer.output_factors import residual_rows
 from new_algorithm.torch_optimizer.statistics import GRAM, OUTPUT_GRAM, Key, Seen, gram, wide_dtype
 
+Group = Mapping[str, Any]
+OF_STEPS = ("lr", "lambda_w", "momentum", "gram_decay", "maximize")
+
 
 class Watches:
     """The hooks in a model, and what they have seen since the last step.
 
     layers: by their weights, of several that share one the first. seen: by GRAM or OUTPUT_GRAM and
-    weight. rows: of a call that are taken at most. gathering: whether the next step wants Gram
-    matrices of all layers; of those outside `known` it always does. seed: of the choice of rows.
-    outputs: whether what goes down to the outputs of layers is wanted too; of those below another,
-    `above`, it is the mask of the ReLU between them.
+    weight. rows: of a call that are taken at most. widest: layers with more inputs are left alone.
+    gathering: whether the next step wants Gram matrices of all layers; of those outside `known` it
+    always does. seed: of the choice of rows. outputs: whether what goes down to the outputs of
+    layers is wanted too; of those below another, `above`, it is the mask of the ReLU between them.
     """
 
-    def __init__(self, rows: int, outputs: bool = False) -> None:
-        self.outputs = outputs
+    def __init__(self, rows: int, widest: int, outputs: bool = False) -> None:
+        self.widest, self.outputs = widest, outputs
         self.above: dict[Tensor, Layer] = {}
         self._below: dict[Tensor, Tensor] = {}
         self.layers: dict[Tensor, Layer] = {}
@@ -37,17 +41,18 @@ class Watches:
         self._last: tuple[Any, ...] | None = None
         self._blind = False
 
-    def attach(self, model: nn.Module, weights: Collection[Tensor], embeddings: bool) -> None:
-        """Watch the layers whose weights are among these, and are not watched yet."""
+    def attach(self, model: nn.Module, groups: Mapping[Tensor, Group], embeddings: bool) -> None:
+        """Watch the layers whose weights are among these, each with the param group that it is in,
+        and are not watched yet."""
         modules = list(model.named_modules())
         # a weight that an embedding shares with a linear layer is the linear layer's
         modules.sort(key=lambda pair: isinstance(pair[1], nn.Embedding))
         for name, module in modules:
             watch = self._watched.get(module)
             found = [
-                layer if _trains_bias(layer, weights) else replace(layer, bias=None)
+                layer if _trains_bias(layer, groups) else replace(layer, bias=None)
                 for layer in layers_of(module, name or type(module).__name__)
-                if layer.weight in weights
+                if layer.weight in groups
                 and (nn.parameter.is_lazy(layer.weight) or layer.weight.numel())
             ]
             if isinstance(module, nn.Embedding) and not embeddings:
@@ -58,7 +63,7 @@ class Watches:
                 watch.turn_to(found)
             elif found:
                 self._watched[module] = Watch(found)
-                self._watched[module].attach(module, self.outputs)
+                self._watched[module].attach(module)
         self.adopt()
 
     def link(self, above: dict[Tensor, Layer]) -> None:
@@ -74,16 +79,17 @@ class Watches:
     def detach(self) -> None:
         for watch in self._watched.values():
             watch.detach()
-        self._watched.clear()
 
     def means(self) -> dict[Key, Tensor]:
         """Return G of what each weight multiplies; ΔᵀΔ/n, or of a mask E[d dᵀ], of its outputs."""
-        return {key: mean for key, seen in self.seen.items() if (mean := seen.mean) is not None}
+        return {key: seen.mean for key, seen in self.seen.items()}
 
     def shapes(self) -> dict[Key, tuple[int, ...]]:
         """Return the shapes of the means that there may be, in an order that is every rank's."""
         found: dict[Key, tuple[int, ...]] = {}
         for weight, layer in self.layers.items():
+            if self.is_too_wide(layer):
+                continue
             m, d = layer.shape
             found[GRAM, weight] = (layer.blocks, d, d)
             if self.outputs:
@@ -96,15 +102,6 @@ class Watches:
         self.seen.clear()
 
     @contextmanager
-    def discarding(self) -> Iterator[None]:
-        """Inside, weights lose their gradients, and what was seen beside them is forgotten."""
-        for (_, weight), seen in self.seen.items():
-            seen.discard(weight)
-        yield
-        for (_, weight), seen in self.seen.items():
-            seen.mark_again(weight)
-
-    @contextmanager
     def blind(self) -> Iterator[None]:
         """Inside, calls show nothing."""
         self._blind = True
@@ -113,33 +110,31 @@ class Watches:
         finally:
             self._blind = False
 
-    def see(self, layer: Layer, inputs: Sequence[Tensor]) -> None:
-        """Take in the inputs of one call that is wanted."""
+    def look(self, layer: Layer, inputs: Sequence[Any]) -> list[tuple[Key, Tensor]]:
+        """Return what one call shows that is wanted: G and, in a chain, that of the mask below."""
+        if not inputs or not all(map(_is_plain, inputs)):
+            return []
         weight = layer.weight
-        if any(map(_is_special, inputs)) or inputs[0].numel() == 0:
-            return
-        # within a backward pass a checkpointed segment is called again; for the first time where
-        # its forward pass was without gradients
-        in_backward = torch._C._current_graph_task_id() != -1
-        seen = self.seen.setdefault((GRAM, weight), Seen())
-        if in_backward and seen.has_shown(weight):
-            return
         first, lower = self.layers[weight], self._below.get(weight)
         is_alike = layer.blocks == first.blocks
         bias = layer.bias is first.bias if first.bias is not None and is_alike else None
         call = _call(layer, inputs, bias)
-        found = None if lower is not None else self._recall(call, inputs[0])
+        found, below = self._recall(call, inputs[0]) if lower is None else None, []
         if found is None:
             parts = layer.rows(inputs, self._choose)
-            if any(rows.shape[-1] != layer.width_of_rows for rows in parts):
-                return  # a subclass, whose first argument is something else
+            if not parts or any(rows.shape[-1] != layer.width_of_rows for rows in parts):
+                return []  # a subclass, whose first argument is something else
             dtype = wide_dtype(weight.dtype)
             found = torch.cat([gram(rows, bias, dtype) for rows in parts])
             self._last = None if call is None else (call, weakref.ref(inputs[0]), found)
             if lower is not None:
-                mask = gram(parts[0] > 0, None, dtype)
-                self.seen.setdefault((OUTPUT_GRAM, lower), Seen()).take(lower, mask, in_backward)
-        seen.take(weight, found if is_alike else _beside(first, found), in_backward)
+                below.append(((OUTPUT_GRAM, lower), gram(parts[0] > 0, None, dtype)))
+        return [((GRAM, weight), found if is_alike else _beside(first, found)), *below]
+
+    def count(self, shown: Sequence[tuple[Key, Tensor]]) -> None:
+        """Take in what a call has shown, from within the backward pass that its gradient is of."""
+        for key, found in shown:
+            self.seen.setdefault(key, Seen()).take(found, key[1])
 
     def _recall(self, call: tuple[Any, ...] | None, x: Tensor) -> Tensor | None:
         """Return the last G if it is that of this call too."""
@@ -150,9 +145,14 @@ class Watches:
 
     def wants(self, layer: Layer) -> bool:
         """Whether to be shown what this layer is given."""
-        if self._blind or not layer.weight.requires_grad:
+        if self._blind or not layer.weight.requires_grad or self.is_too_wide(layer):
             return False
         return self.gathering or layer.weight not in self.known
+
+    def is_too_wide(self, layer: Layer) -> bool:
+        """Whether its Gram matrix and the inverse of that would cost too much."""
+        is_lazy = nn.parameter.is_lazy(layer.weight)
+        return not is_lazy and layer.width_of_rows > self.widest
 
     def wants_output(self, layer: Layer) -> bool:
         """Whether to be shown what goes down to the outputs of this call."""
@@ -161,9 +161,11 @@ class Watches:
     def see_output(self, layer: Layer, gradient: Tensor) -> None:
         """Take in the gradient of a call's outputs."""
         rows = residual_rows(layer, gradient)
+        if rows.shape[1] == 0:
+            return
         rows = rows[:, self._choose(rows.shape[1]).to(rows.device)]
         found = gram(rows, None, wide_dtype(layer.weight.dtype))
-        self.seen.setdefault((OUTPUT_GRAM, layer.weight), Seen()).take(layer.weight, found)
+        self.count([((OUTPUT_GRAM, layer.weight), found)])
 
     def _choose(self, total: int) -> Tensor:
         if total <= self.rows:
@@ -185,12 +187,15 @@ def _call(layer: Layer, inputs: Sequence[Tensor], bias: bool | None) -> tuple[An
     x = inputs[0]
     if any(one is not x for one in inputs):
         return None
-    return id(x), x._version, len(inputs), layer.rows, layer.blocks, bias
+    return id(x), x._version, len(inputs), layer.rows, layer.blocks, layer.width_of_rows, bias
 
 
-def _is_special(x: Tensor) -> bool:
-    """Whether these are not plain rows: within torch.vmap and torch.func, or of unequal lengths."""
-    return x.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(x)
+def _is_plain(x: object) -> bool:
+    """Whether these are rows that can be looked at: not within torch.vmap, torch.func or
+    torch.export, not of unequal lengths, and not what only a subclass takes."""
+    if not isinstance(x, Tensor) or x.dim() == 0 or x.numel() == 0 or isinstance(x, FakeTensor):
+        return False
+    return not x.is_nested and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def _beside(first: Layer, found: Tensor) -> Tensor:
@@ -204,8 +209,12 @@ def _beside(first: Layer, found: Tensor) -> Tensor:
     return (found.mean() * of_weights.diag())[None]
 
 
-def _trains_bias(layer: Layer, weights: Collection[Tensor]) -> bool:
-    """Whether the bias moves with the weights, and is a part of their layer."""
-    if layer.bias is None or layer.bias not in weights:
+def _trains_bias(layer: Layer, groups: Mapping[Tensor, Group]) -> bool:
+    """Whether the bias moves with the weights, and is a part of their layer: if it is in a group
+    of its own, then where that has the same settings for layers."""
+    if layer.bias is None or layer.bias not in groups:
+        return False
+    own, of_weight = groups[layer.bias], groups[layer.weight]
+    if any(float(own[name]) != float(of_weight[name]) for name in OF_STEPS):
         return False
     return layer.bias.requires_grad or not layer.weight.requires_grad

@@ -204,6 +204,29 @@ def test_copies_of_a_model_share_no_hooks():
     twin(batch(0)[0])
 
 
+def test_hooks_of_copies_and_of_optimizers_that_are_no_more_go_with_the_first_call():
+    model = small()
+    before = hooks_of(model)
+    optimizer = BackProjection(model)
+    twin = copy.deepcopy(model)
+    del optimizer
+    for one in (model, twin):
+        assert hooks_of(one) > before
+        one(batch(0)[0])
+        assert hooks_of(one) == before
+
+
+def test_exporting_a_model_leaves_no_trace():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    optimizer = BackProjection(model)
+    rows = torch.ones(4, 3)
+    exported = torch.export.export(model, (rows,)).module()
+    torch.testing.assert_close(exported(rows), model(rows))
+    model(rows).sum().backward()
+    optimizer.step()
+    assert optimizer.solved() == ["0"]
+
+
 def test_attention_that_fails_or_has_no_optimizer_leaves_functions_alone():
     model = small()
     optimizer = BackProjection(model)

@@ -119,6 +119,7 @@ def test_elsewhere_it_is_the_moment_of_what_goes_down():
         (nn.Linear(3, 4), (2, 5, 3)),
         (nn.Conv1d(4, 6, 3, groups=2), (5, 4, 8)),
         (nn.Conv2d(4, 6, 3, groups=2), (5, 4, 6, 7)),
+        (nn.Conv2d(4, 6, 3), (4, 6, 7)),
     ],
 )
 def test_rows_of_residuals_belong_to_the_rows_of_inputs(module, inputs):
@@ -243,3 +244,18 @@ def test_halves_of_a_batch_add_up_to_it(chain):
             optimizer.step()
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     torch.testing.assert_close(*weights, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("module", [nn.Embedding(4, 4), nn.MultiheadAttention(4, 1, kdim=3)])
+def test_what_goes_down_to_a_module_of_several_layers_or_tokens_is_not_their_outputs(module):
+    optimizer = BackProjection(module, outer="trust", lambda_h=1.0)
+    if isinstance(module, nn.Embedding):
+        z = module(torch.arange(8) % 4)
+    else:
+        x = drawn(5, 4).float()
+        z = module(x, drawn(5, 3).float(), x)[0]
+    z.square().mean().backward()
+    optimizer.step()
+    for stack in optimizer.curvature.stacks:
+        assert (stack.tensors["gram_weight"] == 1).all()
+        assert (stack.tensors["output_gram_weight"] == 0).all()

@@ -48,9 +48,40 @@ BAD = {
     "gram_every": (0, -1, 2.5, math.nan),
     "factor_every": (0, "often"),
     "rows": (0, 1.5),
+    "widest": (0, math.inf),
     "judge_every": (0, None),
     "outer": ("newton", None),
 }
+
+
+@pytest.mark.parametrize("name", ["lambda_h", "outer", "rows", "rest"])
+def test_settings_of_all_groups_are_refused_in_one(name):
+    model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=f"^{name} is the same for all param groups"):
+        BackProjection(model, [{"params": model.parameters(), name: 1}])
+
+
+def test_rest_takes_modules_and_parameters_of_the_model():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    for rest in (model[1], [model[1]], model[1].weight, (model[1].weight, model[1].bias)):
+        assert BackProjection(model, rest=rest).solved() == ["0", "2"]
+    with pytest.raises(TypeError, match="rest has '1': give modules or parameters"):
+        BackProjection(model, rest=["1"])
+    for strange, words in ((nn.Linear(2, 2), "a Linear"), (torch.ones(2), "a tensor")):
+        with pytest.raises(ValueError, match=f"rest has {words} that is no part of the model"):
+            BackProjection(model, rest=[strange])
+
+
+def test_layer_with_more_inputs_than_the_widest_is_adamws_and_said_to_be():
+    model = nn.Sequential(nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = BackProjection(model, widest=8)
+    assert optimizer.solved() == ["2"]
+    model(torch.ones(4, 9)).sum().backward()
+    with pytest.warns(RuntimeWarning, match="0 has 9 inputs, more than widest=8: AdamW") as caught:
+        optimizer.step()
+    assert len(caught) == 1
+    assert "exp_avg" in optimizer.state[model[0].weight]
+    assert "gram" in optimizer.state[model[2].weight]
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n in BAD for value in BAD[n]])

@@ -246,3 +246,20 @@ def test_state_before_any_step_resumes_too():
         train(model, optimizer, range(3))
         train(other, fresh, range(3))
     assert_same_weights(model, other)
+
+
+@pytest.mark.filterwarnings("ignore:.*the gradient of embedding:RuntimeWarning")
+def test_steps_refused_before_count_after():
+    """The third in a row goes back to the last good weights."""
+    model, other = small(), small(seed=1)
+    optimizer, resumed = BackProjection(model), BackProjection(other)
+    train(model, optimizer, range(1), judged=True)
+    good = copies(model)
+    with torch.no_grad():
+        model.linear.weight.fill_(math.inf)
+    train(model, optimizer, range(2), judged=True)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(through_a_file(optimizer.state_dict()))
+    with pytest.warns(RuntimeWarning, match="no step could be made 3 times: back to"):
+        train(other, resumed, range(1), judged=True)
+    assert_same_weights(other, good)

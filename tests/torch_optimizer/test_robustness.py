@@ -117,6 +117,15 @@ def test_frozen_layers_cost_nothing_and_learn_when_unfrozen():
     assert torch.equal(model.linear.bias, bias)
 
 
+def test_layer_that_is_frozen_at_first_has_its_bias_with_it():
+    model = nn.Linear(3, 2).requires_grad_(False)
+    optimizer = BackProjection(model)
+    model.requires_grad_(True)
+    model(some(8, 3)).square().mean().backward()
+    optimizer.step()
+    assert gram_of(optimizer, model.weight).shape == (1, 4, 4)
+
+
 def test_lazy_modules_train_like_others():
     torch.manual_seed(0)
     lazy = nn.Sequential(nn.LazyConv1d(4, 2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
@@ -258,7 +267,7 @@ def adam_w_trains(model, optimizer, given):
 
 def test_transposed_convolution_warns_and_is_adamws():
     model = nn.Sequential(nn.ConvTranspose1d(2, 3, 2))
-    with pytest.warns(UserWarning, match="0: no layer problem for ConvTranspose1d"):
+    with pytest.warns(RuntimeWarning, match="0: no layer problem for ConvTranspose1d"):
         optimizer = BackProjection(model, lr=0.03, rest_lr=0.1)
     assert optimizer.solved() == []
     adam_w_trains(model, optimizer, lambda number: some(4, 2, 5, seed=number))

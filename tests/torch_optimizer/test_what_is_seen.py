@@ -1,20 +1,12 @@
 """Which calls of a module count, and for which step: the Gram matrix of exactly those is found."""
 
-import copy
-import warnings
-
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from new_algorithm.torch_optimizer import BackProjection
-from tests.torch_optimizer.small import assert_same_weights, gram_of, second_moment, some
-
-
-def down(z):
-    z.square().mean().backward()
+from tests.torch_optimizer.small import assert_same_weights, down, gram_of, second_moment, some
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])
@@ -41,6 +33,28 @@ def test_rows_count_whose_gradient_is_still_to_come(set_to_none):
     optimizer.step()
     expected = (second_moment(some(8, 3, seed=2)) + second_moment(some(8, 3, seed=3))) / 2
     torch.testing.assert_close(gram_of(optimizer, layer.weight), expected)
+
+
+WITHOUT_A_GRADIENT = {
+    "evaluation": lambda layer, x: layer(x),
+    "a batch left out": lambda layer, x: layer(x).square().mean(),
+    "a detached output": lambda layer, x: down(layer(x).detach().requires_grad_()),
+    "gradients lost": lambda layer, x: (down(layer(x)), layer.zero_grad()),
+    "an input changed in place": lambda layer, x: (layer(x), x.mul_(2)),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_A_GRADIENT)
+def test_calls_count_whose_gradient_the_step_is_made_of(kind):
+    layer, x = nn.Linear(3, 2), some(8, 3, seed=2)
+    optimizer = BackProjection(layer)
+    for _ in range(3):
+        WITHOUT_A_GRADIENT[kind](layer, x if "place" in kind else some(8, 3, seed=1))
+    down(layer(x))
+    for _ in range(3):
+        layer(some(8, 3, seed=3))
+    optimizer.step()
+    torch.testing.assert_close(gram_of(optimizer, layer.weight), second_moment(x))
 
 
 def test_batches_that_are_left_out_for_their_loss_leave_no_trace():
@@ -82,52 +96,6 @@ def test_checkpointed_micro_batches_show_what_plain_ones_do(reentrant, uses):
             down(z)
         optimizer.step()
     assert_same_weights(plain, other, tolerance=1e-6)
-
-
-class Beside(nn.Linear):
-    """A layer whose first argument is not what its weight multiplies."""
-
-    def forward(self, mixing, x):
-        return mixing @ super().forward(x)
-
-
-class Owner(nn.Module):
-    def __init__(self, layer, by):
-        super().__init__()
-        self.layer, self.last, self._by = layer, nn.Linear(2, 2), by
-
-    def forward(self, x):
-        return self.last(self._by(self.layer, x))
-
-
-UNSEEN = {
-    "another first argument": (Beside, lambda layer, x: layer(torch.eye(8), x)),
-    "a function": (nn.Linear, lambda layer, x: linear(x, layer.weight, layer.bias)),
-}
-
-
-@pytest.mark.parametrize("kind", UNSEEN)
-def test_layer_that_shows_no_rows_is_named_and_left_to_adamw(kind):
-    made, by = UNSEEN[kind]
-    model = Owner(made(3, 2), by)
-    twin = copy.deepcopy(model.layer)
-    optimizer = BackProjection(model, rest_lr=0.1, lr=0.03)
-    adamw = torch.optim.AdamW(twin.parameters(), lr=0.003, weight_decay=0.0)
-    for number in range(4):
-        optimizer.zero_grad()
-        down(model(some(8, 3, seed=number)))
-        for own, other in zip(twin.parameters(), model.layer.parameters(), strict=True):
-            own.grad = other.grad.clone()
-        if number == 0:
-            with pytest.warns(RuntimeWarning, match="layer has a gradient, but no call"):
-                optimizer.step()
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                optimizer.step()
-        adamw.step()
-    assert optimizer.solved() == ["last"]
-    assert_same_weights(model.layer, twin, tolerance=1e-6)
 
 
 def test_model_compiled_before_its_optimizer_is_told_of():
