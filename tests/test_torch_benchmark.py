@@ -1,16 +1,24 @@
 """Models in PyTorch as a user trains them: settings, refusals, and what a run leaves behind."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
 from new_algorithm import torch_benchmark
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.models.model import MODELS
 from new_algorithm.torch_benchmark import OPTIMIZERS, Config
 from tests.processes import assert_one_clear_line
 from tests.real_data import MNIST_FOLDER, needs_mnist
 
 SCRIPT = "new_algorithm/torch_benchmark.py"
+
+
+@pytest.mark.parametrize(("flag", "table"), [("optimizer", OPTIMIZERS), ("model", MODELS)])
+def test_every_optimizer_and_model_can_be_chosen(flag, table):
+    assert get_args(get_type_hints(Config)[flag]) == tuple(table)
 
 
 def test_settings_are_the_optimizers_own_but_for_those_given():

@@ -86,8 +86,8 @@ def _cost(
 ) -> Row:
     """Time iterations of one optimizer on a copy of the module, without hooks of any other.
 
-    The hooks of back projection are in the forward pass: what passes take beyond those of the bare
-    module counts as the optimizer's.
+    The hooks of back projection are in the passes: what these take beyond those of the bare module
+    counts as the optimizer's.
     """
     bare = iteration(copy.deepcopy(module), x, None)
     model = copy.deepcopy(module)
@@ -98,7 +98,7 @@ def _cost(
     bare()
     times = np.array([[bare(), whole()] for _ in range(TIMED)])  # (TIMED, without or with, 2)
     passes, hooked = steady_mean(times[:, 0, 0]), steady_mean(times[:, 1, 0])
-    has_hooks = any(m._forward_pre_hooks for m in model.modules())
+    has_hooks = any(m._forward_hooks for m in model.modules())
     own = times[:, 1, 1].mean() + (max(0.0, hooked - passes) if has_hooks else 0.0)
     return {
         "passes_ms": 1e3 * passes,
