@@ -54,9 +54,7 @@ class Curvature:
         """Watch the layers with these weights, in these groups, that are not watched yet."""
         self.watches.attach(model, groups, embeddings)
         if self.watches.outputs:
-            layers = self.watches.layers
-            seen = {w: one for w, one in layers.items() if not self.watches.is_too_wide(one)}
-            self.watches.link(output_factors.layers_above(model, seen))
+            self.watches.link(output_factors.layers_above(model, self.watches.layers))
 
     def plan(self, iteration: int, damping: float) -> None:
         """Say whether this iteration wants Gram matrices, and with which choice of rows."""

@@ -97,7 +97,7 @@ class Watch:
             self.detach()
             return
         z = output[0] if isinstance(output, tuple) and output else output
-        if not (isinstance(z, Tensor) and z.requires_grad and torch.is_grad_enabled()):
+        if not isinstance(z, Tensor) or not z.requires_grad or torch.compiler.is_exporting():
             return
         wanted = [(layer, inputs) for layer, inputs in calls if owner.wants(layer)]
         if not wanted:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from new_algorithm.torch_optimizer.hooks import Watch
 from new_algorithm.torch_optimizer.layers import Layer, layers_of
@@ -156,7 +155,9 @@ class Watches:
 
     def wants_output(self, layer: Layer) -> bool:
         """Whether to be shown what goes down to the outputs of this call."""
-        return self.wants(layer) and self.outputs and layer.weight not in self.above
+        upper = self.above.get(layer.weight)
+        is_top = upper is None or self.is_too_wide(upper)  # of what is seen of a chain
+        return self.outputs and is_top and self.wants(layer)
 
     def see_output(self, layer: Layer, gradient: Tensor) -> None:
         """Take in the gradient of a call's outputs."""
@@ -191,9 +192,9 @@ def _call(layer: Layer, inputs: Sequence[Tensor], bias: bool | None) -> tuple[An
 
 
 def _is_plain(x: object) -> bool:
-    """Whether these are rows that can be looked at: not within torch.vmap, torch.func or
-    torch.export, not of unequal lengths, and not what only a subclass takes."""
-    if not isinstance(x, Tensor) or x.dim() == 0 or x.numel() == 0 or isinstance(x, FakeTensor):
+    """Whether these are rows that can be looked at: not within torch.vmap or torch.func, not of
+    unequal lengths, and not what only a subclass takes."""
+    if not isinstance(x, Tensor) or x.dim() == 0 or x.numel() == 0:
         return False
     return not x.is_nested and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 

@@ -259,3 +259,14 @@ def test_what_goes_down_to_a_module_of_several_layers_or_tokens_is_not_their_out
     for stack in optimizer.curvature.stacks:
         assert (stack.tensors["gram_weight"] == 1).all()
         assert (stack.tensors["output_gram_weight"] == 0).all()
+
+
+def test_chain_ends_below_a_layer_that_is_too_wide():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    optimizer = BackProjection(model, outer="trust", lambda_h=1.0, widest=5)
+    z = model[0](drawn(ROWS, 4))
+    z.retain_grad()
+    model[2](z.relu()).square().mean().backward()
+    with pytest.warns(RuntimeWarning, match="2 has 6 inputs"):
+        optimizer.step()
+    assert_equal(optimizer.state[model[0].weight]["output_gram"][0], z.grad.T @ z.grad / ROWS)

@@ -80,6 +80,7 @@ def test_layer_with_more_inputs_than_the_widest_is_adamws_and_said_to_be():
     with pytest.warns(RuntimeWarning, match="0 has 9 inputs, more than widest=8: AdamW") as caught:
         optimizer.step()
     assert len(caught) == 1
+    assert {weight for _, weight in optimizer.curvature.watches.shapes()} == {model[2].weight}
     assert "exp_avg" in optimizer.state[model[0].weight]
     assert "gram" in optimizer.state[model[2].weight]
 

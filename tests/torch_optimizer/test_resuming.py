@@ -56,8 +56,8 @@ def test_run_resumed_after_any_step_equals_the_uninterrupted(outer, lambda_h, ju
     kept.append((model.state_dict(), optimizer.state_dict()))
     for start in STARTS:
         other = small(seed=1, dropout=0.1)
-        # the state brings its own lr, and its own number of rows
-        resumed = BackProjection(other, lr=7.0, **settings)
+        # the state brings its own lr, number of rows and widest layer
+        resumed = BackProjection(other, lr=7.0, widest=1, **settings)
         other.load_state_dict(kept[start][0])
         resumed.load_state_dict(kept[start][1])
         seeded(other, resumed, range(start, start + AHEAD), judged)
