@@ -252,8 +252,8 @@ BACK_PROJECTION = gradient_descent(
     source="torch_optimizer/: (P) of layer_problem.py; the polar factor of Jordan et al. 2024",
     build=back_projection,
     settings={
-        "lr": (0.04, Range(1e-2, 0.2)),
-        "lambda_w": (4.0, Range(0.3, 30.0)),
+        "lr": (0.08, Range(2e-2, 0.4)),
+        "lambda_w": (8.0, Range(0.3, 30.0)),
         "momentum": (0.8, MOMENTA),
         "rest_lr": (0.1, Range(0.03, 0.5)),
         "head": ("solved", Choice(("solved", "rest"))),

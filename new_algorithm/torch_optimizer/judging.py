@@ -29,8 +29,8 @@ class Judge:
     PATIENCE = 3  # such steps, after which it is the weights that are to blame, not a batch
 
     def __init__(self, every: int) -> None:
-        # from a tenth of lr² to twice it, like the floor and the ceiling of training in NumPy
-        self.control = TrustRegion(bound=1.0, floor=0.1, ceiling=2.0)
+        # judged steps are no longer than others, lr, and may become as short as in NumPy
+        self.control = TrustRegion(bound=1.0, floor=0.1, ceiling=1.0)
         self.every, self.rollbacks, self.refused = every, 0, 0
         self.last_good: list[Tensor] | None = None
         self.last_buffers: dict[str, Tensor] = {}

@@ -50,7 +50,7 @@ class BackProjection(torch.optim.Optimizer):
     matrix. lambda_h: penalty on the change of what lies below, relative too (output_factors.py),
     of linear layers and convolutions; for outer="trust" and "adam". momentum: not that which
     schedules cycle, which is AdamW's. weight_decay: of matrices alone; as with AdamW weights shrink
-    by lr · weight_decay a step, so that with lr .04 a usual .01 is much, and sparse ones never.
+    by lr · weight_decay a step, so that with lr .08 a usual .01 is much, and sparse ones never.
     gram_decay: what the average of Gram matrices keeps, every `gram_every` steps, of `rows` rows
     (of a convolution: patches) at most. factor_every: steps between two factorisations, fewer at
     the beginning. outer: see outer_steps.py. widest: layers with more inputs, whose Gram matrix
@@ -79,7 +79,7 @@ class BackProjection(torch.optim.Optimizer):
         params: Iterable[Any] | None = None,
         *,
         lr: float | None = None,
-        lambda_w: float = 4.0,
+        lambda_w: float = 8.0,
         lambda_h: float = math.inf,
         momentum: float = 0.8,
         weight_decay: float = 0.0,

@@ -98,6 +98,6 @@ OuterSteps = Callable[[Sequence[Part], Sequence[Settings], float], list[Tensor]]
 # of each: the steps, what the stacks remember for them, and a value of lr to begin with
 OUTER: dict[Outer, tuple[OuterSteps, tuple[str, ...], float]] = {
     "trust": (trust_steps, ("velocity",), 0.1),
-    "orthogonal": (orthogonal_steps, ("velocity",), 0.04),
+    "orthogonal": (orthogonal_steps, ("velocity",), 0.08),
     "adam": (adam_steps, ("mean", "square"), 1e-3),
 }

@@ -1,6 +1,6 @@
 """The trust region in PyTorch against the same training in NumPy, by the textbook and by the sweep.
 
-torch has the control in units of lr²: its bound is 1, its floor .1 and its ceiling 2 where NumPy's
+torch has the control in units of lr²: its bound is 1, its floor .1 and its ceiling 1 where NumPy's
 are lr² times that.
 """
 
@@ -51,7 +51,7 @@ class Scenario:
         kind = Unjudged if self.judge_every is None else TrustRegion
         area = self.lr**2
         watch = LossWatch(worst_rise=self.worst_rise)
-        return kind(bound=area, floor=0.1 * area, ceiling=2 * area, watch=watch)
+        return kind(bound=area, floor=0.1 * area, ceiling=area, watch=watch)
 
     def textbook(self, made: Problem) -> ReferenceBackProjection:
         return ReferenceBackProjection(
@@ -115,7 +115,7 @@ SCENARIOS = {
         lr=1.5, lambda_w=(0.1,) * 3, memory=MEMORY, judge_every=5, worst_rise=0.1, takes_back=1
     ),
     "often taken back": Scenario(
-        lr=0.5, lambda_w=(0.1,) * 3, memory=MEMORY, judge_every=1, worst_rise=0.05, takes_back=2
+        lr=0.3, lambda_w=(0.1,) * 3, memory=MEMORY, judge_every=1, worst_rise=0.05, takes_back=2
     ),
     "first step taken back": Scenario(
         lr=20.0,
