@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain, count, islice
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datasets.batches import minibatches
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.method import Choice, Method, Problem, Settings, Weights
@@ -31,17 +34,19 @@ def _training(problem: Problem, settings: Settings) -> Iterator[Weights]:
             line_search_fn="strong_wolfe",
         )
 
+    def search(optimizer: torch.optim.LBFGS, batch: NDArray[np.intp] | None = None) -> None:
+        require_finite(optimizer.step(training.closure(optimizer, batch)))
+
     def epochs() -> Iterator[Weights]:
         whole, rows = optimizer(iterations=1), len(training.x)  # for all rows; keeps its memory
         passes = (minibatches(training.rng, rows, rows // batches) for _ in count())
         shuffled = chain.from_iterable(passes)
         while True:
             if batches == 1:
-                require_finite(whole.step(training.closure(whole)))
+                search(whole)
             else:
                 for batch in islice(shuffled, max(1, batches // iterations)):
-                    new = optimizer(iterations)
-                    require_finite(new.step(training.closure(new, batch)))
+                    search(optimizer(iterations), batch)
             yield folded_weights(training.model)
 
     return epochs()

@@ -120,14 +120,14 @@ class Curvature:
             is_new = weight not in watches.known and weight not in self.unseen
             if is_new and weight.grad is not None:
                 self.unseen.add(weight)
-                found.append(
-                    f"{layer.name} has {layer.width_of_rows} inputs, more than widest="
-                    f"{watches.widest}: AdamW trains it"
-                    if watches.is_too_wide(layer)
-                    else f"{layer.name} has a gradient, but no call of its module has shown its "
-                    "inputs (a model is compiled after its optimizer is made; a weight that a "
-                    "function uses cannot be seen): AdamW trains it"
+                why = (
+                    "a gradient, but no call of its module has shown its inputs (a model is "
+                    "compiled after its optimizer is made; a weight that a function uses cannot be "
+                    "seen)"
                 )
+                if watches.is_too_wide(layer):
+                    why = f"{layer.width_of_rows} inputs, more than widest={watches.widest}"
+                found.append(f"{layer.name} has {why}: AdamW trains it")
         return found
 
     def begin_stack(self, layers: Sequence[Layer], group: int) -> Stack:

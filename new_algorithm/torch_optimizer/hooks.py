@@ -34,7 +34,6 @@ class Watch:
         self.owner: Callable[[], Watches | None] = _nobody
         self._modes: list[_InputsOf] = []
         self._handles: list[Any] = []
-        self._has_outputs = False  # whether the gradient of a call's output is that of its layer
 
     def turn_to(self, layers: Sequence[Layer]) -> None:
         """Watch these layers, of which those with weights that are known stay as they are."""
@@ -42,7 +41,6 @@ class Watch:
         self.layers = [known.get(layer.weight, layer) for layer in layers]
 
     def attach(self, module: nn.Module) -> None:
-        self._has_outputs = not isinstance(module, (nn.MultiheadAttention, nn.Embedding))
         if isinstance(module, nn.MultiheadAttention):
             self._handles = [
                 module.register_forward_pre_hook(self.before_attention),
@@ -62,7 +60,8 @@ class Watch:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         inputs = (args or tuple(kwargs.values()))[:1]
-        self._show([(layer, inputs) for layer in self.layers], output)
+        has_outputs = not isinstance(module, nn.Embedding)
+        self._show([(layer, inputs) for layer in self.layers], output, has_outputs)
 
     @torch.compiler.disable
     def before_attention(self, module: nn.MultiheadAttention, args: tuple[Any, ...]) -> None:
@@ -88,10 +87,14 @@ class Watch:
         given = dict(zip(GIVEN_TO_ATTENTION, args, strict=False)) | kwargs
         first = [given.get(name) for name in GIVEN_TO_ATTENTION]
         last = module.out_proj.weight
-        self._show([(x, to_last if x.weight is last else first) for x in self.layers], output)
+        calls = [(x, to_last if x.weight is last else first) for x in self.layers]
+        self._show(calls, output, has_outputs=False)
 
-    def _show(self, calls: Sequence[tuple[Layer, Inputs]], output: Any) -> None:
-        """Look at what layers are given in one call, to be counted when its gradient arrives."""
+    def _show(self, calls: Sequence[tuple[Layer, Inputs]], output: Any, has_outputs: bool) -> None:
+        """Look at what layers are given in one call, to be counted when its gradient arrives.
+
+        has_outputs: whether that gradient is the layer's own.
+        """
         owner = self.owner()
         if owner is None:
             self.detach()
@@ -104,7 +107,7 @@ class Watch:
             return
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             shown = [one for layer, inputs in wanted for one in owner.look(layer, inputs)]
-        outputs = [x for x, _ in wanted if self._has_outputs and owner.wants_output(x)]
+        outputs = [x for x, _ in wanted if has_outputs and owner.wants_output(x)]
         if shown or outputs:
             z.register_hook(partial(self._arrives, shown, outputs))
 

@@ -142,9 +142,12 @@ class BackProjection(torch.optim.Optimizer):
             self._attach()
 
     def _attach(self) -> None:
-        groups = {p: group for group in self.param_groups for p in group["params"]}
-        for parameter in self._excluded:
-            groups.pop(parameter, None)
+        groups = {
+            parameter: group
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter not in self._excluded
+        }
         self.curvature.attach(self.model, groups, embeddings=self.outer != "orthogonal")
         self._is_attached = True  # and groups that are added from now on are looked through at once
 

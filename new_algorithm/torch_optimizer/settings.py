@@ -101,11 +101,12 @@ def parameters_for_adamw(
 ) -> set[Tensor]:
     """Return the parameters of `rest`; TypeError or ValueError for what is no part of the model."""
     found: set[Tensor] = set()
+    all_of_model = set(model.parameters())
     for one in [rest] if isinstance(rest, nn.Module | Tensor) else rest:
         if not isinstance(one, nn.Module | Tensor):
             raise TypeError(f"rest has {one!r}: give modules or parameters, as in [model.head]")
         own = set(one.parameters()) if isinstance(one, nn.Module) else {one}
-        if not own <= set(model.parameters()):
+        if not own <= all_of_model:
             what = type(one).__name__ if isinstance(one, nn.Module) else "tensor"
             raise ValueError(f"rest has a {what} that is no part of the model")
         found |= own

@@ -144,9 +144,9 @@ class Watches:
 
     def wants(self, layer: Layer) -> bool:
         """Whether to be shown what this layer is given."""
-        if self._blind or not layer.weight.requires_grad or self.is_too_wide(layer):
+        if self._blind or not layer.weight.requires_grad:
             return False
-        return self.gathering or layer.weight not in self.known
+        return (self.gathering or layer.weight not in self.known) and not self.is_too_wide(layer)
 
     def is_too_wide(self, layer: Layer) -> bool:
         """Whether its Gram matrix and the inverse of that would cost too much."""
