@@ -34,9 +34,9 @@ for outer in ("orthogonal", "trust", "adam"):
     settings = METHODS["back_projection_torch"].defaults | {"outer": outer, "lr": 1e-6}
     OPTIMIZERS[f"back projection, {outer}"] = gradient_descent.back_projection, settings
 COSTS_FILE = "optimizer_cost.csv"
-WARM_UP = 41  # iterations, after which factorisations are as rare as they stay
-TIMED = 40  # two intervals between factorisations
-CYCLE = 5  # iterations, of which hooks see one
+WARM_UP = 12  # iterations, after which factorisations are as rare as they stay
+CYCLE = 20  # iterations between two factorisations
+TIMED = 4 * CYCLE
 MEGABYTE = 1e6
 
 
@@ -97,9 +97,9 @@ def _cost(
         whole()
     bare()
     times = np.array([[bare(), whole()] for _ in range(TIMED)])  # (TIMED, without or with, 2)
-    passes, hooked = steady_mean(times[:, 0, 0]), steady_mean(times[:, 1, 0])
-    has_hooks = any(m._forward_hooks for m in model.modules())
-    own = times[:, 1, 1].mean() + (max(0.0, hooked - passes) if has_hooks else 0.0)
+    passes, hooked, own = (steady_mean(times[:, *which]) for which in ((0, 0), (1, 0), (1, 1)))
+    if any(m._forward_hooks for m in model.modules()):
+        own += max(0.0, hooked - passes)
     return {
         "passes_ms": 1e3 * passes,
         "optimizer_ms": 1e3 * own,
@@ -127,9 +127,9 @@ def iteration(
 
 
 def steady_mean(seconds: NDArray) -> float:
-    """Return the mean over a cycle of CYCLE iterations, of each the median over cycles: what a
-    busy machine adds now and then does not count, what every cycle has once does."""
-    return float(np.median(seconds.reshape(-1, CYCLE), axis=0).mean())
+    """Return the mean over a cycle of CYCLE iterations, of each the least over cycles: what a busy
+    machine adds now and then does not count, what every cycle has once does."""
+    return float(seconds.reshape(-1, CYCLE).min(0).mean())
 
 
 def state_bytes(optimizer: "torch.optim.Optimizer") -> int:

@@ -160,7 +160,7 @@ def _patches_of(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Rows:
         kernel=kernel,
         stride=module.stride,
         dilation=dilation,
-        padding=[n for side in reversed(sides) for n in side],  # as F.pad has it: last axis first
+        padding=sides,
         mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
         groups=module.groups,
     )
@@ -173,23 +173,26 @@ def _patches(
     kernel: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
-    padding: list[int],
+    padding: Sequence[tuple[int, int]],
     mode: str,
     groups: int,
 ) -> list[Tensor]:
     """Patches that a convolution multiplies, (groups, n, channels of a group × kernel).
 
-    A row is an image and a position in the output; only the rows taken are copied.
+    A row is an image and a position in the output; only the rows taken are copied, and nothing is
+    padded but the indices along each axis.
     """
     x, dims = inputs[0].detach(), len(kernel)
     x = x[None] if x.dim() == dims + 1 else x
     if x.dim() != dims + 2:
         return []
-    if any(padding):
-        x = F.pad(x, padding, mode=mode)
+    sources = [
+        _padded(torch.arange(size, device="cpu"), sides, mode).to(x.device)
+        for size, sides in zip(x.shape[2:], padding, strict=True)
+    ]
     positions = [
-        (size - step * (width - 1) - 1) // jump + 1
-        for size, width, jump, step in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+        (len(source) - step * (width - 1) - 1) // jump + 1
+        for source, width, jump, step in zip(sources, kernel, stride, dilation, strict=True)
     ]
     places = (len(x), *positions)
     index = choose(torch.Size(places).numel()).to(x.device)
@@ -197,7 +200,16 @@ def _patches(
     where = [image.reshape(-1, *[1] * dims)]
     for axis, corner in enumerate(corners):
         reach = torch.arange(kernel[axis], device=x.device) * dilation[axis]
-        along = corner[:, None] * stride[axis] + reach
+        along = sources[axis][corner[:, None] * stride[axis] + reach]
         where.append(along.reshape(-1, *(kernel[axis] if a == axis else 1 for a in range(dims))))
-    found = x.movedim(1, -1)[tuple(where)].movedim(-1, 1)  # (n, channels, *kernel)
-    return [found.reshape(len(index), groups, -1).transpose(0, 1)]
+    found = x.movedim(1, -1)[tuple(where)]  # (n, *kernel, channels)
+    for place, sides in zip(where[1:], padding, strict=True):
+        if mode == "constant" and any(sides):
+            found.masked_fill_((place < 0)[..., None], 0.0)
+    return [found.movedim(-1, 1).reshape(len(index), groups, -1).transpose(0, 1)]
+
+
+def _padded(index: Tensor, sides: tuple[int, int], mode: str) -> Tensor:
+    """Return the indices along an axis, padded as its numbers would be; −1 where these are 0."""
+    padded = F.pad(index[None, None].double(), sides, mode, -1.0 if mode == "constant" else None)
+    return padded[0, 0].long()

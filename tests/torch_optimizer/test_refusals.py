@@ -1,5 +1,6 @@
 """Models, parameters and settings that cannot work are refused in one line that names them."""
 
+import inspect
 import math
 
 import pytest
@@ -54,9 +55,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", ["lambda_h", "outer", "rows", "rest"])
-def test_settings_of_all_groups_are_refused_in_one(name):
+@pytest.mark.parametrize("name", list(inspect.signature(BackProjection).parameters)[2:])
+def test_a_setting_is_a_groups_own_or_refused_in_one(name):
     model = nn.Linear(2, 2)
+    if name in (own := BackProjection(model).defaults):
+        assert BackProjection(model, [{"params": model.parameters(), name: own[name]}])
+        return
     with pytest.raises(ValueError, match=f"^{name} is the same for all param groups"):
         BackProjection(model, [{"params": model.parameters(), name: 1}])
 
