@@ -17,7 +17,9 @@ from new_algorithm.measurements.optimizer_cost import (
     measure,
     state_bytes,
     steady_mean,
+    time_hooks,
 )
+from new_algorithm.torch_optimizer import BackProjection
 
 M, D = 2, 3
 FLOATS = {
@@ -54,6 +56,24 @@ def test_every_subject_is_measured_with_every_optimizer(monkeypatch):
         whole = row["passes_ms"] + row["optimizer_ms"]
         assert math.isclose(row["times_of_passes"], whole / row["passes_ms"])
     assert not subject[1]._forward_pre_hooks  # copies are measured
+
+
+def test_time_within_hooks_is_told_from_that_of_passes(monkeypatch):
+    now, model = [0.0], nn.Linear(D, M)
+    monkeypatch.setattr(optimizer_cost.time, "process_time", lambda: now[0])
+
+    def spend(seconds):
+        now[0] += seconds
+
+    optimizer = BackProjection(model)
+    take_in = optimizer.curvature.watches.count
+    optimizer.curvature.watches.count = lambda shown: (take_in(shown), spend(3.0))
+    model.register_forward_hook(lambda *_: spend(5.0))
+    model.weight.register_hook(lambda _: spend(7.0))
+    in_hooks = []
+    time_hooks(model, optimizer, in_hooks)
+    assert iteration(model, torch.ones(4, D), optimizer)() == (15.0, 0.0)
+    assert sum(in_hooks) == 8.0
 
 
 def test_what_every_cycle_has_once_counts_and_a_disturbance_does_not():
