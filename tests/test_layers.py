@@ -14,6 +14,7 @@ FLOORS = [  # each imports those above it in this list alone
     "new_algorithm.record",
     "datasets",
     "new_algorithm.models",
+    "new_algorithm.gallery",
     "new_algorithm.methods",
     "new_algorithm.measurements",
     "new_algorithm.experiments",

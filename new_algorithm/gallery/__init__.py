@@ -1,0 +1,1 @@
+"""Research methods around back projection, each with a script of its own."""

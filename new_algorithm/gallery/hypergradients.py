@@ -1,0 +1,100 @@
+"""The gradient of an outer loss through the solution of an inner problem, by conjugate gradients.
+
+φ*(θ) minimises g(φ, θ), and F(φ*(θ), θ) is the outer loss. Where ∂g/∂φ = 0 and H = ∂²g/∂φ² is
+positive definite, the implicit function theorem gives
+
+    dF/dθ = ∂F/∂θ − (∂²g/∂θ∂φ) H⁻¹ ∂F/∂φ,
+
+for which neither H nor the way to φ* is needed: v = H⁻¹ ∂F/∂φ comes from products H p alone, and
+(∂²g/∂θ∂φ) v is the gradient of <∂g/∂φ, v> with respect to θ. Memory does not grow with the steps
+that led to φ*. Where φ* is no minimum the formula means nothing: `trouble` then says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import grad, vjp
+
+from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
+
+Parameters = Mapping[str, Tensor]
+Objective = Callable[[Parameters, Parameters], Tensor]  # of φ and θ, a scalar
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """gradient: dF/dθ. solve: of H v = ∂F/∂φ. stationarity: ‖∂g/∂φ‖, 0 at a minimum."""
+
+    gradient: dict[str, Tensor]
+    solve: CGResult
+    stationarity: float
+
+    @property
+    def residual(self) -> float:
+        """‖∂F/∂φ − H v‖ / ‖∂F/∂φ‖."""
+        norms = self.solve.residual_norms
+        return float(norms[-1] / norms[0]) if norms[0] > 0 else 0.0
+
+    def trouble(self, tolerance: float) -> str | None:
+        """Return what forbids to believe in this gradient, if ‖∂g/∂φ‖ may be `tolerance`."""
+        if self.solve.status == "nonpositive_curvature":
+            return "the inner solution is no minimum: its Hessian has a direction that curves down"
+        if self.solve.status == "not_finite":
+            return "the inner Hessian is not finite"
+        if not self.stationarity <= tolerance:
+            return f"the inner gradient is {self.stationarity:.2g}, more than {tolerance:.2g}"
+        return None
+
+
+def hypergradient(
+    outer: Objective,
+    inner: Objective,
+    solution: Parameters,
+    theta: Parameters,
+    *,
+    rtol: float = 1e-6,
+    max_iterations: int | None = None,
+) -> Hypergradient:
+    """Return dF/dθ at φ* = `solution`, F = `outer` and g = `inner`."""
+    solution = {name: value.detach() for name, value in solution.items()}
+    theta = {name: value.detach() for name, value in theta.items()}
+    inner_gradient = grad(inner)
+    at_solution, times_hessian = vjp(lambda phi: inner_gradient(phi, theta), solution)[:2]
+
+    def product(p: NDArray) -> NDArray:
+        return flat(times_hessian(unflat(p, solution))[0])  # pᵀH, and H is symmetric
+
+    towards_phi, direct = grad(outer, argnums=(0, 1))(solution, theta)
+    solve = conjugate_gradients(
+        product, flat(towards_phi), rtol=rtol, max_iterations=max_iterations
+    )
+    v = unflat(solve.solution, solution)
+
+    def along_v(theta: Parameters) -> Tensor:
+        gradient = inner_gradient(solution, theta)
+        return torch.stack([(gradient[name] * v[name]).sum() for name in v]).sum()
+
+    mixed = grad(along_v)(theta)
+    return Hypergradient(
+        {name: direct[name] - mixed[name] for name in direct},
+        solve,
+        float(np.linalg.norm(flat(at_solution))),
+    )
+
+
+def flat(parameters: Parameters) -> NDArray:
+    """Return all numbers of the parameters, one after another."""
+    return np.concatenate([value.detach().cpu().numpy().ravel() for value in parameters.values()])
+
+
+def unflat(numbers: NDArray, like: Parameters) -> dict[str, Tensor]:
+    """Return `flat`'s numbers as parameters of these shapes and types."""
+    parts = torch.as_tensor(numbers).split([value.numel() for value in like.values()])
+    return {
+        name: part.view_as(value).to(value)
+        for (name, value), part in zip(like.items(), parts, strict=True)
+    }
