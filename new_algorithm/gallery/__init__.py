@@ -1,1 +1,1 @@
-"""Research methods around back projection, each with a script of its own."""
+"""Research methods around back projection: so far a gradient that several of them need."""

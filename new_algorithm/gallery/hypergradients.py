@@ -72,13 +72,8 @@ def hypergradient(
     solve = conjugate_gradients(
         product, flat(towards_phi), rtol=rtol, max_iterations=max_iterations
     )
-    v = unflat(solve.solution, solution)
-
-    def along_v(theta: Parameters) -> Tensor:
-        gradient = inner_gradient(solution, theta)
-        return torch.stack([(gradient[name] * v[name]).sum() for name in v]).sum()
-
-    mixed = grad(along_v)(theta)
+    times_mixed = vjp(lambda theta: inner_gradient(solution, theta), theta)[1]
+    mixed = times_mixed(unflat(solve.solution, solution))[0]
     return Hypergradient(
         {name: direct[name] - mixed[name] for name in direct},
         solve,

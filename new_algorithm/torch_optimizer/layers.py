@@ -187,7 +187,7 @@ def _patches(
     if x.dim() != dims + 2:
         return []
     sources = [
-        _padded(torch.arange(size, device="cpu"), sides, mode).to(x.device)
+        _indices(size, sides, mode).to(x.device)
         for size, sides in zip(x.shape[2:], padding, strict=True)
     ]
     positions = [
@@ -209,7 +209,7 @@ def _patches(
     return [found.movedim(-1, 1).reshape(len(index), groups, -1).transpose(0, 1)]
 
 
-def _padded(index: Tensor, sides: tuple[int, int], mode: str) -> Tensor:
-    """Return the indices along an axis, padded as its numbers would be; −1 where these are 0."""
-    padded = F.pad(index[None, None].double(), sides, mode, -1.0 if mode == "constant" else None)
-    return padded[0, 0].long()
+def _indices(size: int, sides: tuple[int, int], mode: str) -> Tensor:
+    """Return those along an axis, padded as its numbers would be; −1 where these are 0."""
+    index = torch.arange(size, device="cpu")[None, None]
+    return F.pad(index, sides, mode, -1 if mode == "constant" else None)[0, 0]

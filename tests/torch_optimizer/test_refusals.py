@@ -59,7 +59,8 @@ BAD = {
 def test_a_setting_is_a_groups_own_or_refused_in_one(name):
     model = nn.Linear(2, 2)
     if name in (own := BackProjection(model).defaults):
-        assert BackProjection(model, [{"params": model.parameters(), name: own[name]}])
+        optimizer = BackProjection(model, [{"params": model.parameters(), name: own[name]}])
+        assert optimizer.param_groups[0][name] == own[name]
         return
     with pytest.raises(ValueError, match=f"^{name} is the same for all param groups"):
         BackProjection(model, [{"params": model.parameters(), name: 1}])
