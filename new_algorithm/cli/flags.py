@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 
+from new_algorithm.cli.device import Device
 from new_algorithm.cli.errors import UserError
 
 ConfigT = TypeVar("ConfigT")
@@ -91,6 +92,18 @@ class CommonFlags(RunFlags):
         """Return the arguments of `load_dataset` that the flags name."""
         names = ("data_dir", "train_limit", "test_limit", "held_out", "seed", "batch_size")
         return {"name": self.dataset, **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchFlags(RunFlags):
+    """The flags of every script whose networks are PyTorch's own, with data of several kinds."""
+
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/."""
+    held_out: Literal["test", "validation"] = "test"
+    """What to evaluate on. Choose settings on validation."""
+    device: Device = "cpu"
+    """Where to compute. On a graphics card a run is faster, and its bits may differ."""
 
 
 AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
