@@ -1,7 +1,6 @@
 """Text character by character, for models of sequences: tiny Shakespeare, or any file in UTF-8."""
 
 import hashlib
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import sources
 from datasets.dataset import HeldOut, Split
-from datasets.sources import FOLDER_VARIABLE, fetch_file, fetch_first, folders_to_search
+from datasets.pinned_file import PinnedFile, read_if_there
 from new_algorithm.cli.errors import UserError
-from new_algorithm.record.files import replace_atomically
 
-log = logging.getLogger(__name__)
-
-NAME = "tinyshakespeare.txt"
-SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of 1,115,394 bytes
-URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+FILE = PinnedFile(  # of 1,115,394 bytes
+    title="tiny Shakespeare",
+    name="tinyshakespeare.txt",
+    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    host="karpathy/char-rnn",
+    url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+)
 TEST_DIVISOR = 10  # the last character in ten is for the test
 
 
@@ -97,7 +96,7 @@ def load_characters(
 
 def read_text(file: Path) -> tuple[str, bytes]:
     """The text in a UTF-8 file, newlines as they are, and its bytes."""
-    content = _read(file)
+    content = read_if_there(file)
     if content is None:
         raise UserError(f"{file}: no such file; check the path")
     try:
@@ -115,52 +114,5 @@ def read_text(file: Path) -> tuple[str, bytes]:
 
 
 def find_tiny_shakespeare(data_dir: Path | None = None) -> tuple[str, bytes]:
-    """Return the source in words, which name no folder of this machine, and the verified bytes.
-
-    In this order: `data_dir`, or else the folder that BACK_PROJECTION_DATASETS names and
-    `datasets/`; GitHub. UserError if an explicit `data_dir` does not hold it, if a file that is
-    found was altered, or if it cannot be fetched.
-    """
-    for folder, words in folders_to_search(data_dir):
-        if (there := _read(folder / NAME)) is not None:
-            return f"{NAME} in {words}", _verified(folder / NAME, there)
-        if folder == data_dir:
-            raise UserError(
-                f"{data_dir}: no {NAME} there; put it into that folder, or name another"
-            )
-    by_hand = (
-        f"By hand: download {URL} as {NAME} into {sources.OWN_FOLDER}, or into a folder that "
-        f"{FOLDER_VARIABLE} names"
-    )
-    source, content = fetch_first("tiny Shakespeare", {"karpathy/char-rnn": _fetch}, by_hand)
-    kept = sources.OWN_FOLDER / NAME
-    try:
-        with replace_atomically(kept) as new:
-            new.write(content)
-    except OSError as error:
-        log.warning("tiny Shakespeare: not kept as %s (%s)", kept, error.strerror or error)
-        return source, content
-    log.info("tiny Shakespeare: verified, fetched from %s, kept as %s", source, kept)
-    return f"{source}, kept as datasets/{NAME}", content
-
-
-def _fetch(temporary: Path) -> bytes:
-    return fetch_file(URL, temporary, SHA256).read_bytes()
-
-
-def _verified(file: Path, content: bytes) -> bytes:
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UserError(
-            f"{file}: not tiny Shakespeare, its contents were altered; "
-            "replace it by an original, or delete it"
-        )
-    return content
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    """The source in words, and the verified bytes, as `PinnedFile.find` does it."""
+    return FILE.find(data_dir)

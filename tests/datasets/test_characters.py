@@ -1,9 +1,10 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from datasets import characters
+from datasets import characters, pinned_file
 from datasets.characters import find_tiny_shakespeare, load_characters
 from new_algorithm.cli.errors import UserError
 from tests.datasets.misbehaving_server import Answer
@@ -22,7 +23,8 @@ def file(tmp_path):
 def tiny(monkeypatch):
     """Bytes that are tiny Shakespeare for as long as the test runs."""
     content = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"
-    monkeypatch.setattr(characters, "SHA256", hashlib.sha256(content).hexdigest())
+    sha256 = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(characters, "FILE", replace(characters.FILE, sha256=sha256))
     return content
 
 
@@ -31,7 +33,8 @@ def address(server, monkeypatch):
     """address(answer, ...): where tiny Shakespeare is fetched from."""
 
     def give(*answers):
-        monkeypatch.setattr(characters, "URL", server.give("input.txt", *answers))
+        url = server.give("input.txt", *answers)
+        monkeypatch.setattr(characters, "FILE", replace(characters.FILE, url=url))
 
     return give
 
@@ -143,7 +146,7 @@ def test_what_cannot_be_kept_is_still_used(own, tiny, address, monkeypatch, capl
     def full_disk(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(characters, "replace_atomically", full_disk)
+    monkeypatch.setattr(pinned_file, "replace_atomically", full_disk)
     address(Answer(body=tiny))
     assert find_tiny_shakespeare() == ("karpathy/char-rnn", tiny)
     assert "No space left" in caplog.text

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from datasets import __main__ as command
-from datasets import characters, cifar10
+from datasets import characters, cifar10, pinned_file
 from datasets.higgs.csv_rows import read_blocks
 from new_algorithm.cli import console
 from new_algorithm.cli.errors import UserError
@@ -49,7 +50,7 @@ def main(monkeypatch, own, capsys):
 
     monkeypatch.setattr(command, "fetch_higgs", fetch_higgs)
     monkeypatch.setattr(cifar10, "fetch_file", no_network)
-    monkeypatch.setattr(characters, "fetch_file", no_network)
+    monkeypatch.setattr(pinned_file, "fetch_file", no_network)
 
     def called(*arguments):
         monkeypatch.setattr(sys, "argv", ["datasets", *map(str, arguments)])
@@ -152,7 +153,7 @@ def test_tiny_shakespeare_is_verified(main, own, monkeypatch):
     (own / "tinyshakespeare.txt").write_bytes(b"Speak, speak.")
     assert "altered" in main("tinyshakespeare")[2]
     sha256 = hashlib.sha256(b"Speak, speak.").hexdigest()
-    monkeypatch.setattr(characters, "SHA256", sha256)
+    monkeypatch.setattr(characters, "FILE", replace(characters.FILE, sha256=sha256))
     expected = "tiny Shakespeare: verified, from tinyshakespeare.txt in datasets/\n"
     assert main("tinyshakespeare")[:2] == (0, expected)
 

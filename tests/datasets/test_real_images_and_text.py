@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.characters import NAME, load_characters
+from datasets.characters import FILE, load_characters
 from datasets.cifar10 import ARCHIVE, FOLDER, load_cifar10
 from datasets.cifar10_sample import CLASSES, SAMPLE
 from datasets.sources import OWN_FOLDER
@@ -45,7 +45,7 @@ def assert_colours_are_those_of_cifar10(images, within):
     np.testing.assert_allclose(sd, [63.0, 62.1, 66.7], atol=within)
 
 
-@pytest.mark.skipif(not (DATA / NAME).is_file(), reason="no tiny Shakespeare on this machine")
+@pytest.mark.skipif(not (DATA / FILE.name).is_file(), reason="no tiny Shakespeare on this machine")
 def test_tiny_shakespeare():
     text = load_characters(DATA)
     assert (len(text.train), len(text.test), len(text.alphabet)) == (1_003_854, 111_540, 65)
