@@ -8,14 +8,16 @@
 MNIST is found, or fetched into datasets/, and verified by its hashes. HIGGS is found, or fetched
 into datasets/ (2.8 GB); every row is checked while it is read into datasets/cache/, where later
 runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any number of rows, into
-datasets/cache/; or written as csv, for other programs. CIFAR-10 (170 MB) and tinyshakespeare (1 MB)
-are found, or fetched into datasets/, and verified; they are for networks of PyTorch.
+datasets/cache/; or written as csv, for other programs. For networks of PyTorch: CIFAR-10 (170 MB),
+tinyshakespeare (1 MB) and omniglot, its minimal sets (3 MB), are found, or fetched into datasets/,
+and verified; mnist1d is found and verified.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -25,17 +27,25 @@ from datasets.higgs.cache import verify_rows
 from datasets.higgs.files import fetch_higgs, find_higgs, locate_higgs
 from datasets.higgs.generator import origin_of, rows_of, write_higgs_like
 from datasets.mnist import find_mnist
+from datasets.mnist1d import find_mnist1d
+from datasets.omniglot import find_omniglot
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import Seed, parse
 
-NAMES = ("mnist", "higgs", "cifar10", "tinyshakespeare")
+VERIFIED: dict[str, tuple[str, Callable[[Path | None], tuple[str, Any]]]] = {
+    "mnist": ("MNIST", find_mnist),
+    "tinyshakespeare": ("tiny Shakespeare", find_tiny_shakespeare),
+    "omniglot": ("Omniglot's minimal sets", find_omniglot),
+    "mnist1d": ("MNIST-1D", find_mnist1d),
+}
+NAMES = ("mnist", "higgs", "cifar10", "tinyshakespeare", "omniglot", "mnist1d")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """mnist, higgs, higgs-like, higgs-like:ROWS, cifar10 or tinyshakespeare."""
+    """mnist, higgs, higgs-like, higgs-like:ROWS, cifar10, tinyshakespeare, omniglot or mnist1d."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Look in this folder alone, and fetch HIGGS or CIFAR-10 into it, in place of the one that
     $BACK_PROJECTION_DATASETS names and datasets/."""
@@ -53,10 +63,9 @@ def main() -> None:
     flags = parse(Config, __doc__)
     rows = rows_of(flags.name)
     _check(flags, is_generated=rows is not None)
-    if flags.name == "mnist":
-        print(f"MNIST: verified, from {find_mnist(flags.data_dir)[0]}")
-    elif flags.name == "tinyshakespeare":
-        print(f"tiny Shakespeare: verified, from {find_tiny_shakespeare(flags.data_dir)[0]}")
+    if flags.name in VERIFIED:
+        title, find = VERIFIED[flags.name]
+        print(f"{title}: verified, from {find(flags.data_dir)[0]}")
     elif flags.name == "cifar10":
         print(_check_cifar10(flags.data_dir, flags.sample))
     elif rows is None:

@@ -183,6 +183,8 @@ def test_generated_rows_are_written_as_csv(main, tmp_path):
         (["cifar10"], "CIFAR-10 could not be fetched: the University of Toronto (no network). By"),
         (["tinyshakespeare"], "karpathy/char-rnn (no network). By hand: download https://raw"),
         (["tinyshakespeare", "--data-dir", "."], "no tinyshakespeare.txt there"),
+        (["omniglot"], "brendenlake/omniglot (no network). By hand: download https://raw"),
+        (["mnist1d"], "no mnist1d.npz in "),
     ],
 )
 def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
@@ -196,7 +198,7 @@ def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["cifar"], "unknown data set 'cifar': choose mnist, higgs, cifar10, tinyshakespeare or"),
+        (["cifar"], "unknown data set 'cifar': choose mnist, higgs, cifar10, tinyshakespeare, "),
         ([], "NAME"),
         (["mnist", "--sample"], "--sample goes with higgs and cifar10"),
         (["higgs", "--write-csv", "rows.csv"], "--seed and --write-csv go with higgs-like"),

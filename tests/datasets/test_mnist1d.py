@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets import mnist1d
+from datasets.dataset import hash_arrays
+from datasets.mnist1d import load_mnist1d
+from datasets.sources import OWN_FOLDER
+from new_algorithm.cli.errors import UserError
+
+DATA = Path(os.environ.get("BACK_PROJECTION_DATASETS") or OWN_FOLDER)
+
+
+@pytest.fixture
+def arrays(monkeypatch):
+    """Arrays that are MNIST-1D's for as long as the test runs, in double precision."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.standard_normal((60, 40)),
+        "y_train": rng.integers(0, 10, 60),
+        "x_test": rng.standard_normal((20, 40)),
+        "y_test": rng.integers(0, 10, 20),
+    }
+    monkeypatch.setattr(mnist1d, "SHA256", hash_arrays(in_single_precision(arrays)))
+    return arrays
+
+
+def in_single_precision(arrays):
+    return {key: a.astype(np.float32) if key[0] == "x" else a for key, a in arrays.items()}
+
+
+@pytest.mark.parametrize("saved", [dict, in_single_precision])
+def test_series_are_left_as_they_are(arrays, saved, tmp_path):
+    np.savez(tmp_path / "mnist1d.npz", **saved(arrays))
+    data = load_mnist1d(tmp_path)
+    assert (data.x_train.dtype, data.y_train.dtype) == (np.float32, np.int64)
+    np.testing.assert_array_equal(data.x_train, arrays["x_train"].astype(np.float32))
+    np.testing.assert_array_equal(data.y_test, arrays["y_test"])
+    assert data.provenance()["counts"] == {"train": 60, "test": 20}
+
+
+def test_validation_is_the_last_sixth(arrays, tmp_path):
+    np.savez(tmp_path / "mnist1d.npz", **arrays)
+    part = load_mnist1d(tmp_path, held_out="validation", train_limit=30)
+    np.testing.assert_array_equal(part.y_train, arrays["y_train"][:30])
+    np.testing.assert_array_equal(part.y_test, arrays["y_train"][50:])
+    unseen = load_mnist1d(tmp_path, held_out="unseen")
+    np.testing.assert_array_equal(unseen.y_train, arrays["y_train"][:50])
+    np.testing.assert_array_equal(unseen.y_test, arrays["y_test"])
+
+
+def test_altered_or_absent_it_is_one_line_that_says_how_to_make_it(arrays, tmp_path, own):
+    with pytest.raises(UserError, match=rf"no mnist1d\.npz in {own}: .* pip install mnist1d"):
+        load_mnist1d()
+    arrays["x_test"][3, 4] += 1e-3
+    np.savez(own / "mnist1d.npz", **arrays)
+    with pytest.raises(UserError, match=r"mnist1d\.npz: x_test is not MNIST-1D's.* altered"):
+        load_mnist1d()
+
+
+@pytest.mark.skipif(not (DATA / mnist1d.FILE).is_file(), reason="no MNIST-1D on this machine")
+def test_the_real_one():
+    data = load_mnist1d(DATA)
+    assert (data.x_train.shape, data.x_test.shape) == ((4000, 40), (1000, 40))
+    numbers = np.concatenate([data.x_train, data.x_test])
+    assert abs(numbers.mean()) < 1e-6
+    assert numbers.std() == pytest.approx(1, abs=1e-6)
+    assert np.bincount(data.y_train).min() > 380
