@@ -90,14 +90,22 @@ def _tables() -> "Tables":
     """How the tables of every script are drawn."""
     from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+    from new_algorithm.gallery.contrastive import figures as contrastive
     from new_algorithm.measurements import TABLES
     from new_algorithm.plots import run_figures
 
-    return TABLES | {
-        run_figures.CONVERGENCE_FILE: (run_figures.draw_convergence, run_figures.CONVERGENCE_SIZE),
-        DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
-        SEARCH_FILE: (draw_search, None),
-    }
+    return (
+        TABLES
+        | contrastive.TABLES
+        | {
+            run_figures.CONVERGENCE_FILE: (
+                run_figures.draw_convergence,
+                run_figures.CONVERGENCE_SIZE,
+            ),
+            DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
+            SEARCH_FILE: (draw_search, None),
+        }
+    )
 
 
 def _check_known(tags: list[str], layout: Layout) -> None:

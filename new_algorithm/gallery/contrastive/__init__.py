@@ -1,0 +1,1 @@
+"""Contrastive learning: MoCo, hard negatives, and what features are worth from few labels."""

@@ -1,0 +1,55 @@
+"""How well classes are read out of features from few labels."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from new_algorithm.gallery.contrastive.neighbours import nearest_neighbours
+from new_algorithm.gallery.contrastive.probe import fit_probe
+from new_algorithm.gallery.contrastive.tasks import Task
+
+Represent = Callable[[Tensor], Tensor]
+
+
+class ReadOut(NamedTuple):
+    """Accuracies on held-out rows of the probe and the nearest neighbours; the probe's λ_w."""
+
+    probe: float
+    knn: float
+    penalty: float
+
+
+def labelled_rows(task: Task, count: int, seed: int) -> Tensor:
+    """Return the indices of `count` training rows whose labels are known, on the device.
+
+    Of every class as many, to within one where it has so many. With one seed, the first of more
+    rows are the rows of a smaller count.
+    """
+    labels = task.data.y_train
+    order = np.random.default_rng(seed).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    sizes = np.bincount(labels)
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # in its class
+    rows = by_class[np.argsort(place, kind="stable")][:count]
+    return torch.from_numpy(rows).to(task.train[0].device)
+
+
+def read_out(represent: Represent, task: Task, count: int, seed: int) -> ReadOut:
+    """Read classes out of features by so many labels, the same rows and folds with one seed.
+
+    represent: rows (n, …) → features (n, d), both on the device.
+    """
+    rows = labelled_rows(task, count, seed)
+    x, labels = (part[rows] for part in task.train)
+    train, held_out = represent(x), represent(task.held_out[0])
+    rng = np.random.default_rng([seed, count])
+    probe = fit_probe(train.cpu().numpy(), labels.cpu().numpy(), task.classes, rng)
+    of_probe = probe.classes(held_out.cpu().numpy())
+    of_knn = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
+    right = task.data.y_test
+    return ReadOut(
+        float((of_probe == right).mean()), float((of_knn == right).mean()), probe.penalty
+    )
