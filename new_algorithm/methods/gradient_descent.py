@@ -42,19 +42,23 @@ MOMENTA = Choice((0.7, 0.8, 0.9))
 
 
 def train_with_optimizer(
-    problem: Problem, build: Build, settings: Settings, one_cycle: bool = True
+    problem: Problem,
+    build: Build,
+    settings: Settings,
+    one_cycle: bool = True,
+    by_closure: bool = False,
 ) -> Iterator[Epoch]:
     """Train with the optimizer that `build` makes for the network; yield after each epoch.
 
     settings: those of `build`, the batch size, and the inputs. one_cycle: the rate goes up and down
-    over the epochs; otherwise it is constant.
+    over the epochs; otherwise it is constant. by_closure: the optimizer asks for the loss itself.
     """
-    train = partial(_training, build, one_cycle)
+    train = partial(_training, build, one_cycle, by_closure)
     return train_in_epochs(train, problem, settings)
 
 
 def _training(
-    build: Build, one_cycle: bool, problem: Problem, settings: Settings
+    build: Build, one_cycle: bool, by_closure: bool, problem: Problem, settings: Settings
 ) -> Iterator[Trained]:
     training = TorchTraining(problem)
     batch_size = problem.model.batch_size if problem.model else settings["batch_size"]
@@ -63,11 +67,12 @@ def _training(
     optimizer = build(training.model, settings)
     schedule = learning_rate_schedule(optimizer, problem.epochs * steps, one_cycle)
     batches = chain.from_iterable(minibatches(training.rng, rows, size) for _ in count())
+    step = training.step_by_closure if by_closure else training.step
 
     def epochs() -> Iterator[Trained]:
         for epoch in range(1, problem.epochs + 1):
             for batch in progress(islice(batches, steps), f"epoch {epoch}", steps):
-                training.step(optimizer, batch)
+                step(optimizer, batch)
                 schedule.step()
             yield training.trained()
 
@@ -87,15 +92,30 @@ def learning_rate_schedule(
 
 
 def gradient_descent(
-    name: str, source: str, build: Build, settings: Settings, batch_sizes: Choice = TO_512
+    name: str,
+    source: str,
+    build: Build,
+    settings: Settings,
+    batch_sizes: Choice = TO_512,
+    by_closure: bool = False,
+    components: dict[str, Settings] | None = None,
 ) -> Method:
-    """Return the method of an optimizer, to whose settings the batch size and inputs are added."""
+    """Return the method of an optimizer, to whose settings the batch size and inputs are added.
+
+    by_closure: the optimizer asks for the loss itself. components: further ones of an ablation.
+    """
+
+    def train(problem: Problem, settings: Settings) -> Iterator[Epoch]:
+        one_cycle = settings.get("one_cycle", True)
+        return train_with_optimizer(problem, build, settings, one_cycle, by_closure)
+
+    eigenvectors = {"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}}
     return Method(
         name,
         source,
         settings={**settings, "batch_size": (128, batch_sizes), "inputs": AS_THEY_ARE},
-        train=lambda problem, settings: train_with_optimizer(problem, build, settings),
-        components={"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}},
+        train=train,
+        components=(components or {}) | eigenvectors,
         any_model=True,
     )
 

@@ -1,6 +1,7 @@
 """Every method by the name under which definitions and commands know it."""
 
 from new_algorithm.methods import (
+    adaptive_momentum,
     back_projection,
     block_coordinate_descent,
     foof,
@@ -18,6 +19,8 @@ METHODS: dict[str, Method] = {
     "sgd": gradient_descent.SGD,
     "momentum": gradient_descent.MOMENTUM,
     "adam": gradient_descent.ADAM,
+    "adaptive_momentum": adaptive_momentum.METHOD,
+    "adaptive_momentum_sketch": adaptive_momentum.SKETCH,
     "soap": gradient_descent.SOAP,
     "shampoo": gradient_descent.SHAMPOO,
     "muon": gradient_descent.MUON,

@@ -111,6 +111,10 @@ class TorchTraining:
         require_finite(self.closure(optimizer, rows)())
         optimizer.step()
 
+    def step_by_closure(self, optimizer: "torch.optim.Optimizer", rows: NDArray[np.intp]) -> None:
+        """`step` for an optimizer that asks for the loss."""
+        require_finite(float(optimizer.step(self.closure(optimizer, rows))))
+
     def closure(
         self, optimizer: "torch.optim.Optimizer", rows: "NDArray[np.intp] | None" = None
     ) -> Callable[[], float]:

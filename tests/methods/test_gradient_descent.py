@@ -22,6 +22,7 @@ from tests.training import final_weights, trained
 
 NAMES = "sgd", "momentum", "adam", "soap", "muon", "lbfgs", "back_projection"
 NAMES += "adamw", "shampoo", "back_projection_torch"
+NAMES += "adaptive_momentum", "adaptive_momentum_sketch"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def problem():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_method_learns_and_returns_the_weights_of_its_last_epoch(name, problem):
-    settings = {"lr": 0.02} if name in ("adam", "adamw", "soap") else {}
+    adams = "adam", "adamw", "soap", "adaptive_momentum", "adaptive_momentum_sketch"
+    settings = {"lr": 0.02} if name in adams else {}
     epochs = trained(METHODS[name], problem, **settings)
     assert [epoch.number for epoch in epochs] == [*range(1, problem.epochs + 1)]
     weights, (train, held_out) = epochs[-1].weights, epochs[-1].scores()
