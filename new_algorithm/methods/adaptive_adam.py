@@ -46,7 +46,7 @@ class AdaptiveAdam(torch.optim.Optimizer):
         lr: float = 1e-3,
         *,
         rate_range: float = 2.0,
-        momenta: tuple[float, float] = (0.7, 0.95),
+        momenta: tuple[float, float] = (0.5, 0.9),
         beta2: float = 0.999,
         eps: float = 1e-8,
     ) -> None:

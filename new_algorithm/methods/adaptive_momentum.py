@@ -1,12 +1,13 @@
 """Adaptive momentum: the rate adapts to recent losses, β₁ to the gradients' variance.
 
-Mended (adaptive_adam.py) and as it is usually sketched (adaptive_adam_sketch.py). The sketch is
-told by its search whether a schedule overwrites its rate or there is none.
+Mended (adaptive_adam.py) and as it is usually sketched (adaptive_adam_sketch.py). A schedule sets
+the rate that the sketch has just changed, and without one the sketch never anneals it: its search
+chooses.
 """
 
 from typing import TYPE_CHECKING
 
-from new_algorithm.methods.gradient_descent import gradient_descent
+from new_algorithm.methods.gradient_descent import MOMENTA, gradient_descent
 from new_algorithm.methods.method import Choice, Range, Settings
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ METHOD = gradient_descent(
     settings={
         "lr": (1e-3, Range(2e-4, 5e-2)),
         "rate_range": (2.0, Choice((1.5, 2.0, 4.0))),
-        "least_momentum": (0.7, Choice((0.5, 0.7, 0.8))),
-        "most_momentum": 0.95,
+        "least_momentum": 0.5,
+        # batches of 128 hold so much noise that β₁ is at its upper bound for most of a training
+        "most_momentum": (0.9, MOMENTA),
     },
     by_closure=True,
     components={

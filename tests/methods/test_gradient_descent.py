@@ -139,6 +139,20 @@ def test_momentum_is_what_the_average_of_gradients_keeps(mu):
     torch.testing.assert_close(found, mean / square.sqrt(), rtol=1e-4, atol=1e-4)
 
 
+def test_adaptive_momentum_that_does_not_adapt_is_adam(problem):
+    ours = METHODS["adaptive_momentum"]
+    neither = ours.components["Adam: neither adapts"]
+    found = final_weights(ours, problem, lr=0.01, **neither)
+    for a, b in zip(found, final_weights(METHODS["adam"], problem, lr=0.01), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_the_sketch_has_its_rate_to_itself_only_without_a_schedule(problem):
+    sketch = METHODS["adaptive_momentum_sketch"]
+    found = [final_weights(sketch, problem, one_cycle=one_cycle)[0] for one_cycle in (True, False)]
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 def test_lbfgs_solves_a_convex_problem_to_the_end():
     data = load_dataset("synthetic", train_limit=400)
     data = dataclasses.replace(
