@@ -187,22 +187,19 @@ def test_evidence_is_bounded_and_blind_to_units(losses, unit):
 
 
 @pytest.mark.parametrize("count", [6, 12, 32])
-def test_a_trend_starts_to_count_where_students_t_is_significant(count):
-    """The level of two standard deviations, beside the exact distribution of the correlation."""
+def test_a_trend_counts_by_the_normal_quantile_of_students_p_value(count):
+    """From two standard deviations on, fully from four, beside the exact distribution."""
     rng = np.random.default_rng(0)
     time = np.arange(count)
-    level = 2 * stats.norm.sf(2)
     told = 0
-    for _ in range(200):
+    for _ in range(300):
         losses = 1 + 1e-3 * (rng.standard_normal(count) + 0.3 * time * rng.normal())
         line = stats.linregress(time, losses)
-        if abs(line.pvalue / level - 1) > 0.05 and line.slope < 0:
-            found = evidence(losses.tolist())
-            told += found > 0
-            assert (found > 0) <= (line.pvalue < level)
-            if not scatters_more(losses):
-                assert (found > 0) == (line.pvalue < level)
-    assert told > 10
+        if line.slope < 0 and not scatters_more(losses):
+            expected = np.clip(stats.norm.isf(line.pvalue / 2) / 2 - 1, 0, 1)
+            told += 0 < expected < 1
+            assert evidence(losses.tolist()) == pytest.approx(expected, abs=0.02)
+    assert told > 5
 
 
 def scatters_more(losses):
