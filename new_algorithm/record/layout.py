@@ -1,22 +1,25 @@
 """Where the outputs of a run lie below the repository root."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 ASIDE = ".replaced"  # the folder, beside records and figures, of those being overwritten
 REPOSITORY = Path(__file__).resolve().parents[2]
+GROUP_VARIABLE = "BACK_PROJECTION_GROUP"  # set for the scripts that an experiment runs
 
 
 @dataclass(frozen=True)
 class Layout:
     """The output folders below `root`; a copy of the repository writes into itself.
 
-    group: the folder, in each of them, of runs that belong together.
+    group: the folder, in each of them, of runs that belong together; by default the one that
+    GROUP_VARIABLE names.
     """
 
     root: Path = REPOSITORY
-    group: str = ""
+    group: str = field(default_factory=lambda: os.environ.get(GROUP_VARIABLE, ""))
 
     @property
     def records(self) -> Path:

@@ -68,7 +68,7 @@ class Run:
         keep: bool = False,
         kind: Kind = "run",
         tables: "Tables | None" = None,
-        group: str = "",
+        group: str | None = None,
     ) -> "Iterator[Run]":
         """Record a run inside.
 
@@ -78,15 +78,16 @@ class Run:
         resume: continue the record of that tag, from its `checkpoint`, if flags and data are the
         same. keep: leave the content of that tag's folder, for a script that continues by itself.
         kind: a record of one kind never replaces one of another. tables: what draws the tables that
-        the script leaves, by file name. group: of runs that belong together; they lie in a folder
-        of that name and have a note, but no line in the index, and their figures are left to
-        plot_runs.py.
+        the script leaves, by file name. group: of runs that belong together, else Layout's; they
+        lie in a folder of that name and have a note, but no line in the index, and their figures
+        are left to plot_runs.py.
 
         UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving
         the block writes status, figures, note and index, and lets exceptions pass. An earlier
         record that is overwritten is put back if this run fails before its first results.
         """
-        layout, now = Layout(root, group), datetime.now().astimezone()
+        layout = Layout(root) if group is None else Layout(root, group)
+        now = datetime.now().astimezone()
         begun = config.tag is not None and is_filled(layout.record(config.tag))
         kept = resume or (keep and begun and not config.overwrite)
         with ExitStack() as stack:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from new_algorithm.record.layout import REPOSITORY, Layout
+from new_algorithm.record.layout import GROUP_VARIABLE, REPOSITORY, Layout
 
 ROOT = Path("/copy")
 START = datetime(2026, 11, 20, 13, 45, 1)
@@ -31,6 +31,14 @@ def test_group_is_a_folder_in_each_of_them_and_the_index_is_one():
 def test_run_of_a_group_is_found_by_its_path_from_without():
     assert Layout(ROOT).record("leaderboard/t") == Layout(ROOT, "leaderboard").record("t")
     assert Layout(ROOT).figures("leaderboard/t") == Layout(ROOT, "leaderboard").figures("t")
+
+
+def test_an_experiment_gives_its_scripts_their_group(monkeypatch):
+    monkeypatch.setenv(GROUP_VARIABLE, "gallery")
+    assert Layout(ROOT) == Layout(ROOT, "gallery")
+    assert Layout(ROOT, "own").group == "own"
+    monkeypatch.delenv(GROUP_VARIABLE)
+    assert Layout(ROOT).group == ""
 
 
 def test_root_is_the_repository_of_the_code():
