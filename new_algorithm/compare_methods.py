@@ -7,6 +7,7 @@
     python new_algorithm/compare_methods.py ablation_back_projection   # what each part is worth
     python new_algorithm/compare_methods.py ablation_foof --dataset synthetic --widths 16 --runs 3
     python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure and ours
+    python new_algorithm/compare_methods.py my_scripts.toml --runs 2 -- --device cuda
 
 An experiment is a short .toml file; those that come with the repository lie in
 new_algorithm/experiments/definitions/ (benchmarks: depth, two_layers, eigenbasis, stability,
@@ -15,6 +16,10 @@ task each method's settings are searched on the validation rows, with the same n
 every run has the same CPU time. Then all methods are run for every seed, and each run is evaluated
 on the test rows once, at its end. The same command continues an experiment that was cut short.
 
+A task may also be a script of this repository, such as meta_learning.py, and the variations flags
+for it. Runs are as long as their flags say, and are compared by any final metric of their records.
+Flags after -- are added to those of all variations.
+
 An ablation removes or swaps one component of a method at a time, as listed in the method's file.
 All other settings stay at their defaults, although another value might compensate for the change.
 
@@ -22,6 +27,7 @@ Writes ploting_data/TAG/ with a folder for each run, the report figures/TAG/repo
 twin README.md, and _logs/. write_report.py TAG writes the report again from the record.
 """
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,17 +48,20 @@ from new_algorithm.cli.flags import (
     PositiveInt,
     parse,
 )
-from new_algorithm.experiments.definition import (
+from new_algorithm.experiments.definition import load_experiment
+from new_algorithm.experiments.definition_checks import check_experiment
+from new_algorithm.experiments.experiment import (
+    AnyTask,
+    AnyVariation,
     Experiment,
     Metric,
-    Task,
-    Variation,
-    check_experiment,
-    load_experiment,
+    ScriptTask,
+    ScriptVariation,
 )
+from new_algorithm.experiments.flag_space import flag_of
 from new_algorithm.experiments.scheduler import run_experiment
 
-Part = TypeVar("Part", Task, Variation)
+Part = TypeVar("Part", bound=AnyTask | AnyVariation)
 ALL = {"help_behavior_hint": "(default: all)"}
 
 
@@ -76,10 +85,14 @@ class Config(ExperimentFlags):
     """Passes over the training rows, in place of a CPU time."""
     cpu_seconds: Annotated[PositiveFloat | None, tyro.conf.arg(metavar="S", **AS_DEFINED)] = None
     """Training time of a run, in place of epochs."""
+    added: tyro.conf.Suppress[tuple[str, ...]] = ()
 
 
 def main() -> None:
-    config = parse(Config, __doc__)
+    args = sys.argv[1:]
+    at = args.index("--") if "--" in args else len(args)
+    own, added = args[:at], args[at + 1 :]  # after `--` are the scripts'
+    config = replace(parse(Config, __doc__, own), added=tuple(added))
     experiment = apply_flags(load_experiment(config.experiment), config)
     run_experiment(experiment, config, Path(__file__))
 
@@ -93,14 +106,32 @@ def apply_flags(experiment: Experiment, config: Config) -> Experiment:
         experiment,
         trials=experiment.trials if config.trials is None else config.trials,
         tasks=tuple(change_task(task, config) for task in tasks),
-        variations=tuple(one for one in experiment.variations if one.name in kept),
+        variations=tuple(
+            add_flags(one, config.added) for one in experiment.variations if one.name in kept
+        ),
     )
     check_experiment(experiment)
     return experiment
 
 
-def change_task(task: Task, config: Config) -> Task:
+def add_flags(variation: AnyVariation, added: tuple[str, ...]) -> AnyVariation:
+    """Return the variation with more flags for its script; UserError for a method."""
+    if not added:
+        return variation
+    if not isinstance(variation, ScriptVariation):
+        raise UserError(f"{shlex.join(added)}: only scripts take flags after --")
+    return replace(variation, flags=(*variation.flags, *added))
+
+
+def change_task(task: AnyTask, config: Config) -> AnyTask:
     """Return the task with what the flags give in place of its own, and a name that says so."""
+    if isinstance(task, ScriptTask):
+        for name in ("dataset", "widths", "epochs", "cpu_seconds", "metric"):
+            if getattr(config, name):
+                raise UserError(
+                    f"{flag_of(name)}: {task.name} is a script's: give its flags after --"
+                )
+        return task
     if config.epochs and config.cpu_seconds:
         raise UserError("--epochs and --cpu-seconds: give one of them")
     task = replace(

@@ -32,7 +32,9 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
 from new_algorithm.cli.progress import progress
-from new_algorithm.experiments.script_trials import ScriptTrials, parse_space, shown
+from new_algorithm.experiments.flag_space import parse_space, shown
+from new_algorithm.experiments.script import Script
+from new_algorithm.experiments.script_trials import ScriptTrials
 from new_algorithm.experiments.search import (
     COMPLETE,
     DIVERGED,
@@ -67,7 +69,7 @@ class Config(RunFlags):
             help_behavior_hint="(default: validation_accuracy, else _auc, else _loss)",
         ),
     ] = None
-    """What decides, a final metric of a run; of a loss or seconds less is better."""
+    """What decides, a final metric of a run; less is better of losses, errors, bits, seconds."""
     fixed: tyro.conf.Suppress[tuple[str, ...]] = ()
 
 
@@ -78,7 +80,8 @@ def main() -> None:
     config = replace(parse(Config, __doc__, own), fixed=tuple(fixed))
     space = parse_space(config.vary)
     layout = Layout()
-    trials = ScriptTrials(config.script, fixed, space, config.metric, config.threads, layout)
+    script = Script(config.script, layout)
+    trials = ScriptTrials(script, fixed, space, config.metric, config.threads, layout)
     goes_on = check_place(config, trials, layout)
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}
     tables = {SEARCH_FILE: (draw_search, None)}

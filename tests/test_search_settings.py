@@ -11,7 +11,7 @@ import pytest
 
 from new_algorithm import search_settings
 from new_algorithm.cli.errors import UserError, own_words
-from new_algorithm.experiments.script_trials import arguments, parse_space
+from new_algorithm.experiments.flag_space import arguments, parse_space
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.record.layout import Layout
 from tests.processes import assert_one_clear_line

@@ -5,7 +5,7 @@ published; the folders of single runs, of which there may be hundreds, need not 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -13,25 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from new_algorithm.experiments.definition import Experiment
+from new_algorithm.experiments.experiment import Experiment, run_tag
+from new_algorithm.experiments.quantities import columns_of_scripts, without_units
 from new_algorithm.experiments.record_tables import (
-    COLUMNS,
     CURVES_FILE,
     EXPERIMENT_FILE,
     RUNS_FILE,
     TRIALS_FILE,
+    columns_of,
 )
-from new_algorithm.experiments.search import at_an_edge, describe_space
-from new_algorithm.experiments.single_run import run_tag
-from new_algorithm.experiments.tuning import Chosen, open_space
-from new_algorithm.methods.registry import METHODS
+from new_algorithm.experiments.search import at_an_edge
+from new_algorithm.experiments.trainable import Chosen
+from new_algorithm.experiments.tuning import trainable_of
 from new_algorithm.plots.series import Series
 from new_algorithm.record.files import Row, read_json, read_record, save_csv, save_json
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.note import show
-
-UNITS = ("_fraction", "_nats")  # of metrics in run.json
 
 
 def collect(
@@ -48,15 +45,25 @@ def collect(
     runs: list[Row] = []
     curves: list[Row] = []
     records: list[dict[str, Any]] = []
-    for task, variation, seed in product(experiment.tasks, experiment.variations, experiment.seeds):
-        tag = run_tag(task.name, variation.name, seed)
-        about: Row = {"task": task.name, "variation": variation.name, "seed": seed}
+    trained = {
+        (task.name, one.name): trainable_of(task, one, layout, threads=1)
+        for task, one in product(experiment.tasks, experiment.variations)
+    }
+    named = columns_of_scripts(experiment)
+    columns = columns_of(experiment)
+    for (task, variation), seed in product(trained, experiment.seeds):
+        tag, one = run_tag(task, variation, seed), trained[task, variation]
+        about: Row = {"task": task, "variation": variation, "seed": seed}
         record = read_record(layout.record(tag)) or {}
         records.append(record)
-        runs.append(_run_row({"tag": f"{layout.group}/{tag}", **about}, record))
-        curves += _curve_rows(about, record, read_series(layout.record(tag)))
+        known = {"tag": f"{layout.group}/{tag}", **about, **one.facts(record)}
+        runs.append(_run_row(columns[RUNS_FILE], known, record, named))
+        series = read_series(layout.record(tag))
+        if (samples := one.samples_an_epoch(record)) is not None:
+            series["samples"] = samples * series.get("epoch", np.array([]))
+        curves += _curve_rows(columns[CURVES_FILE], about, series, named)
     save_csv(folder / RUNS_FILE, runs)
-    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(COLUMNS[CURVES_FILE], "")])
+    save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(columns[CURVES_FILE], "")])
     searched = {pair: found for pair, found in chosen.items() if found.trials}
     trials = [
         {"task": task, "variation": variation, **row}
@@ -65,24 +72,16 @@ def collect(
     ]
     if trials:
         save_csv(folder / TRIALS_FILE, trials)
-    tasks = {task.name: task for task in experiment.tasks}
-    variations = {variation.name: variation for variation in experiment.variations}
-    methods = {variation.method: METHODS[variation.method] for variation in experiment.variations}
     earlier = read_json(folder / EXPERIMENT_FILE) or {}  # of a call that did a part of the runs
     facts = {
         "experiment": definition_of(experiment),
         "commands": list(dict.fromkeys([*earlier.get("commands", ()), command])),
         "environment": _environment(records),
         "edges": {
-            f"{task}, {variation}": at_an_edge(
-                open_space(variations[variation], tasks[task]), found.settings
-            )
-            for (task, variation), found in searched.items()
+            ", ".join(pair): at_an_edge(trained[pair].space, found.settings)
+            for pair, found in searched.items()
         },
-        "methods": {
-            key: {"name": one.name, "source": one.source, "space": describe_space(one.space)}
-            for key, one in methods.items()
-        },
+        "methods": dict(one.about() for one in trained.values()),
     }
     save_json(folder / EXPERIMENT_FILE, facts)
 
@@ -91,7 +90,7 @@ def definition_of(experiment: Experiment) -> dict[str, Any]:
     """Return what `read_entries` makes an experiment of: a task with a model has no widths."""
     facts = asdict(experiment)
     for task in facts["tasks"]:
-        if not task["widths"]:
+        if not task.get("widths", True):
             del task["widths"]
     return facts
 
@@ -111,29 +110,33 @@ def _environment(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _run_row(about: Row, record: dict[str, Any]) -> Row:
-    metrics = record.get("final_metrics", {})
-    for unit in UNITS:
-        metrics = {name.removesuffix(unit): value for name, value in metrics.items()}
-    config = record.get("config", {})
-    known: Row = {
-        **about,
-        "status": record.get("status", "missing"),
-        "epochs": config.get("epochs", ""),
-        "settings": show(config.get("settings", {})),
-        "error": record.get("error") or "",
-    }
-    return {name: known.get(name, _number(metrics.get(name, ""))) for name in COLUMNS[RUNS_FILE]}
+def _run_row(
+    columns: Sequence[str], known: Row, record: dict[str, Any], named: Mapping[str, str]
+) -> Row:
+    """What is known of a run, and the numbers that it recorded.
+
+    named: metrics of scripts by their columns.
+    """
+    known = {**known, "status": record.get("status", "missing"), "error": record.get("error") or ""}
+    metrics = without_units(record.get("final_metrics", {}))
+    return {name: known.get(name, _found(metrics, name, named)) for name in columns}
 
 
-def _curve_rows(about: Row, record: dict[str, Any], series: Series) -> list[Row]:
-    rows = record.get("data", {}).get("counts", {}).get("train", 0)
-    series = {**series, "samples": rows * series.get("epoch", np.array([]))}
-    names = [name for name in COLUMNS[CURVES_FILE] if name not in about]
-    return [
-        about | {name: _number(series[name][at]) if name in series else "" for name in names}
-        for at in range(len(series["samples"]))
-    ]
+def _curve_rows(
+    columns: Sequence[str], about: Row, series: Series, named: Mapping[str, str]
+) -> list[Row]:
+    """A row an epoch, with what is recorded of it."""
+    rows = []
+    for at in range(len(series.get("epoch", ()))):
+        numbers = {name: values[at] for name, values in series.items() if values.ndim == 1}
+        rows.append({name: about.get(name, _found(numbers, name, named)) for name in columns})
+    return rows
+
+
+def _found(numbers: Mapping[str, Any], column: str, named: Mapping[str, str]) -> Any:
+    """The number of a column; of a script's metric that may go by its bare name."""
+    value = numbers.get(column, numbers.get(named.get(column, column), ""))
+    return _number(value)
 
 
 def _number(value: Any) -> Any:

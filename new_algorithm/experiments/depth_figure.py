@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from new_algorithm.experiments.experiment import Task
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.record.files import read_csv
 
@@ -46,10 +47,10 @@ def draw_depth(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def depth_rows(record: ExperimentRecord) -> list[dict[str, Any]]:
     """Return the rows to draw, none unless the tasks differ in nothing but depth and cost."""
-    tasks = record.experiment.tasks
+    tasks = [task for task in record.experiment.tasks if isinstance(task, Task)]
     alike = {(task.dataset, *sorted(set(task.widths))) for task in tasks}
     depths = {len(task.widths) for task in tasks}
-    if len(alike) > 1 or len(depths) < max(2, len(tasks)) or tasks[0].metrics[0] != "accuracy":
+    if len(alike) != 1 or len(depths) < max(2, len(tasks)) or tasks[0].metrics[0] != "accuracy":
         return []
     rows = []
     for task, variation in product(tasks, record.experiment.variations):

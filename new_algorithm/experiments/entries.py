@@ -2,9 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from new_algorithm.cli.errors import UserError
@@ -40,11 +40,20 @@ def read_entries(kind: type[Part], entries: Any, where: str, **known: Any) -> Pa
     return kind(**known, **read)
 
 
+def read_one_of(kinds: Sequence[type[Part]], entries: Any, where: str, **known: Any) -> Part:
+    """Return the dataclass that has most of the entries as fields, the first of equals."""
+    given = {*entries} if isinstance(entries, dict) else set()
+    of = {kind: len(given & get_type_hints(kind).keys()) for kind in kinds}
+    return read_entries(max(kinds, key=lambda kind: of[kind]), entries, where, **known)
+
+
 def read_value(hint: Any, value: Any, where: str) -> Any:
     """Return `value` as a field of that type has it; UserError says what is wanted instead."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
-    if kind in (Union, UnionType):  # with None, which JSON has
+    if kind in (Union, UnionType) and NoneType in inner:  # which JSON has
         return None if value is None else read_value(inner[0], value, where)
+    if kind in (Union, UnionType):
+        return read_one_of(inner, value, where)
     if is_dataclass(kind):
         return read_entries(kind, value, where)  # type: ignore[arg-type]
     if kind is Annotated and isinstance(inner[1], str):  # what is wanted, never an empty list

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.experiment import AnyTask
 from new_algorithm.experiments.quantities import Quantity, compared_quantities, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import Comparison, Summary, compare_with, summarise
@@ -25,7 +25,7 @@ class Standing:
     among_best: bool
 
 
-def leaderboard(record: ExperimentRecord, task: Task) -> list[Standing]:
+def leaderboard(record: ExperimentRecord, task: AnyTask) -> list[Standing]:
     """Return all variations by the mean of the task's first metric, best first.
 
     One with runs that left no score comes after those without such runs, whatever its mean: the
@@ -56,7 +56,7 @@ def leaderboard(record: ExperimentRecord, task: Task) -> list[Standing]:
 
 
 def _by_variation(
-    record: ExperimentRecord, task: Task, quantity: Quantity
+    record: ExperimentRecord, task: AnyTask, quantity: Quantity
 ) -> dict[str, dict[int, float]]:
     """The values of a quantity by variation and seed."""
     names = [one.name for one in record.experiment.variations]
@@ -84,7 +84,7 @@ def _among_best(ranked: dict[str, dict[int, float]]) -> set[str]:
 
 
 def losses_of_baseline(
-    record: ExperimentRecord, task: Task
+    record: ExperimentRecord, task: AnyTask
 ) -> Iterator[tuple[Quantity, dict[str, tuple[Summary, Comparison]]]]:
     """Yield every quantity at which other variations have the better mean, and these.
 

@@ -1,6 +1,7 @@
 """Means over seeds with 95% bands, against epochs, CPU seconds and samples."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.experiment import AnyTask
 from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import summarise
 from new_algorithm.plots.style import plain_log_ticks
 
-X_AXES = (("epoch", "epoch"), ("train_cpu_seconds", "CPU seconds"), ("samples", "samples"))
+X_AXES = {"epoch": "epoch", "train_cpu_seconds": "CPU seconds", "samples": "samples"}
 LOG_FROM_RATIO = 5.0  # longest to shortest curve
 LOG_LOSS_FROM_RATIO = 3.0  # largest to smallest loss
 MARKERS_PER_CURVE = 6
@@ -37,7 +38,7 @@ class Curve(NamedTuple):
 
 
 def mean_curve(
-    record: ExperimentRecord, task: Task, variation: str, x: str, quantity: Quantity
+    record: ExperimentRecord, task: AnyTask, variation: str, x: str, quantity: Quantity
 ) -> Curve | None:
     """Mean and 95% t interval over the runs that reached each epoch; x is their mean too."""
     by_epoch: dict[int, list[tuple[float, float]]] = {}
@@ -58,30 +59,45 @@ def mean_curve(
 def draw_learning_curves(
     figure: Figure,
     record: ExperimentRecord,
-    task: Task,
+    task: AnyTask,
     variations: Sequence[str],
     styles: Mapping[str, dict[str, str]],
 ) -> None:
-    """Two rows of panels, the deciding metric on validation and the train loss; one legend."""
-    quantities = (metric(task.metrics[0], "validation"), TRAIN_LOSS)
-    panels = figure.subplots(2, len(X_AXES), sharex="col", sharey="row")
-    for row, quantity in zip(panels, quantities, strict=True):
-        for axes, (x, _) in zip(row, X_AXES, strict=True):
-            curves = {
-                name: curve
-                for name in variations
-                if (curve := mean_curve(record, task, name, x, quantity))
-            }
+    """Rows of panels, the deciding metric on held-out rows and the train loss; one legend.
+
+    A column for each of X_AXES. A quantity or an axis that no run recorded is left out.
+    """
+    quantities = (metric(task.metrics[0], task.followed), TRAIN_LOSS)
+    drawn = {
+        (quantity, x): curves
+        for quantity, x in product(quantities, X_AXES)
+        if (curves := _curves(record, task, variations, x, quantity))
+    }
+    if not drawn:
+        return
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*drawn, strict=True))
+    panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False)
+    for row, quantity in zip(panels, rows, strict=True):
+        for axes, x in zip(row, columns, strict=True):
+            curves = drawn.get((quantity, x), {})
             for name, curve in curves.items():
                 _draw(axes, curve, name, styles[name])
             _scale_x(axes, [*curves.values()], x)
         _scale_y(row[0], quantity, [curve.mean for curve in curves.values()])
-    for axes, (_, label) in zip(panels[1], X_AXES, strict=True):
-        axes.set_xlabel(label)
-    handles, labels = panels[1, 0].get_legend_handles_labels()
-    columns = LEGEND_WIDTH // (LEGEND_LINE + max(map(len, labels), default=0))
-    columns = min(max(1, columns), max(1, len(labels)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.0)
+    for axes, x in zip(panels[-1], columns, strict=True):
+        axes.set_xlabel(X_AXES[x])
+    handles, labels = panels[-1, 0].get_legend_handles_labels()
+    beside = LEGEND_WIDTH // (LEGEND_LINE + max(map(len, labels), default=0))
+    beside = min(max(1, beside), max(1, len(labels)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=beside, handlelength=3.0)
+
+
+def _curves(
+    record: ExperimentRecord, task: AnyTask, variations: Sequence[str], x: str, quantity: Quantity
+) -> dict[str, Curve]:
+    """The curves that there are, by variation."""
+    found = {name: mean_curve(record, task, name, x, quantity) for name in variations}
+    return {name: curve for name, curve in found.items() if curve is not None}
 
 
 def _draw(axes: Axes, curve: Curve, name: str, style: Mapping[str, Any]) -> None:

@@ -1,12 +1,17 @@
 """What is measured in a run: its column in the record, its name, and which way is better."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.experiment import AnyTask, Experiment, ScriptTask
 from new_algorithm.experiments.statistics import Summary
 
 LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
-METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
+UNIT = "_(fraction|nats)$"  # that a record adds to the name of a metric
+LESS_IS_BETTER = {"bits", "error", "loss", "memory", "mse", "nats", "seconds"}  # words of a name
+RATES = {"accuracy", "auc"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,34 @@ class Quantity:
 
 
 def metric(name: str, part: str = "test") -> Quantity:
-    """A score on the test or validation rows: accuracy, auc or loss."""
-    label = f"{part} {METRIC_NAMES[name]}"
-    if name == "loss":
-        return Quantity(f"{part}_loss", label)
-    return Quantity(f"{part}_{name}", label, less_is_better=False, decimals=4)
+    """A final metric of a run on the test or validation rows, as a definition names it."""
+    words = name.split("_")
+    label = " ".join([part, *("AUC" if word == "auc" else word for word in words)])
+    less = less_is_better(name)
+    rate = not less and not RATES.isdisjoint(words)
+    return Quantity(f"{part}_{name}", label, less, decimals=4 if rate else None)
+
+
+def less_is_better(name: str) -> bool:
+    """Which way a metric is better, by the words in its name."""
+    return not LESS_IS_BETTER.isdisjoint(name.split("_"))
+
+
+def without_units(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return final metrics by the names that tables have for them."""
+    return {re.sub(UNIT, "", name): value for name, value in recorded.items()}
+
+
+def find_metric(recorded: Mapping[str, Any], name: str, part: str) -> tuple[str, Any] | None:
+    """Return the metric as a record has it, without its unit, and its value; None for no such one.
+
+    Where there are both, the one that says that it is of these held-out rows.
+    """
+    metrics = without_units(recorded)
+    for known in (f"{part}_{name}", re.sub(UNIT, "", name)):
+        if known in metrics:
+            return known, metrics[known]
+    return None
 
 
 TRAIN_LOSS = Quantity("train_loss", "train loss")
@@ -53,6 +81,12 @@ WALL_SECONDS = Quantity("train_wall_seconds", "wall seconds")
 PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", decimals=1)
 
 
-def compared_quantities(task: Task) -> list[Quantity]:
+def columns_of_scripts(experiment: Experiment) -> dict[str, str]:
+    """Return the metrics that the definition names of its scripts' runs, by their columns."""
+    tasks = [task for task in experiment.tasks if isinstance(task, ScriptTask)]
+    return {metric(name).column: name for task in tasks for name in task.metrics}
+
+
+def compared_quantities(task: AnyTask) -> list[Quantity]:
     """All that the baseline can be worse at, the deciding metric first."""
     return [*map(metric, task.metrics), TRAIN_LOSS, CPU_SECONDS, PEAK_MEMORY]

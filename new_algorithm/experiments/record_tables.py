@@ -7,7 +7,7 @@ run), curves.csv (a row an epoch) and, where it searched, trials.csv (a row a tr
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments.definition import Experiment
 from new_algorithm.experiments.entries import read_entries
+from new_algorithm.experiments.experiment import Experiment
+from new_algorithm.experiments.quantities import columns_of_scripts
 from new_algorithm.measurements.lambda_map import MAP_FILE
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.layout import Layout
@@ -70,6 +71,16 @@ class ExperimentRecord:
         return sum(row["status"] == status for row in self.runs[task, variation])
 
 
+def columns_of(experiment: Experiment) -> dict[str, list[str]]:
+    """Return the columns of each table; those of runs and curves have a script's metrics too."""
+    own = columns_of_scripts(experiment)
+    more = {RUNS_FILE: own, CURVES_FILE: own}
+    return {
+        file: list(dict.fromkeys([*columns, *more.get(file, ())]))
+        for file, columns in COLUMNS.items()
+    }
+
+
 def read_experiment(tag: str, layout: Layout) -> ExperimentRecord:
     """Read ploting_data/<tag>/; UserError names what is missing or unsound, and the remedy."""
     folder = layout.record(tag)
@@ -81,10 +92,10 @@ def read_experiment(tag: str, layout: Layout) -> ExperimentRecord:
         known: dict[str, Any] = {
             name: facts[name] for name in ("commands", "environment", "methods")
         }
-    for name in COLUMNS:
+    for name, columns in columns_of(experiment).items():
         with _reading(folder / name, layout) as path:
             searched = name != TRIALS_FILE or path.exists()
-            known[path.stem] = _groups(path) if searched else {}
+            known[path.stem] = _groups(path, columns) if searched else {}
     with _reading(folder / RUNS_FILE, layout):
         _check_runs(experiment, known["runs"])
     lambda_map = layout.record(experiment.lambda_map or "") / MAP_FILE
@@ -113,11 +124,10 @@ def _reading(path: Path, layout: Layout) -> Iterator[Path]:
         ) from error
 
 
-def _groups(path: Path) -> dict[tuple[str, str], list[Row]]:
+def _groups(path: Path, columns: Sequence[str]) -> dict[tuple[str, str], list[Row]]:
     """The rows of a table by task and variation; UserError for what is missing or no number."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for line, texts in enumerate(read_csv(path), start=2):
-        columns = COLUMNS[path.name]
         if missing := [name for name in columns if texts.get(name) is None]:
             raise UserError(f"line {line}: no {', '.join(missing)}")
         row = {name: _cell(name, texts[name], line) for name in columns}

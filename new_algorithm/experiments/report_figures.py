@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from new_algorithm.experiments.definition import Task, slug
 from new_algorithm.experiments.depth_figure import depth_rows, draw_depth
+from new_algorithm.experiments.experiment import AnyTask, slug
 from new_algorithm.experiments.leaderboard import Standing
 from new_algorithm.experiments.learning_curves import draw_learning_curves
 from new_algorithm.experiments.quantities import Quantity, metric
@@ -51,7 +51,7 @@ def file_stem(name: str) -> str:
 
 
 def draw_task(
-    record: ExperimentRecord, task: Task, standings: Sequence[Standing], folder: Path
+    record: ExperimentRecord, task: AnyTask, standings: Sequence[Standing], folder: Path
 ) -> list[Picture]:
     """Draw the differences from the baseline and the learning curves of `task` into `folder`."""
     pictures = []
@@ -87,7 +87,7 @@ def draw_task(
 
 
 def _draw_curves(
-    record: ExperimentRecord, task: Task, ranked: Sequence[str], folder: Path
+    record: ExperimentRecord, task: AnyTask, ranked: Sequence[str], folder: Path
 ) -> Picture:
     baseline = record.experiment.baseline
     shown = list(dict.fromkeys([*ranked[:MOST_CURVES], baseline]))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from new_algorithm.experiments.definition import Task
+from new_algorithm.experiments.experiment import AnyTask
 from new_algorithm.experiments.leaderboard import Comparison, Standing
 from new_algorithm.experiments.quantities import (
     CPU_SECONDS,
@@ -73,7 +73,9 @@ def _plus_minus(one: Standing, quantity: Quantity) -> Cell:
     return Cell(text, strong=one.among_best)
 
 
-def leaderboard_table(record: ExperimentRecord, task: Task, standings: Sequence[Standing]) -> Table:
+def leaderboard_table(
+    record: ExperimentRecord, task: AnyTask, standings: Sequence[Standing]
+) -> Table:
     """A row a variation: score, difference, tests, then what it cost."""
     experiment = record.experiment
     first, *others = map(metric, task.metrics)
@@ -155,7 +157,7 @@ def _notes(standings: Sequence[Standing]) -> list[str]:
     return notes
 
 
-def search_table(record: ExperimentRecord, task: Task) -> Table:
+def search_table(record: ExperimentRecord, task: AnyTask) -> Table:
     """A row a variation: its trials on the validation rows, and the settings that they chose."""
     best = metric(task.metrics[0], "validation")
     rows, edges = [], []

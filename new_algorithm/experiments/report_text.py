@@ -1,9 +1,10 @@
 """The sentences of a report: the rules of a comparison, and what the record says of them."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from itertools import product
 
-from new_algorithm.experiments.definition import Paper, Task
+from new_algorithm.experiments.experiment import AnyTask, Paper, ScriptTask, Task
 from new_algorithm.experiments.leaderboard import Standing, losses_of_baseline
 from new_algorithm.experiments.quantities import CPU_SECONDS, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
@@ -39,8 +40,10 @@ def summary(record: ExperimentRecord) -> str:
     )
 
 
-def describe(task: Task) -> str:
+def describe(task: AnyTask) -> str:
     """What a task is, in one line."""
+    if isinstance(task, ScriptTask):
+        return f"Script {shlex.join([task.script, *task.flags])}."
     rows = f", {task.train_limit:,} training rows" if task.train_limit else ""
     cost = f"{_count(task.epochs or 0, 'epoch')} a run"
     if task.cpu_seconds is not None:
@@ -69,7 +72,7 @@ def how_to_read(record: ExperimentRecord) -> str:
     )
 
 
-def verdict(record: ExperimentRecord, task: Task, standings: list[Standing]) -> str:
+def verdict(record: ExperimentRecord, task: AnyTask, standings: list[Standing]) -> str:
     """Where the baseline stands on a task: what the record says of the hypothesis.
 
     Beside the best of the others; what was not searched where others were is a reference.
@@ -108,7 +111,7 @@ def losses(record: ExperimentRecord) -> dict[str, list[str]]:
     return {task: sentences for task, sentences in found.items() if sentences}
 
 
-def _losses(record: ExperimentRecord, task: Task) -> Iterator[str]:
+def _losses(record: ExperimentRecord, task: AnyTask) -> Iterator[str]:
     names = [one.name for one in record.experiment.variations]
     diverged = {name: record.count("diverged", task.name, name) for name in names}
     for quantity, better in losses_of_baseline(record, task):
@@ -130,21 +133,40 @@ def _losses(record: ExperimentRecord, task: Task) -> Iterator[str]:
 
 def fairness(record: ExperimentRecord) -> list[str]:
     """The rules of the comparison, and where the record shows them broken."""
-    return [
-        _trials_rule(record),
-        *(_budget_rule(record, task) for task in record.experiment.tasks),
-        "The test rows are evaluated once a run, after its last epoch; nothing is chosen on them.",
+    rules = _rules_of_scripts if record.experiment.of_scripts else _rules_of_methods
+    measured = [
         "The clock counts training, with whatever a method prepares, and CPU seconds of all "
         "threads; evaluation is outside it.",
         f"Every run has the same threads: {threads(record) or 'not recorded'}.",
+    ]
+    return [_trials_rule(record), *rules(record, measured), *record.experiment.caveats]
+
+
+def _rules_of_methods(record: ExperimentRecord, measured: list[str]) -> list[str]:
+    tasks = [task for task in record.experiment.tasks if isinstance(task, Task)]
+    return [
+        *(_budget_rule(record, task) for task in tasks),
+        "The test rows are evaluated once a run, after its last epoch; nothing is chosen on them.",
+        *measured,
         "Runs of one seed start from the same weights, but for methods whose papers have a start "
         "of their own; methods that go through minibatches of the same size see them in the same "
         "order.",
         "Runs that diverged are counted, and scored by the weights last saved: those of the epoch "
         "before, or the initial ones; of back projection those of its lowest train loss. None is "
         "dropped or repeated with another seed.",
-        *_scored_rule(record),
-        *record.experiment.caveats,
+        *_scored_rule(tasks),
+    ]
+
+
+def _rules_of_scripts(_record: ExperimentRecord, measured: list[str]) -> list[str]:
+    return [
+        "Every run is the script in a process of its own, as long as its flags make it: what it "
+        "cost stands beside it, and is not made equal.",
+        "Trials are evaluated on validation rows, with a seed that is none of the runs'. Learning "
+        "curves are of the runs, on test rows; nothing is chosen on them.",
+        *measured,
+        "Runs that diverged are counted, and scored by what they had recorded before. None is "
+        "dropped or repeated with another seed.",
     ]
 
 
@@ -161,9 +183,9 @@ def _trials_rule(record: ExperimentRecord) -> str:
     return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule
 
 
-def _scored_rule(record: ExperimentRecord) -> list[str]:
+def _scored_rule(tasks: Sequence[Task]) -> list[str]:
     """How many rows a train loss is of, where they are not all."""
-    models = dict.fromkeys(task.model for task in record.experiment.tasks if task.model)
+    models = dict.fromkeys(task.model for task in tasks if task.model)
     rows = [f"{MODELS[model].scored_rows:,} ({MODELS[model].name})" for model in models]
     return [f"Train losses are of the first training rows: {', '.join(rows)}."] if rows else []
 

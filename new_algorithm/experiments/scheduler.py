@@ -14,24 +14,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from datasets import check_name
 from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import ExperimentFlags
 from new_algorithm.cli.progress import Countdown
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.collect import collect
-from new_algorithm.experiments.definition import Experiment, tag_part
+from new_algorithm.experiments.experiment import Experiment, tag_part
 from new_algorithm.experiments.report import write_report
-from new_algorithm.experiments.single_run import (
-    SingleRunConfig,
-    begin_worker,
-    is_done,
-    run_tag,
-    single_run,
-)
-from new_algorithm.experiments.tuning import CHOSEN_FOLDER, Chosen, Tuning
-from new_algorithm.models.model import MODELS
+from new_algorithm.experiments.single_run import begin_worker
+from new_algorithm.experiments.trainable import Chosen, Planned
+from new_algorithm.experiments.tuning import CHOSEN_FOLDER, Tuning, trainable_of
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.reservation import check_tag, kind_of
@@ -50,11 +43,8 @@ def run_experiment(
     tag, layout = config.tag or experiment.name, Layout(root)
     config = replace(config, tag=tag)
     check_tag(tag, overwrite=True, layout=layout)
-    for task in experiment.tasks:
-        if task.model is not None:
-            MODELS[task.model].find()
-        elif task.dataset is not None:
-            check_name(task.dataset)
+    for task, one in product(experiment.tasks, experiment.variations):
+        trainable_of(task, one, layout, config.threads).check()
     _check_files("task", [task.name for task in experiment.tasks])
     _check_files("variation", [variation.name for variation in experiment.variations])
     if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
@@ -90,24 +80,14 @@ def carry_out(
     total = trials + len(tunings) * len(experiment.seeds)
     with _workers(config) as pool, Countdown(total) as jobs:
         chosen = _choose_all(tunings, pool, jobs, record)
-        configs = [
-            SingleRunConfig(
-                tag=run_tag(*pair, seed),
-                overwrite=True,  # of a run that was cut short
-                seed=seed,
-                threads=config.threads,
-                task=tuning.task,
-                variation=tuning.variation.name,
-                method=tuning.variation.method,
-                settings=chosen[pair].settings,
-                epochs=chosen[pair].epochs,
-            )  # seed by seed, so that other load on the machine hits all methods alike
+        planned = [  # seed by seed, so that other load on the machine hits all methods alike
+            (tuning.trained, tuning.trained.plan(seed, chosen[pair]))
             for seed in experiment.seeds
             for pair, tuning in tunings.items()
         ]
-        left = [config for config in configs if not is_done(config, layout)]
-        jobs.advance(len(configs) - len(left))
-        runs = {pool.submit(single_run, config, layout, script): config for config in left}
+        left = [(trained, run) for trained, run in planned if not trained.is_done(run)]
+        jobs.advance(len(planned) - len(left))
+        runs = {pool.submit(trained.run, run, script): run for trained, run in left}
         for run in _finished(runs, record):
             jobs.advance(1, _outcome(run, runs[run], record))
     return chosen
@@ -145,15 +125,17 @@ def _supersede(record: Run) -> None:
         record.supersede()
 
 
-def _outcome(run: "Future[dict[str, Any]]", config: SingleRunConfig, record: Run) -> str:
+def _outcome(run: "Future[dict[str, Any]]", planned: Planned, record: Run) -> str:
     """Return a line on a finished run; one that failed is an anomaly, and the others go on."""
-    name = f"{config.task.name}, {config.variation}, seed {config.seed}"
+    name = f"{planned.task.name}, {planned.variation}, seed {planned.seed}"
     try:
-        return f"{name}: {_found(run.result())}"
+        found = _found(run.result())
+        record.supersede()
+        return f"{name}: {found}"
     except (UserError, BrokenProcessPool):
         raise
     except Exception as error:
-        record.anomaly(f"{config.tag}: {reason(error)}: the same command runs it again")
+        record.anomaly(f"{planned.tag}: {reason(error)}: the same command runs it again")
         return f"{name}: failed"
 
 

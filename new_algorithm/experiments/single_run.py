@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from new_algorithm.back_projection.metrics import Scores
+from new_algorithm.cli.endings import TERMINATED
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.experiments.definition import Task, tag_part
-from new_algorithm.experiments.tuning import TaskData, task_data, warm_up
+from new_algorithm.experiments.experiment import Task
+from new_algorithm.experiments.script import end_scripts
+from new_algorithm.experiments.task_data import TaskData, task_data, warm_up
+from new_algorithm.experiments.trainable import DONE
 from new_algorithm.methods.epochs import predicted_scores, scores_of
 from new_algorithm.methods.method import Epoch, Problem, Settings
 from new_algorithm.methods.registry import METHODS
@@ -22,7 +25,6 @@ from new_algorithm.record.layout import Layout
 from new_algorithm.record.provenance import peak_memory, reset_peak_memory
 from new_algorithm.record.run import Run
 
-DONE = ("completed", "diverged")
 COMPARED = ("task", "method", "settings", "epochs", "threads")
 MEGABYTE = 1e6
 
@@ -37,11 +39,6 @@ class SingleRunConfig(RunFlags):
     method: str
     settings: Settings
     epochs: int
-
-
-def run_tag(task: str, variation: str, seed: int) -> str:
-    """Return the tag of a run below that of its experiment."""
-    return f"{tag_part(task)}.{tag_part(variation)}.{seed}"
 
 
 def is_done(config: SingleRunConfig, layout: Layout) -> bool:
@@ -64,7 +61,14 @@ def is_done(config: SingleRunConfig, layout: Layout) -> bool:
 def begin_worker(threads: int) -> None:
     """Prepare a process for runs; here, where a worker imports no more than a run needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGTERM, _end_worker)
     fix_threads(threads)
+
+
+def _end_worker(*_: Any) -> None:
+    """End this process, and the script that it waits for."""
+    end_scripts()
+    os._exit(TERMINATED)
 
 
 def single_run(config: SingleRunConfig, layout: Layout, script: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from new_algorithm.experiments.definition import Experiment, Task, Variation
+from new_algorithm.experiments.experiment import Experiment, Task, Variation
 from new_algorithm.record.files import save_csv
 
 TAG = "invented"

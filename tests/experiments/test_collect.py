@@ -9,10 +9,11 @@ import pytest
 
 from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments.collect import collect
+from new_algorithm.experiments.experiment import run_tag
 from new_algorithm.experiments.record_tables import COLUMNS
 from new_algorithm.experiments.search import describe_space
-from new_algorithm.experiments.single_run import SingleRunConfig, run_tag, single_run
-from new_algorithm.experiments.tuning import Chosen
+from new_algorithm.experiments.single_run import SingleRunConfig, single_run
+from new_algorithm.experiments.trainable import Chosen
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import REPOSITORY, Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, json_of, rows_of, tiny

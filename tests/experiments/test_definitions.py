@@ -6,13 +6,9 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.collect import definition_of
-from new_algorithm.experiments.definition import (
-    FOLDER,
-    Experiment,
-    experiment_from,
-    load_experiment,
-)
+from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
 from new_algorithm.experiments.entries import read_entries
+from new_algorithm.experiments.experiment import Experiment
 from new_algorithm.methods.registry import METHODS
 
 TASK = {"dataset": "synthetic", "widths": [4], "epochs": 1}

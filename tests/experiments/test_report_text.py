@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from new_algorithm.experiments import report
-from new_algorithm.experiments.definition import Paper
+from new_algorithm.experiments.experiment import Paper
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report_text import beside_paper
 from new_algorithm.record.layout import Layout

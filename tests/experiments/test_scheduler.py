@@ -12,10 +12,12 @@ import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import ExperimentFlags
-from new_algorithm.experiments import scheduler, tuning
+from new_algorithm.experiments import method_training, scheduler
 from new_algorithm.experiments import single_run as single_run_module
-from new_algorithm.experiments.definition import Variation
+from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments.method_training import MethodTraining
 from new_algorithm.experiments.scheduler import run_experiment
+from new_algorithm.experiments.trainable import SEARCH_SEED
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.layout import REPOSITORY
 from tests.experiments.tiny_experiments import (
@@ -38,7 +40,7 @@ real_workers = scheduler._workers
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     monkeypatch.setattr(scheduler, "_workers", here)
-    for module in (tuning, single_run_module):
+    for module in (method_training, single_run_module):
         monkeypatch.setattr(module, "warm_up", lambda *_: None)
 
 
@@ -98,7 +100,7 @@ def test_every_method_trains_as_often(tmp_path, monkeypatch):
     assert trainings(heard) == {"foof": 4, "prox_prop": 4}  # two trials and two seeds
     for calls in heard.values():
         seeds = [problem.seed for problem, _ in calls]
-        assert seeds == [tuning.SEARCH_SEED] * 2 + [0, 1]
+        assert seeds == [SEARCH_SEED] * 2 + [0, 1]
 
 
 def test_same_definition_same_tables(whole, tmp_path):
@@ -115,9 +117,9 @@ def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypa
             raise KeyboardInterrupt
         return single_run(config, layout, script)
 
-    single_run = scheduler.single_run
+    single_run = method_training.single_run
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler, "single_run", cut)
+        patch.setattr(method_training, "single_run", cut)
         with pytest.raises(KeyboardInterrupt):
             carry_out(tmp_path)
     folder = tmp_path / "ploting_data" / "tiny"
@@ -130,16 +132,16 @@ def test_experiment_cut_short_in_its_third_run_goes_on(whole, tmp_path, monkeypa
 
 
 def cut_short_in_trial(number, root, monkeypatch, **flags):
-    trial, tried = tuning.Tuning.trial, []
+    trial, tried = MethodTraining.trial, []
 
-    def cut(self, settings):
+    def cut(self, settings, count):
         tried.append(settings)
         if len(tried) == number:
             raise KeyboardInterrupt
-        return trial(self, settings)
+        return trial(self, settings, count)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning.Tuning, "trial", cut)
+        patch.setattr(MethodTraining, "trial", cut)
         with pytest.raises(KeyboardInterrupt):
             carry_out(root, **flags)
 

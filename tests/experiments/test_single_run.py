@@ -11,11 +11,14 @@ from datasets.synthetic import SYNTHETIC
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import UserError
+from new_algorithm.experiments import method_training, task_data
 from new_algorithm.experiments import single_run as single_run_module
-from new_algorithm.experiments import tuning
-from new_algorithm.experiments.definition import FOLDER, load_experiment, slug
-from new_algorithm.experiments.single_run import SingleRunConfig, is_done, run_tag, single_run
-from new_algorithm.experiments.tuning import SEARCH_SEED, Tuning, warm_up
+from new_algorithm.experiments.definition import FOLDER, load_experiment
+from new_algorithm.experiments.experiment import run_tag, slug
+from new_algorithm.experiments.single_run import SingleRunConfig, is_done, single_run
+from new_algorithm.experiments.task_data import warm_up
+from new_algorithm.experiments.trainable import SEARCH_SEED
+from new_algorithm.experiments.tuning import Tuning
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout
@@ -29,9 +32,9 @@ TEST = slice(6_000, None)
 
 @pytest.fixture(autouse=True)
 def _data_anew():
-    tuning._load.cache_clear()
+    task_data._load.cache_clear()
     yield
-    tuning._load.cache_clear()
+    task_data._load.cache_clear()
 
 
 def config_of(method, seed=0, **changed):
@@ -72,7 +75,7 @@ def poison(monkeypatch, rows, features):
 
     original = SYNTHETIC["synthetic"]
     monkeypatch.setitem(SYNTHETIC, "synthetic", original._replace(draw=drawn))
-    tuning._load.cache_clear()
+    task_data._load.cache_clear()
 
 
 def chosen(experiment, layout):
@@ -83,7 +86,7 @@ def results(folder, monkeypatch, method):
     """Return all that a search and a run with what it chose leave behind, and the weights."""
     with monkeypatch.context() as patch:
         heard = overhear(patch, method)
-        for module in (tuning, single_run_module):
+        for module in (method_training, single_run_module):
             patch.setattr(module, "warm_up", lambda *_: None)
         experiment = tiny(method)
         found = chosen(experiment, Layout(folder, "tiny"))
@@ -143,9 +146,9 @@ def test_test_rows_are_looked_at_once_a_run_and_never_in_a_search(tmp_path, monk
         loaded.append(given["held_out"])
         return original_load(name, **given)
 
-    original, original_load = tuning.task_data, tuning.load_dataset
-    monkeypatch.setattr(tuning, "load_dataset", load)
-    for module in (tuning, single_run_module):
+    original, original_load = task_data.task_data, task_data.load_dataset
+    monkeypatch.setattr(task_data, "load_dataset", load)
+    for module in (method_training, single_run_module):
         monkeypatch.setattr(module, "task_data", lambda task: Watched(original(task)))
     experiment = tiny("foof")
     found = chosen(experiment, Layout(tmp_path, "tiny"))
@@ -210,7 +213,7 @@ def test_divergence_is_recorded_and_scored_by_the_last_good_weights(
         return
     problem, _ = one.calls[0]
     weights = [0.5**epochs_made * layer for layer in problem.start()[1]]
-    unseen = tuning.task_data(TASK)
+    unseen = task_data.task_data(TASK)
     rows = [(append_ones(unseen.x_test), unseen.y_test)]
     expected = evaluate(problem.loss, weights, rows)
     assert record["final_metrics"]["test_loss"] == pytest.approx(expected.loss, rel=1e-6)

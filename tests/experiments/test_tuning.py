@@ -7,15 +7,11 @@ from dataclasses import replace
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.experiments import tuning
-from new_algorithm.experiments.definition import Variation
-from new_algorithm.experiments.tuning import (
-    PROBED_EPOCHS,
-    SEARCH_SEED,
-    Tuning,
-    fitted_epochs,
-    nearest_epochs,
-)
+from new_algorithm.experiments import method_training
+from new_algorithm.experiments.experiment import Variation
+from new_algorithm.experiments.method_training import PROBED_EPOCHS, fitted_epochs, nearest_epochs
+from new_algorithm.experiments.trainable import SEARCH_SEED
+from new_algorithm.experiments.tuning import Tuning
 from new_algorithm.methods.method import Choice, Epoch
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.clock import TrainingClock
@@ -27,7 +23,7 @@ TIMED = replace(TASK, epochs=None, cpu_seconds=0.203)  # 20 epochs of 0.01 s
 
 @pytest.fixture(autouse=True)
 def _warm(monkeypatch):
-    monkeypatch.setattr(tuning, "warm_up", lambda *_: None)
+    monkeypatch.setattr(method_training, "warm_up", lambda *_: None)
 
 
 @pytest.fixture

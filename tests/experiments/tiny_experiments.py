@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.experiments.definition import Experiment, Task, Variation
+from new_algorithm.experiments.experiment import Experiment, Task, Variation
 from new_algorithm.methods.method import Epoch, Method, Range
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.clock import TrainingClock
