@@ -73,6 +73,42 @@ def test_comparison_is_carried_out_and_goes_on(definition, work_tree, run_script
     assert runs(work_tree, "mine") == first
 
 
+OF_SCRIPTS = """
+hypothesis = "Momentum is better than none."
+baseline = "momentum"
+trials = 1
+seeds = 1
+
+[tasks."small"]
+script = "new_algorithm/n_layer_relu_data.py"
+flags = ["--dataset", "synthetic", "--train-limit", "500", "--widths", "8"]
+metrics = ["accuracy"]
+
+[variations."momentum"]
+flags = ["--momentum", "0.9"]
+vary = ["batch-size=50,100"]
+
+[variations."none"]
+flags = ["--momentum", "0"]
+"""
+
+
+def test_scripts_are_compared_like_methods(tmp_path, work_tree, run_script):
+    path = tmp_path / "of_scripts.toml"
+    path.write_text(OF_SCRIPTS, encoding="utf-8")
+    finished = run_script(COMPARE, path, "--tag", "small", "--", "--epochs", 2)
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / "small"
+    for row in runs(work_tree, "small"):
+        record = json.loads((work_tree / "ploting_data" / row["tag"] / "run.json").read_text())
+        assert record["config"]["epochs"] == 2
+        assert float(row["test_accuracy"]) == record["final_metrics"]["test_accuracy_fraction"]
+        assert row["settings"].split()[2:4] == ["--epochs", "2"]
+    trial = json.loads((folder / "small.momentum.trial_1" / "run.json").read_text())
+    assert trial["data"]["held_out"] == "validation"
+    assert "test_" not in finished.stdout
+
+
 @pytest.fixture
 def assert_refused(monkeypatch):
     """assert_refused(arguments, *words): in one line, before anything is recorded."""
@@ -111,6 +147,25 @@ def test_unknown_data_set_of_a_definition_is_refused(tmp_path, assert_refused):
     path = tmp_path / "mine.toml"
     path.write_text(DEFINITION.replace('"synthetic"', '"cifar"'), encoding="utf-8")
     assert_refused([path, "--tag", "faulty"], "cifar", "mnist")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "3"], ["--epochs: small is a script's: give its flags after --"]),
+        (["--", "--seed", "3"], ["--seed", "the experiment gives it"]),
+        (["--", "--batch-size", "50"], ["--batch-size", "both varied and fixed"]),
+        (["--", "--batch", "50"], ["small, momentum: --batch is no flag of new_algorithm/n_layer"]),
+    ],
+)
+def test_what_scripts_do_not_take_is_refused(flags, words, tmp_path, assert_refused):
+    path = tmp_path / "of_scripts.toml"
+    path.write_text(OF_SCRIPTS, encoding="utf-8")
+    assert_refused([path, "--variations", "none", *flags], *words)
+
+
+def test_methods_take_no_flags_of_scripts(definition, assert_refused):
+    assert_refused([definition, "--", "--device", "cuda"], "--device cuda: only scripts take flags")
 
 
 def said(experiment, **flags):

@@ -15,51 +15,11 @@ from new_algorithm.experiments.flag_space import arguments, parse_space
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.record.layout import Layout
 from tests.processes import assert_one_clear_line
+from tests.toy_script import TOY, WITHOUT_VALIDATION
 
 SEARCH = "new_algorithm/search_settings.py"
 FIXED = ("--", "--hidden-dim", "8", "--epochs", "1")
 VARY = ("--vary", "lr=1e-2..1", "batch-size=32,64")
-
-TOY = """
-import os
-import signal
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
-
-from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.record.clock import TrainingClock
-from new_algorithm.cli.console import run_main
-from new_algorithm.cli.errors import DivergedError
-from new_algorithm.cli.flags import CommonFlags, PositiveFloat, parse
-from new_algorithm.record.run import Run
-
-FIGURES = "new_algorithm.record.figures"
-sys.modules[FIGURES] = SimpleNamespace(draw_run=lambda *_: [])  # saves time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(CommonFlags):
-    epochs: int = 1
-    lr: PositiveFloat = 0.1
-
-
-def main():
-    config = parse(Config, "A toy.")
-    data = {"held_out": config.held_out, "num_classes": 10}
-    with Run.open(script=Path(__file__), config=config, data=data) as run:
-        scores = Scores(config.lr, 1 / (1 + config.lr))
-        clock = TrainingClock(1.5, 2.0)
-        if config.lr > 5:
-            raise DivergedError("epoch 1: too far")
-        if Path(f"kill_{config.tag}").exists():
-            os.kill(os.getpid(), signal.SIGKILL)
-        run.record_epoch(1, train=scores, held_out=scores, layer_norms=[1.0], clock=clock)
-
-
-run_main(main)
-"""
 
 
 def table(work_tree, tag):
@@ -174,8 +134,7 @@ def test_scripts_own_words_end_the_search(toy, work_tree, run_script):
 def test_script_without_validation_rows_is_judged_by_the_metric_named(
     work_tree, run_script, assert_refused
 ):
-    script = TOY.replace("CommonFlags", "RunFlags").replace("config.held_out", '"test"')
-    (work_tree / "toy_without.py").write_text(script)
+    (work_tree / "toy_without.py").write_text(WITHOUT_VALIDATION)
     given = ["toy_without.py", "--vary", "lr=1e-3..1e3", "--tag", "v"]
     assert_refused(given, "--metric")
     options = ("--metric", "test_loss", "--trials", 2)  # of seed 0: 1.6, and 6.5, which diverges

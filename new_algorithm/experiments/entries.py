@@ -30,10 +30,9 @@ def read_entries(kind: type[Part], entries: Any, where: str, **known: Any) -> Pa
     if not isinstance(entries, dict):
         raise unfit(where, entries, WANTED[dict])
     check_names(where, entries, hints.keys() - known.keys())
-    for one in fields(kind):  # type: ignore[arg-type]
-        needed = one.default is MISSING and one.default_factory is MISSING
-        if needed and one.name not in {*entries, *known}:
-            raise UserError(f"{where}: {one.name} is missing")
+    for name in _needed(kind):
+        if name not in {*entries, *known}:
+            raise UserError(f"{where}: {name} is missing")
     read = {
         name: read_value(hints[name], value, f"{where}: {name}") for name, value in entries.items()
     }
@@ -41,10 +40,27 @@ def read_entries(kind: type[Part], entries: Any, where: str, **known: Any) -> Pa
 
 
 def read_one_of(kinds: Sequence[type[Part]], entries: Any, where: str, **known: Any) -> Part:
-    """Return the dataclass that has most of the entries as fields, the first of equals."""
+    """Return the dataclass whose necessary entries are there, or else that has most of them.
+
+    The first of equals; one for which nothing is necessary counts by the latter.
+    """
     given = {*entries} if isinstance(entries, dict) else set()
-    of = {kind: len(given & get_type_hints(kind).keys()) for kind in kinds}
-    return read_entries(max(kinds, key=lambda kind: of[kind]), entries, where, **known)
+
+    def fits(kind: type[Part]) -> tuple[bool, int]:
+        needed = _needed(kind).keys() - known.keys()
+        return bool(needed) and needed <= given, len(given & get_type_hints(kind).keys())
+
+    return read_entries(max(kinds, key=fits), entries, where, **known)
+
+
+def _needed(kind: type[Any]) -> dict[str, None]:
+    """The names of fields without a default, in order."""
+    names = (
+        one.name
+        for one in fields(kind)
+        if one.default is MISSING and one.default_factory is MISSING
+    )
+    return dict.fromkeys(names)
 
 
 def read_value(hint: Any, value: Any, where: str) -> Any:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from datasets import Dataset
 from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
@@ -38,7 +38,10 @@ class Task:
     model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
     parts: PositiveInt = 1
 
-    followed: ClassVar[str] = "validation"  # the rows that learning curves are on
+    @property
+    def followed(self) -> str:
+        """The rows that learning curves are on."""
+        return "validation"
 
     @property
     def data_name(self) -> str:
@@ -64,7 +67,10 @@ class ScriptTask:
     metrics: Annotated[tuple[str, ...], "a list of final metrics of the script's record"]
     flags: tuple[str, ...] = ()
 
-    followed: ClassVar[str] = "test"
+    @property
+    def followed(self) -> str:
+        """The rows that learning curves are on."""
+        return "test"
 
     @property
     def data_name(self) -> str:

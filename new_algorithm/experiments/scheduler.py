@@ -41,10 +41,10 @@ def run_experiment(
     """Carry out or continue the experiment, collect its record and write its report."""
     experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
     tag, layout = config.tag or experiment.name, Layout(root)
-    config = replace(config, tag=tag)
+    config, runs = replace(config, tag=tag), Layout(root, group=tag)
     check_tag(tag, overwrite=True, layout=layout)
     for task, one in product(experiment.tasks, experiment.variations):
-        trainable_of(task, one, layout, config.threads).check()
+        trainable_of(task, one, runs, config.threads).check()
     _check_files("task", [task.name for task in experiment.tasks])
     _check_files("variation", [variation.name for variation in experiment.variations])
     if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
@@ -54,7 +54,6 @@ def run_experiment(
     with Run.open(
         script=script, config=config, data=data, root=root, keep=True, kind="experiment"
     ) as run:
-        runs = Layout(root, group=run.tag)
         try:
             chosen = carry_out(experiment, config, script, runs, run)
         finally:

@@ -8,7 +8,8 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.collect import definition_of
 from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
 from new_algorithm.experiments.entries import read_entries
-from new_algorithm.experiments.experiment import Experiment
+from new_algorithm.experiments.experiment import Experiment, ScriptTask, ScriptVariation
+from new_algorithm.methods.method import Choice, Range
 from new_algorithm.methods.registry import METHODS
 
 TASK = {"dataset": "synthetic", "widths": [4], "epochs": 1}
@@ -148,6 +149,67 @@ WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
 def test_a_wrong_entry_is_one_line_with_its_file_and_what_it_could_be(changes, message):
     with pytest.raises(UserError) as refusal:
         experiment_from("e", entries(**changes))
+    assert str(refusal.value).startswith(f"e.toml: {message}")
+    assert "\n" not in str(refusal.value)
+
+
+SCRIPT = {"script": "toy.py", "metrics": ["loss"]}
+
+
+def of_scripts(task=None, **variations):
+    given = entries(tasks={"t": SCRIPT | (task or {})}, variations=variations, baseline="v")
+    del given["methods"]
+    return given
+
+
+def test_tasks_may_be_scripts_and_variations_their_flags():
+    flags = {"flags": ["--learner", "maml"], "vary": ["lr=1e-3..1", "batch-size=32,64"]}
+    experiment = experiment_from("e", of_scripts(v=flags, plain={"flags": []}))
+    assert experiment.tasks == (ScriptTask("t", "toy.py", ("loss",)),)
+    assert experiment.variations == (
+        ScriptVariation("v", ("--learner", "maml"), ("lr=1e-3..1", "batch-size=32,64")),
+        ScriptVariation("plain"),
+    )
+    assert experiment.variations[0].space == {
+        "lr": Range(1e-3, 1.0),
+        "batch_size": Choice(("32", "64")),
+    }
+    assert (experiment.of_scripts, experiment.is_ablation) == (True, False)
+    assert experiment_from("e", of_scripts(v=flags) | {"ablation": True}).is_ablation
+    recorded = json.loads(json.dumps(definition_of(experiment)))
+    assert read_entries(Experiment, recorded, "experiment") == experiment
+
+
+V = {"flags": ["--lr", "1"]}
+GIVEN = "is not the script's to be given: the experiment gives it"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (of_scripts(v={"method": "adam"}), "'t' is for a script and 'v' is not: give every task a"),
+        (of_scripts(v=V) | {"methods": ["adam"]}, "'t' is for a script and 'Adam' is not: give"),
+        (entries(variations={"v": V}), "'v' is for a script and 't' is not: give every task a"),
+        (of_scripts({"dataset": "mnist"}, v=V), "t: unknown entry 'dataset': known are flags, me"),
+        (of_scripts(v=V | {"method": "adam"}), "v: unknown entry"),
+        (of_scripts({"metrics": []}, v=V), "t: metrics: [] is not allowed: give a list of final"),
+        (of_scripts({"metrics": ["test_loss"]}, v=V), "t: metrics: test_loss is of held-out rows"),
+        (of_scripts({"flags": "--lr 1"}, v=V), 't: flags: "--lr 1" is not allowed: give a list'),
+        (of_scripts({"flags": ["--seed", "1"]}, v=V), f"t: --seed {GIVEN}"),
+        (of_scripts(v={"flags": ["--held_out=test"]}), f"v: --held-out {GIVEN}"),
+        (of_scripts(v={"flags": [1]}), "v: flags: 1 is not allowed: give a text in quotes"),
+        (of_scripts(v={"flags": [], "vary": ["tag=a,b"]}), f"v: --tag {GIVEN}"),
+        (of_scripts(v={"flags": [], "vary": ["lr"]}), "v: --vary lr: write FLAG=LOW..HIGH"),
+        (of_scripts(v=V | {"vary": ["lr=1..2"]}), "v: --lr is both varied and fixed: leave one"),
+        (
+            of_scripts({"flags": ["--lr=1"]}, v={"flags": [], "vary": ["lr=1..2"]}),
+            "v: --lr is both varied and fixed: leave one of them out",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_script_is_one_line(given, message):
+    with pytest.raises(UserError) as refusal:
+        experiment_from("e", given)
     assert str(refusal.value).startswith(f"e.toml: {message}")
     assert "\n" not in str(refusal.value)
 

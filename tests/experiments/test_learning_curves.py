@@ -77,6 +77,29 @@ def test_a_method_without_curves_is_left_out(record):
     assert named == [name for name in METHODS if name != "Adam"]
 
 
+def test_what_no_run_recorded_has_no_panel(record):
+    def without(*names):
+        curves = {
+            pair: [row | dict.fromkeys(names) for row in rows]
+            for pair, rows in record.curves.items()
+        }
+        figure, changed = Figure(), replace(record, curves=curves)
+        draw_learning_curves(figure, changed, MNIST, list(METHODS), styles(record))
+        return [(axes.get_xlabel(), axes.get_ylabel().split("\n")[0]) for axes in figure.axes]
+
+    assert without("samples") == [
+        ("", "validation accuracy"),
+        ("", ""),
+        ("epoch", "train loss"),
+        ("CPU seconds", ""),
+    ]
+    assert without("samples", "validation_accuracy") == [
+        ("epoch", "train loss"),
+        ("CPU seconds", ""),
+    ]
+    assert without("validation_accuracy", "train_loss") == []
+
+
 def test_a_bad_method_does_not_squash_the_others():
     good = [np.array([0.9, 0.97]), np.array([0.92, 0.975]), np.array([0.91, 0.98])]
     bad = np.array([0.1, 0.11])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from new_algorithm.experiments.quantities import CPU_SECONDS, TRAIN_LOSS, metric
+from new_algorithm.experiments.quantities import CPU_SECONDS, TRAIN_LOSS, find_metric, metric
 from new_algorithm.experiments.statistics import Summary
 
 
@@ -32,6 +32,39 @@ def test_signs_are_typographic():
 def test_of_the_metrics_the_loss_alone_is_better_when_less():
     found = {name: metric(name).less_is_better for name in ("accuracy", "auc", "loss")}
     assert found == {"accuracy": False, "auc": False, "loss": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "less", "label", "shown"),
+    [
+        ("bits_per_character", True, "test bits per character", "2.35"),
+        ("mean_squared_error", True, "test mean squared error", "2.35"),
+        ("cpu_seconds", True, "test cpu seconds", "2.35"),
+        ("peak_memory_mb", True, "test peak memory mb", "2.35"),
+        ("probe_accuracy_100_labels", False, "test probe accuracy 100 labels", "2.3457"),
+        ("uniformity_gain", False, "test uniformity gain", "2.35"),
+        ("orbits", False, "test orbits", "2.35"),
+    ],
+)
+def test_of_a_script_the_words_in_a_name_say_which_way_is_better(name, less, label, shown):
+    found = metric(name)
+    assert (found.less_is_better, found.name, found.column) == (less, label, f"test_{name}")
+    assert found.show(2.34567) == shown
+
+
+def test_a_metric_is_found_by_its_name_with_and_without_rows_and_unit():
+    recorded = {
+        "test_accuracy_fraction": 0.9,
+        "train_loss_nats": 0.1,
+        "bits": 2.0,
+        "test_bits": 3.0,
+    }
+    assert find_metric(recorded, "accuracy", "test") == ("test_accuracy", 0.9)
+    assert find_metric(recorded, "test_accuracy_fraction", "test") == ("test_accuracy", 0.9)
+    assert find_metric(recorded, "bits", "test") == ("test_bits", 3.0)
+    assert find_metric(recorded, "bits", "validation") == ("bits", 2.0)
+    assert find_metric(recorded, "accuracy", "validation") is None
+    assert find_metric(recorded, "loss", "test") is None
 
 
 def test_how_much_worse_a_variation_is():
