@@ -43,9 +43,9 @@ def mean_curve(
     """Mean and 95% t interval over the runs that reached each epoch; x is their mean too."""
     by_epoch: dict[int, list[tuple[float, float]]] = {}
     for row in record.curves.get((task.name, variation), ()):
-        point = row[x], row[quantity.column]
-        if None not in point:
-            by_epoch.setdefault(row["epoch"], []).append(point)
+        at, value = row[x], row.get(quantity.column)  # a metric of a run's end has no column
+        if at is not None and value is not None:
+            by_epoch.setdefault(row["epoch"], []).append((at, value))
     if not by_epoch:
         return None
     points = [np.array(by_epoch[epoch]) for epoch in sorted(by_epoch)]  # (runs, 2) each
@@ -63,11 +63,12 @@ def draw_learning_curves(
     variations: Sequence[str],
     styles: Mapping[str, dict[str, str]],
 ) -> None:
-    """Rows of panels, the deciding metric on held-out rows and the train loss; one legend.
+    """Rows of panels, a metric on held-out rows and the train loss, a column for each of X_AXES.
 
-    A column for each of X_AXES. A quantity or an axis that no run recorded is left out.
+    The metric is the first of the task's of which there are curves: some are of a run's end alone.
+    A quantity or an axis that no run recorded is left out.
     """
-    quantities = (metric(task.metrics[0], task.followed), TRAIN_LOSS)
+    quantities = [*(metric(name, task.followed) for name in task.metrics), TRAIN_LOSS]
     drawn = {
         (quantity, x): curves
         for quantity, x in product(quantities, X_AXES)
@@ -76,6 +77,7 @@ def draw_learning_curves(
     if not drawn:
         return
     rows, columns = (list(dict.fromkeys(names)) for names in zip(*drawn, strict=True))
+    rows = [row for row in rows if row in (rows[0], TRAIN_LOSS)]
     panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False)
     for row, quantity in zip(panels, rows, strict=True):
         for axes, x in zip(row, columns, strict=True):

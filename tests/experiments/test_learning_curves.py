@@ -100,6 +100,16 @@ def test_what_no_run_recorded_has_no_panel(record):
     assert without("validation_accuracy", "train_loss") == []
 
 
+def test_the_first_metric_with_curves_is_followed(record):
+    def followed(*metrics):
+        figure, task = Figure(), replace(MNIST, metrics=metrics)
+        draw_learning_curves(figure, record, task, list(METHODS), styles(record))
+        return [label.split("\n")[0] for axes in figure.axes if (label := axes.get_ylabel())]
+
+    assert followed("accuracy", "loss") == ["validation accuracy", "train loss"]
+    assert followed("of_the_end", "loss", "accuracy") == ["validation loss", "train loss"]
+
+
 def test_a_bad_method_does_not_squash_the_others():
     good = [np.array([0.9, 0.97]), np.array([0.92, 0.975]), np.array([0.91, 0.98])]
     bad = np.array([0.1, 0.11])
