@@ -61,9 +61,7 @@ def _training(
     build: Build, one_cycle: bool, by_closure: bool, problem: Problem, settings: Settings
 ) -> Iterator[Trained]:
     training = TorchTraining(problem)
-    batch_size = problem.model.batch_size if problem.model else settings["batch_size"]
-    rows, size = len(training.x), min(batch_size, len(training.x))
-    steps = max(1, rows // size // problem.parts)
+    rows, (size, steps) = len(training.x), batches_of_an_epoch(problem, settings)
     optimizer = build(training.model, settings)
     schedule = learning_rate_schedule(optimizer, problem.epochs * steps, one_cycle)
     batches = chain.from_iterable(minibatches(training.rng, rows, size) for _ in count())
@@ -77,6 +75,13 @@ def _training(
             yield training.trained()
 
     return epochs()
+
+
+def batches_of_an_epoch(problem: Problem, settings: Settings) -> tuple[int, int]:
+    """Return the rows of a batch, and how many batches an epoch has."""
+    rows = len(problem.data.x_train)
+    size = min(problem.model.batch_size if problem.model else settings["batch_size"], rows)
+    return size, max(1, rows // size // problem.parts)
 
 
 def learning_rate_schedule(

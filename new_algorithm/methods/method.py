@@ -55,7 +55,7 @@ class Problem:
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
     epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
     model: in place of a ReLU network; it has a loss of its own. parts: of a pass over the training
-    rows of a model, each of which is an epoch.
+    rows of a model, each of which is an epoch. device: of methods that train models.
     """
 
     data: Dataset
@@ -66,6 +66,7 @@ class Problem:
     basis: Eigenbasis | None = None
     model: Model | None = None
     parts: int = 1
+    device: str = "cpu"
 
     @property
     def loss(self) -> Loss:

@@ -37,7 +37,7 @@ def relu_network(weights: Sequence[NDArray]) -> "torch.nn.Sequential":
 
 def folded_weights(model: "torch.nn.Module") -> list[NDArray]:
     """Return copies of the layers of `relu_network` as W̃."""
-    parameters = [parameter.detach().numpy() for parameter in model.parameters()]
+    parameters = [parameter.detach().cpu().numpy() for parameter in model.parameters()]
     return [np.vstack([w.T, b]) for w, b in zip(parameters[::2], parameters[1::2], strict=True)]
 
 
@@ -91,9 +91,11 @@ class TorchTraining:
         else:
             self.rng = np.random.default_rng([problem.seed, 1])
             self.model = problem.model.build(problem.data)
-            self._evaluated = copy.deepcopy(self.model)
+            self._evaluated = copy.deepcopy(self.model).to(problem.device)
+        self.model.to(problem.device)
         self._objective = torch_objective(problem.loss)
-        self.x, self.y = tensors(problem.data.x_train, problem.data.y_train)
+        data = problem.data
+        self.x, self.y = (x.to(problem.device) for x in tensors(data.x_train, data.y_train))
 
     def trained(self) -> Trained:
         """Return what an epoch yields: the weights, and of other than ReLU networks what they
@@ -104,7 +106,7 @@ class TorchTraining:
 
         state = {name: value.clone() for name, value in self.model.state_dict().items()}
         predict = partial(_predict, self._evaluated, state)
-        return [one.numpy() for one in matrices(self.model)], predict
+        return [one.cpu().numpy() for one in matrices(self.model)], predict
 
     def step(self, optimizer: "torch.optim.Optimizer", rows: NDArray[np.intp]) -> None:
         """Step on a batch; DivergedError if its loss is not finite."""
@@ -123,7 +125,7 @@ class TorchTraining:
 
         x, y = self.x, self.y
         if rows is not None:
-            batch = torch.from_numpy(rows)
+            batch = torch.from_numpy(rows).to(x.device)
             x, y = x.index_select(0, batch), y.index_select(0, batch)
 
         def closure() -> float:
@@ -146,5 +148,7 @@ def _predict(model: "torch.nn.Module", state: "dict[str, torch.Tensor]", x: NDAr
     from new_algorithm.models.networks import evaluated
 
     model.load_state_dict(state)
+    device = next(model.parameters()).device
     chunks = (x[first : first + PREDICTED_ROWS] for first in range(0, len(x), PREDICTED_ROWS))
-    return np.concatenate([evaluated(model, part).numpy() for part in tensors(*chunks)])
+    parts = (part.to(device) for part in tensors(*chunks))
+    return np.concatenate([evaluated(model, part).cpu().numpy() for part in parts])

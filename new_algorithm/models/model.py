@@ -65,11 +65,13 @@ def _digits(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -
     return replace(data, **parts, num_classes=None, scaling="pixels in [0, 1]")
 
 
-def _text(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -> Dataset:
-    """Tiny Shakespeare in pieces of LENGTH characters, and the character after each of them."""
+def load_text(
+    held_out: HeldOut, train_limit: int | None, data_dir: Path | None, length: int = LENGTH
+) -> Dataset:
+    """Tiny Shakespeare in pieces of `length` characters, and the character after each of them."""
     text = load_characters(data_dir, held_out=held_out)
-    x_train, y_train = (part[:train_limit] for part in pieces(text.train))
-    x_test, y_test = pieces(text.test)
+    x_train, y_train = (part[:train_limit] for part in pieces(text.train, length))
+    x_test, y_test = pieces(text.test, length)
     return Dataset(
         name=text.name,
         x_train=x_train,
@@ -79,15 +81,15 @@ def _text(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -> 
         num_classes=len(text.alphabet),
         held_out=text.held_out,
         source=text.source,
-        scaling=f"pieces of {LENGTH} characters",
+        scaling=f"pieces of {length} characters",
         sha256={"text": text.sha256},
     )
 
 
-def pieces(ids: NDArray) -> tuple[NDArray, NDArray]:
-    """Return x and y (n, LENGTH), y one character further on; what is left over is left out."""
-    n = (len(ids) - 1) // LENGTH
-    return ids[: n * LENGTH].reshape(n, LENGTH), ids[1 : n * LENGTH + 1].reshape(n, LENGTH)
+def pieces(ids: NDArray, length: int = LENGTH) -> tuple[NDArray, NDArray]:
+    """Return x and y (n, length), y one character further on; what is left over is left out."""
+    n = (len(ids) - 1) // length
+    return ids[: n * length].reshape(n, length), ids[1 : n * length + 1].reshape(n, length)
 
 
 def _convolutional(batch_norm: bool) -> "Callable[[Dataset], nn.Module]":
@@ -119,7 +121,7 @@ MODELS = {
         "CNN with BatchNorm", _images, locate_cifar10, _convolutional(True), SOFTMAX, 128
     ),
     "transformer": Model(
-        "character transformer", _text, find_tiny_shakespeare, _transformer, SOFTMAX, 32, 1_000
+        "character transformer", load_text, find_tiny_shakespeare, _transformer, SOFTMAX, 32, 1_000
     ),
     "autoencoder": Model("deep autoencoder", _digits, lambda: None, _autoencoder, BERNOULLI, 1000),
 }

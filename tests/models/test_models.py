@@ -154,6 +154,21 @@ def test_pieces_are_followed_by_their_next_characters():
     assert x.shape == y.shape == (3, 64)
     np.testing.assert_array_equal(x.ravel(), np.arange(192))
     np.testing.assert_array_equal(y, x + 1)
+    shorter = pieces(np.arange(64), 21)[0]  # the last character has none after it
+    np.testing.assert_array_equal(shorter, np.arange(63).reshape(3, 21))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", ["adamw", "muon", "back_projection_torch"])
+def test_training_on_a_graphics_card_begins_and_goes_on_as_on_the_processor(method):
+    made, settings = problem("transformer", epochs=2), METHODS[method].defaults
+    on_card = dataclasses.replace(made, device="cuda")
+    pairs = zip(
+        METHODS[method].train(made, settings), METHODS[method].train(on_card, settings), strict=True
+    )
+    for here, there in pairs:
+        assert there.scores()[1].loss == pytest.approx(here.scores()[1].loss, rel=1e-3)
 
 
 def test_residual_of_bernoulli_outputs_is_minus_n_times_the_gradient():
