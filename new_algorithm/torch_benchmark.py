@@ -22,85 +22,31 @@ Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validati
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from new_algorithm.cli.console import run_main
-from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.cli.flags import (
-    Fraction,
-    Limit,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    RunFlags,
-    parse,
-)
+from new_algorithm.cli.device import torch_device
+from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.flags import Limit, PositiveInt, TorchFlags, parse
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.methods.method import Method, Problem, Settings
-from new_algorithm.methods.registry import METHODS
+from new_algorithm.methods.method import Problem
+from new_algorithm.methods.optimizer_flags import OptimizerFlags
 from new_algorithm.models.model import MODELS
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
-OPTIMIZERS = {
-    "back-projection": "back_projection_torch",
-    "adamw": "adamw",
-    "momentum": "momentum",
-    "soap": "soap",
-    "shampoo": "shampoo",
-    "muon": "muon",
-}
-
-AS_USUAL = {"help_behavior_hint": "(default: the optimizer's)"}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunFlags):
+class Config(OptimizerFlags, TorchFlags):
     model: Literal["cnn", "cnn_batch_norm", "transformer", "autoencoder"] = "cnn"
     """What to train, and so on which data, with which loss and batch size."""
-    optimizer: Literal["back-projection", "adamw", "momentum", "soap", "shampoo", "muon"] = (
-        "back-projection"
-    )
-    """Back projection as torch.optim has optimizers, or what it is compared with."""
     epochs: PositiveInt = 3
     """Passes over the training set."""
-    lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
-    """The highest learning rate."""
-    lambda_w: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
-    """Back projection's penalty on weight changes, per mean eigenvalue of the Gram matrix."""
-    momentum: Annotated[Fraction | None, tyro.conf.arg(**AS_USUAL)] = None
-    """What the average of gradients keeps at each step; of AdamW and SOAP, β₁."""
-    outer: Annotated[Literal["trust", "orthogonal", "adam"] | None, tyro.conf.arg(**AS_USUAL)] = (
-        None
-    )
-    """Back projection's way from least-squares changes to steps."""
-    weight_decay: Annotated[NonNegativeFloat | None, tyro.conf.arg(**AS_USUAL)] = None
-    """Decoupled weight decay, of AdamW and back projection."""
-    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/."""
     train_limit: Limit = None
     """Use the first N training samples only."""
-    held_out: Literal["test", "validation"] = "test"
-    """What to evaluate on. Choose settings on validation, a sixth of train."""
-
-    @property
-    def method(self) -> Method:
-        return METHODS[OPTIMIZERS[self.optimizer]]
-
-    @property
-    def settings(self) -> Settings:
-        """The optimizer's own, but for those given. UserError for one that it does not have."""
-        names = ("lr", "lambda_w", "momentum", "outer", "weight_decay")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        for name in given.keys() - self.method.defaults.keys():
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} is no setting of {self.optimizer}: leave it out")
-        return self.method.defaults | given
 
 
 def main() -> None:
@@ -108,9 +54,12 @@ def main() -> None:
     settings = config.settings
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
+    torch_device(config.device)  # whether it is there
     model = MODELS[config.model]
     data = model.load(config.held_out, config.train_limit, config.data_dir)
-    problem = Problem(data, (), config.epochs, config.seed, config.threads, model=model)
+    problem = Problem(
+        data, (), config.epochs, config.seed, config.threads, model=model, device=config.device
+    )
     with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
         try:
             for epoch in config.method.train(problem, settings):

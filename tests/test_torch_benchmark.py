@@ -7,9 +7,10 @@ import pytest
 
 from new_algorithm import torch_benchmark
 from new_algorithm.cli.errors import UserError
+from new_algorithm.methods.optimizer_flags import OPTIMIZERS
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
-from new_algorithm.torch_benchmark import OPTIMIZERS, Config
+from new_algorithm.torch_benchmark import Config
 from tests.processes import assert_one_clear_line
 from tests.real_data import MNIST_FOLDER, needs_mnist
 
@@ -28,11 +29,16 @@ def test_settings_are_the_optimizers_own_but_for_those_given():
         assert config.settings == METHODS[method].defaults | {"lr": 0.5, "momentum": 0.25}
     given = Config(lambda_w=7.0, outer="trust", weight_decay=0.1).settings
     assert (given["lambda_w"], given["outer"], given["weight_decay"]) == (7.0, "trust", 0.1)
+    assert Config(head="rest").settings["head"] == "rest"
+    assert Config(optimizer="muon", adam_lr=0.5).settings["adam_lr"] == 0.5
 
 
-@pytest.mark.parametrize("setting", ["lambda_w", "outer", "weight_decay"])
-def test_a_setting_that_the_optimizer_does_not_have_is_refused(setting):
-    config = Config(optimizer="muon", **{setting: "adam" if setting == "outer" else 0.5})
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("lambda_w", 0.5), ("outer", "adam"), ("weight_decay", 0.5), ("head", "rest")],
+)
+def test_a_setting_that_the_optimizer_does_not_have_is_refused(setting, value):
+    config = Config(optimizer="muon", **{setting: value})
     with pytest.raises(UserError, match=f"--{setting.replace('_', '-')} is no setting of muon"):
         config.settings  # noqa: B018
 
