@@ -90,12 +90,14 @@ def _tables() -> "Tables":
     """How the tables of every script are drawn."""
     from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+    from new_algorithm.gallery.attention import figures as attention
     from new_algorithm.gallery.contrastive import figures as contrastive
     from new_algorithm.measurements import TABLES
     from new_algorithm.plots import run_figures
 
     return (
         TABLES
+        | attention.TABLES
         | contrastive.TABLES
         | {
             run_figures.CONVERGENCE_FILE: (

@@ -1,0 +1,1 @@
+"""Attention in transformers: at one scale, at several, and on levels with a router between them."""

@@ -1,0 +1,103 @@
+"""Transformers with one of several kinds of attention, for sequences of tokens or of points."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from new_algorithm.gallery.attention.dot_product import MultiHeadAttention, sinusoidal_encoding
+from new_algorithm.gallery.attention.hierarchy import Hierarchy
+from new_algorithm.gallery.attention.multi_scale import ConvolvedScales, JointScales, PooledScales
+from new_algorithm.gallery.attention.shape import Shape
+
+SCALED = {
+    "convolved-scales": ConvolvedScales,
+    "pooled-scales": PooledScales,
+    "joint-scales": JointScales,
+}
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + two layers(norm(x)), place by place: the norms come first
+    (Xiong et al. 2020), so that x passes through unchanged where the rest is zero."""
+
+    def __init__(self, width: int, attention: nn.Module) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = attention
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_1(x))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
+
+
+def layer(shape: Shape, causal: bool) -> nn.Module:
+    """Return one layer of the architecture, x (n, length, width) → the same shape."""
+    width, heads, scales = shape.width, shape.heads, shape.scales
+    if shape.architecture in SCALED:
+        return Block(width, SCALED[shape.architecture](width, heads, scales, causal))
+    if shape.architecture == "plain":
+        return Block(width, MultiHeadAttention(width, heads, causal))
+    levels = [Block(width, MultiHeadAttention(width, heads, causal)) for _ in scales]
+    return Hierarchy(levels, width, scales, shape.routing, causal)
+
+
+class Transformer(nn.Module):
+    """Tokens (n, length) → logits (n, length, outputs) of what follows each, seeing none of it; or
+    with tokens = None points (n, length) → logits (n, outputs) of the whole sequence's class."""
+
+    def __init__(self, tokens: int | None, outputs: int, length: int, shape: Shape) -> None:
+        super().__init__()
+        width, causal = shape.width, tokens is not None
+        self.embed: nn.Module = (
+            nn.Linear(1, width) if tokens is None else nn.Embedding(tokens, width)
+        )
+        self.causal = causal
+        self.places: Tensor
+        self.register_buffer("places", sinusoidal_encoding(length, width), persistent=False)
+        self.layers = nn.Sequential(*(layer(shape, causal) for _ in range(shape.layers)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x if self.causal else x[..., None]) + self.places[: x.shape[1]]
+        x = self.norm(self.layers(x))
+        return self.head(x if self.causal else x.mean(1))
+
+
+def mean_shares(model: Transformer, x: NDArray) -> list[list[float]]:
+    """Return, layer by layer, the share of each scale or level on the sequences x; a plain
+    transformer has none. The model is left in training or evaluation, as it was."""
+    found: list[list[float]] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shares: Callable[[Tensor], Tensor] = module.shares  # type: ignore[assignment]
+        found.append(shares(*inputs).flatten(0, -2).mean(0).tolist())
+
+    scaled = [module for module in model.modules() if hasattr(module, "shares")]
+    handles = [module.register_forward_pre_hook(look) for module in scaled]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.tensor(x, device=model.places.device))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def generate(
+    model: Transformer, start: Sequence[int], count: int, generator: torch.Generator
+) -> list[int]:
+    """Return `count` tokens after `start`, each drawn from the model's probabilities. The generator
+    is one of the processor."""
+    device, tokens = model.places.device, list(start)
+    with torch.no_grad():
+        for _ in range(count):
+            seen = torch.tensor([tokens[-len(model.places) :]], device=device)
+            chances = model(seen)[0, -1].softmax(-1).cpu()
+            tokens.append(int(torch.multinomial(chances, 1, generator=generator)))
+    return tokens[len(start) :]
