@@ -92,22 +92,17 @@ def _tables() -> "Tables":
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
     from new_algorithm.gallery.attention import figures as attention
     from new_algorithm.gallery.contrastive import figures as contrastive
+    from new_algorithm.gallery.meta_learning import figures as meta_learning
     from new_algorithm.measurements import TABLES
     from new_algorithm.plots import run_figures
 
-    return (
-        TABLES
-        | attention.TABLES
-        | contrastive.TABLES
-        | {
-            run_figures.CONVERGENCE_FILE: (
-                run_figures.draw_convergence,
-                run_figures.CONVERGENCE_SIZE,
-            ),
-            DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
-            SEARCH_FILE: (draw_search, None),
-        }
-    )
+    gallery = attention.TABLES | contrastive.TABLES | meta_learning.TABLES
+    own = {
+        run_figures.CONVERGENCE_FILE: (run_figures.draw_convergence, run_figures.CONVERGENCE_SIZE),
+        DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
+        SEARCH_FILE: (draw_search, None),
+    }
+    return TABLES | gallery | own
 
 
 def _check_known(tags: list[str], layout: Layout) -> None:

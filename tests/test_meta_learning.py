@@ -1,0 +1,92 @@
+"""Learning to learn as a user runs it: settings, refusals, and what a run leaves behind."""
+
+import csv
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+
+from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.gallery.meta_learning.tasks import Demand, make_problem
+from new_algorithm.meta_learning import CLASSES, FUNCTIONS, Config, epoch_sizes, make_learner, train
+from tests.processes import assert_one_clear_line
+from tests.recorder import Recorder
+
+SCRIPT = "new_algorithm/meta_learning.py"
+
+
+def test_every_learner_has_settings_for_every_kind_of_task():
+    learners = get_args(get_type_hints(Config)["learner"])
+    assert tuple(FUNCTIONS) == tuple(CLASSES) == learners
+    for learner in learners:
+        for task, usual in (("waves", FUNCTIONS), ("mnist1d", CLASSES)):
+            assert Config(task=task, learner=learner).settings == usual[learner]
+    given = Config(learner="maml", rate=0.5, steps=3, lr=0.25, tasks=2, iterations=7).settings
+    assert given == (0.5, 3, 0.25, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"ways": 5}, "--ways: sinusoids have no classes"),
+        ({"task": "omniglot", "ways": 1}, "--ways 1"),
+        ({"learner": "layer-problem", "steps": 2}, "warm-layer-problem"),
+        ({"learner": "warm-layer-problem", "steps": 1}, "at least 2"),
+    ],
+)
+def test_what_cannot_be_is_refused(flags, words):
+    config = Config(**flags)
+    with pytest.raises(UserError, match=words):
+        config.settings, config.used_ways  # noqa: B018
+
+
+def test_epochs_share_the_iterations():
+    assert epoch_sizes(40) == [2] * 20
+    assert sum(epoch_sizes(47)) == 47
+    assert set(epoch_sizes(47)) == {2, 3}
+    assert epoch_sizes(3) == [1, 1, 1]
+
+
+def test_data_that_are_not_there_are_named_before_anything_is_written(
+    work_tree, run_script, tmp_path
+):
+    finished = run_script(SCRIPT, "--task", "mnist1d", "--data-dir", tmp_path, "--tag", "none")
+    assert_one_clear_line(finished, "mnist1d.npz", "--data-dir")
+    assert not (work_tree / "ploting_data" / "none").exists()
+
+
+def test_a_run_learns_to_learn_waves_and_the_same_seed_the_same_bytes(work_tree, run_script):
+    flags = ("--iterations", 150, "--test-tasks", 100, "--further-steps", 1, "--seed", 3)
+    for tag in (tags := ("first_meta", "second_meta")):
+        finished = run_script(SCRIPT, *flags, "--tag", tag)
+        assert finished.returncode == 0, finished.stderr
+    first, second = (work_tree / "ploting_data" / tag for tag in tags)
+    rows = list(csv.DictReader((first / "adaptation.csv").open()))
+    before, after = (float(row["loss"]) for row in rows[:2])
+    assert after < 0.6 < 2.0 < before  # MAML is at 2 after as many iterations
+    assert after == pytest.approx(np.load(first / "test_loss.npy")[-1])
+    for name in ("train_loss.npy", "metrics_log.csv", "adaptation.csv", "adapted_curves.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    for name in ("loss", "adaptation", "adapted_curves"):
+        assert (work_tree / "figures" / tags[0] / f"{name}.png").exists()
+
+
+def test_left_out_tasks_are_told():
+    config = Config(learner="implicit", steps=1, iterations=3)  # a step is too little
+    demand = Demand("sinusoids", None, 5, "test", 5)
+    problem = make_problem(demand, 0, None, torch.device("cpu"))
+    run, learner = Recorder(), make_learner(config, config.settings, problem.model)
+    train(config, config.settings, learner, problem, run)
+    shares = [epoch["left_out_fraction"] for epoch in run.epochs]
+    assert 0.5 < np.mean(shares) <= 1
+    (told,) = run.anomalies
+    assert f"left out of the meta-gradient: {np.mean(shares):.1%}" in told
+
+
+def test_losses_that_are_not_finite_end_the_run_with_a_remedy():
+    config = Config(learner="maml", rate=1e30, iterations=1)
+    problem = make_problem(Demand("sinusoids", None, 5, "test", 5), 0, None, torch.device("cpu"))
+    learner = make_learner(config, config.settings, problem.model)
+    with pytest.raises(DivergedError, match=r"epoch 1: .* not finite.*--rate 5e\+29"):
+        train(config, config.settings, learner, problem, Recorder())
