@@ -90,13 +90,15 @@ def _tables() -> "Tables":
     """How the tables of every script are drawn."""
     from new_algorithm.experiments.depth_figure import DEPTH_FILE, draw_depth_file
     from new_algorithm.experiments.search_figure import SEARCH_FILE, draw_search
+    from new_algorithm.gallery.architecture_search import figures as architecture_search
     from new_algorithm.gallery.attention import figures as attention
     from new_algorithm.gallery.contrastive import figures as contrastive
     from new_algorithm.gallery.meta_learning import figures as meta_learning
     from new_algorithm.measurements import TABLES
     from new_algorithm.plots import run_figures
 
-    gallery = attention.TABLES | contrastive.TABLES | meta_learning.TABLES
+    gallery = architecture_search.TABLES | attention.TABLES
+    gallery |= contrastive.TABLES | meta_learning.TABLES
     own = {
         run_figures.CONVERGENCE_FILE: (run_figures.draw_convergence, run_figures.CONVERGENCE_SIZE),
         DEPTH_FILE: (draw_depth_file, (10.0, 4.2)),
