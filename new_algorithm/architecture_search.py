@@ -133,7 +133,6 @@ class Laboratory:
         from new_algorithm.gallery.architecture_search.rows import Rows
 
         torch.set_num_threads(config.threads)
-        torch.backends.cudnn.benchmark = True  # shapes repeat
         self.config, self.device, self.run = config, device, run
         self.train = Rows.of(data.x_train, data.y_train, device)
         self.scored = Rows(self.train.x[:SCORED_ROWS], self.train.y[:SCORED_ROWS])
