@@ -1,8 +1,8 @@
 """Transformers whose attention works at one scale, at several, or on levels with a router.
 
-    python new_algorithm/attention.py                                 # tiny Shakespeare, 3 minutes
+    python new_algorithm/attention.py                                 # tiny Shakespeare, minutes
     python new_algorithm/attention.py --architecture hierarchical --router gumbel
-    python new_algorithm/attention.py --task mnist1d --epochs 40 --parts 1 --optimizer adamw
+    python new_algorithm/attention.py --task mnist1d --width 64 --epochs 20 --parts 1
     python new_algorithm/attention.py --task copies --context 32      # drawn at random, no file
 
 Tasks: the next character of tiny Shakespeare, or the next symbol of sequences that repeat
