@@ -7,14 +7,15 @@
     python new_algorithm/compare_methods.py ablation_back_projection   # what each part is worth
     python new_algorithm/compare_methods.py ablation_foof --dataset synthetic --widths 16 --runs 3
     python new_algorithm/compare_methods.py isaac_mnist            # a paper's figure and ours
-    python new_algorithm/compare_methods.py my_scripts.toml --runs 2 -- --device cuda
+    python new_algorithm/compare_methods.py meta_learning_omniglot -- --device cuda
 
 An experiment is a short .toml file; those that come with the repository lie in
 new_algorithm/experiments/definitions/ (benchmarks: depth, two_layers, eigenbasis, stability,
-higgs_auc; reproductions of papers: papers/), and definition.py explains their entries. For every
-task each method's settings are searched on the validation rows, with the same number of trials;
-every run has the same CPU time. Then all methods are run for every seed, and each run is evaluated
-on the test rows once, at its end. The same command continues an experiment that was cut short.
+higgs_auc; reproductions of papers: papers/; of gallery/'s scripts: meta_learning, contrastive, …),
+and definition.py explains their entries. For every task each method's settings are searched on the
+validation rows, with the same number of trials; every run has the same CPU time. Then all methods
+are run for every seed, and each run is evaluated on the test rows once, at its end. The same
+command continues an experiment that was cut short.
 
 A task may also be a script of this repository, such as meta_learning.py, and the variations flags
 for it. Runs are as long as their flags say, and are compared by any final metric of their records.

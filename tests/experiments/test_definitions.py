@@ -1,6 +1,7 @@
 """Definitions are read as they are written; what is wrong in one is named in one line."""
 
 import json
+from itertools import product
 
 import pytest
 
@@ -9,8 +10,10 @@ from new_algorithm.experiments.collect import definition_of
 from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
 from new_algorithm.experiments.entries import read_entries
 from new_algorithm.experiments.experiment import Experiment, ScriptTask, ScriptVariation
+from new_algorithm.experiments.tuning import trainable_of
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.record.layout import Layout
 
 TASK = {"dataset": "synthetic", "widths": [4], "epochs": 1}
 
@@ -28,6 +31,15 @@ def entries(**changes):
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_definition_that_is_shipped_is_sound(path):
     assert load_experiment(path.stem).name == path.stem
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
+def test_scripts_of_shipped_definitions_know_their_flags(path):
+    experiment = load_experiment(path.stem)
+    if not experiment.of_scripts:
+        pytest.skip("of methods")
+    for task, variation in product(experiment.tasks, experiment.variations):
+        trainable_of(task, variation, Layout(), threads=1).check()
 
 
 def test_an_ablation_has_a_variation_for_each_component():
