@@ -82,7 +82,7 @@ FUNCTIONS = {
     "maml": Settings(0.01, 1, 1e-2, 25, 10_000),
     "fomaml": Settings(0.01, 1, 1e-2, 25, 10_000),
     "reptile": Settings(0.02, 10, 3e-3, 25, 3_000),
-    "implicit": Settings(0.02, 15, 1e-2, 10, 2_000),
+    "implicit": Settings(0.02, 20, 1e-2, 10, 2_000),
     "layer-problem": Settings(0.01, 1, 1e-2, 25, 5_000),
     "warm-layer-problem": Settings(0.01, 2, 1e-2, 25, 5_000),
 }
