@@ -67,16 +67,6 @@ def test_a_run_leaves_cells_that_learn_and_a_random_pair_of_their_size(both, wor
     assert len(table(both, "cells")) == 2 * 2 * 2 * 2  # seeds, cells, kinds, edges
 
 
-def test_a_seed_alone_leaves_the_bytes_that_it_leaves_among_others(both, work_tree, run_script):
-    finished = run_script(SCRIPT, *SMALL, "--seed", 1, "--tag", "cells_1")
-    assert finished.returncode == 0, finished.stderr
-    for name in ("alphas.csv", "cells.csv", "retraining.csv", "search.csv"):
-        alone = (work_tree / "ploting_data" / "cells_1" / name).read_bytes()
-        names, lines = alone.split(b"\n", 1)
-        assert (both / name).read_bytes().startswith(names), name
-        assert (both / name).read_bytes().endswith(lines), name
-
-
 def test_gathered_pairs_are_those_of_one_run(both, as_if, run_script):
     for seed in (0, 1):
         as_if(f"cells_as_{seed}", seed)

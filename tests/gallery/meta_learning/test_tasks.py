@@ -121,7 +121,7 @@ def test_errors_do_not_depend_on_the_parts_in_which_tasks_are_evaluated(monkeypa
     model, theta = smooth()
     tasks, learner = episodes(tasks=7), LayerProblem(model)
     whole = evaluation.errors(learner, learner.start(theta), tasks, 1).losses
-    monkeypatch.setattr(evaluation, "PART", 3)
+    monkeypatch.setattr(evaluation, "NUMBERS", 3 * tasks.new_x[0].numel())
     parts = evaluation.errors(learner, learner.start(theta), tasks, 1).losses
     torch.testing.assert_close(parts, whole, rtol=1e-10, atol=0)
 
