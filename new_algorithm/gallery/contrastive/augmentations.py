@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 Drawn = dict[str, Tensor]
+SWAY_EVERY = 3  # steps between places at which smooth noise is drawn
 BENT_AT = 4  # places along a side at which an image is moved; between them smoothly
 
 
@@ -49,17 +50,19 @@ class ImageViews(Views):
 
     Greatest changes, either way, uniform in between: degrees; zoom, as an exponent of 2, of each
     axis; shear, of the side; shift, of the side. bend: deviation of smooth displacements, of the
-    side. erased: greatest side of the square, of the image's. noise: its deviation, before values
+    side. pen: part of the way to the most or the least ink among a pixel and its eight neighbours.
+    erased: greatest side of the square, of the image's. noise: its deviation, before values
     are cut to [0, 1].
     """
 
-    degrees: float = 20.0
-    zoom: float = 0.4
-    shear: float = 0.2
-    shift: float = 0.1
-    bend: float = 0.03
-    erased: float = 0.4
-    noise: float = 0.05
+    degrees: float = 12.0
+    zoom: float = 0.25
+    shear: float = 0.12
+    shift: float = 0.06
+    bend: float = 0.04
+    pen: float = 0.8
+    erased: float = 0.25
+    noise: float = 0.03
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Drawn:
         n = shape[0]
@@ -69,6 +72,7 @@ class ImageViews(Views):
             "shear": uniform((n,), self.shear, generator),
             "shift": uniform((n, 2), self.shift, generator),
             "bend": self.bend * normal((n, 2, BENT_AT, BENT_AT), generator),
+            "pen": uniform((n, 1), self.pen, generator),
             "erased_at": uniform((n, 2, 1), 0.5, generator),
             "erased": uniform((n, 1), self.erased, generator).abs(),
             "noise": self.noise * normal(shape, generator),
@@ -86,6 +90,10 @@ class ImageViews(Views):
         grid = grid + bend.permute(0, 2, 3, 1)
         moved = F.grid_sample(x, grid, align_corners=False)  # what comes in from outside is 0
 
+        pen = drawn["pen"][:, :, None, None]
+        thick, thin = F.max_pool2d(moved, 3, 1, 1), -F.max_pool2d(-moved, 3, 1, 1)
+        moved = moved + pen.clamp(min=0) * (thick - moved) - pen.clamp(max=0) * (thin - moved)
+
         places = (torch.arange(x.shape[2], device=x.device) + 0.5) / x.shape[2] - 0.5
         rows, columns = (
             (places - centre).abs() < drawn["erased"] / 2 for centre in drawn["erased_at"].unbind(1)
@@ -100,14 +108,15 @@ class SeriesViews(Views):
 
     Greatest changes, either way, uniform in between: shift, of the length; stretch and scale, as
     exponents of 2; tilt, of a line added, from one end to the other. erased: greatest length of a
-    piece set to 0, of the whole. noise: its deviation.
+    piece set to 0, of the whole. sway: deviation of smooth noise. noise: of noise that is not.
     """
 
     shift: float = 0.5
     stretch: float = 0.4
     scale: float = 0.4
-    tilt: float = 0.5
+    tilt: float = 1.5
     erased: float = 0.1
+    sway: float = 0.6
     noise: float = 0.05
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Drawn:
@@ -119,6 +128,7 @@ class SeriesViews(Views):
             "tilt": uniform(column, self.tilt, generator),
             "erased_at": uniform(column, 0.5, generator),
             "erased": uniform(column, self.erased, generator).abs(),
+            "sway": self.sway * normal((*shape[:2], shape[2] // SWAY_EVERY), generator),
             "noise": self.noise * normal(shape, generator),
         }
 
@@ -138,4 +148,5 @@ class SeriesViews(Views):
         along = (steps + 0.5) / length - 0.5
         erased = (along - drawn["erased_at"]).abs() < drawn["erased"] / 2
         line = drawn["tilt"] * (steps / (length - 1) - 0.5)
-        return moved.masked_fill(erased[:, None], 0.0) + line[:, None] + drawn["noise"]
+        sway = F.interpolate(drawn["sway"], length, mode="linear", align_corners=True)
+        return moved.masked_fill(erased[:, None], 0.0) + line[:, None] + sway + drawn["noise"]

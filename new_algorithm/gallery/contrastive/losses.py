@@ -42,15 +42,13 @@ def hard_negative_loss(
     s = query @ negatives.T / temperature
     positive = (query * key).sum(1) / temperature
     weighted = ((1 + concentration) * s).logsumexp(1) - (concentration * s).logsumexp(1)
-    least = torch.full_like(weighted, -1 / temperature)
     if class_prior > 0:
-        # log(e^a − e^b) = a + log(1 − e^{b − a}) where a > b; elsewhere the bound holds. The clamp
-        # keeps the branch that is not taken from giving NaN for its gradient.
+        # log(e^a − e^b) = a + log(1 − e^{b − a}) where a > b. Elsewhere the bound holds, or what
+        # the clamp leaves, 1e-30 of e^a; either is nothing beside e^{s⁺}, which is then larger.
         excess = positive + math.log(class_prior) - weighted
         left = torch.log(-torch.expm1(excess.clamp(max=-1e-30)))
-        reduced = weighted + left - math.log1p(-class_prior)
-        weighted = torch.where(excess < 0, reduced, least)
-    of_negatives = torch.maximum(weighted, least) + math.log(len(negatives))
+        weighted = weighted + left - math.log1p(-class_prior)
+    of_negatives = weighted.clamp(min=-1 / temperature) + math.log(len(negatives))
     return (torch.logaddexp(positive, of_negatives) - positive).mean()
 
 

@@ -56,15 +56,15 @@ def load_task(
     load = {"mnist": _digits, "mnist1d": _series, "strokes": _strokes}[name]
     validation = load("validation", data_dir, train_limit)
     data = validation if held_out == "validation" else load("unseen", data_dir, train_limit)
-    size = data.x_train.shape[-1]
     is_series = name == "mnist1d"
+    side = data.x_train.shape[-1]
     return Task(
         replace(data, held_out=held_out),
         _on(device, data.x_train, data.y_train),
         _on(device, data.x_test, data.y_test),
         _on(device, validation.x_test, validation.y_test),
         SeriesViews() if is_series else ImageViews(),
-        partial(series_encoder if is_series else image_encoder, size),
+        series_encoder if is_series else partial(image_encoder, side),
     )
 
 

@@ -8,8 +8,8 @@ import torch
 from new_algorithm.gallery.contrastive.augmentations import ImageViews, SeriesViews
 
 CASES = [(ImageViews(), (5, 1, 12, 12)), (SeriesViews(), (5, 2, 20))]
-IMAGES = {name: 0.0 for name in ("degrees", "zoom", "shear", "shift", "bend", "erased", "noise")}
-SERIES = {name: 0.0 for name in ("shift", "stretch", "scale", "tilt", "erased", "noise")}
+IMAGES = dict.fromkeys(("degrees", "zoom", "shear", "shift", "bend", "pen", "erased", "noise"), 0.0)
+SERIES = dict.fromkeys(("shift", "stretch", "scale", "tilt", "erased", "sway", "noise"), 0.0)
 
 
 def drawn(seed=0):
@@ -108,3 +108,22 @@ def test_a_stretched_line_is_steeper_about_its_middle():
     line = torch.arange(21.0)[None, None]
     stretched = series_changed(line, stretch=-1.0)  # twice as long: every half step is seen
     torch.testing.assert_close(stretched[0, 0], 5 + torch.arange(21.0) / 2)
+
+
+def test_a_pen_that_is_thicker_covers_the_neighbours_and_a_thin_one_needs_them():
+    views, x = ImageViews(**IMAGES), torch.zeros(2, 1, 9, 9)
+    x[:, :, 3:6, 4] = 1
+    pen = torch.tensor([[1.0], [-1.0]])
+    thick, thin = views.change(x, image_changes(views, x.shape, pen=pen))[:, 0]
+    expected = torch.zeros(9, 9)
+    expected[2:7, 3:6] = 1
+    torch.testing.assert_close(thick, expected, rtol=0, atol=1e-5)
+    assert thin.abs().max() < 1e-5
+
+
+def test_smooth_noise_is_a_line_between_its_places():
+    x = torch.zeros(1, 1, 19)
+    views = SeriesViews(**SERIES)
+    knots = torch.arange(6.0)[None, None]  # every third step of 18 or 19
+    swayed = views.change(x, views.draw(x.shape, drawn()) | {"sway": knots})
+    torch.testing.assert_close(swayed[0, 0], torch.linspace(0, 5, 19))
