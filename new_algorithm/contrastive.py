@@ -8,7 +8,7 @@ read-outs of an encoder that has learnt nothing and of the pixels themselves.
     python new_algorithm/contrastive.py                                   # MNIST, minutes
     python new_algorithm/contrastive.py --negatives hard --concentration 1 --class-prior 0.1
     python new_algorithm/contrastive.py --dataset mnist1d --supervised    # and with labels
-    python new_algorithm/contrastive.py --optimizer back-projection
+    python new_algorithm/contrastive.py --optimizer adam
     python new_algorithm/contrastive.py --device cuda --epochs 100 --width 64 --supervised
     python new_algorithm/contrastive.py --dataset strokes --epochs 5      # invented data, seconds
 
@@ -59,8 +59,8 @@ if TYPE_CHECKING:  # torch is imported where it is used, after the flags are che
     from new_algorithm.gallery.contrastive.moco import Objective
     from new_algorithm.gallery.contrastive.tasks import Task
 
-EPOCHS = {"mnist": 6, "mnist1d": 150, "strokes": 10}
-LR = {"adam": 3e-3, "back-projection": 0.08}
+EPOCHS = {"mnist": 6, "mnist1d": 100, "strokes": 10}
+LR = {"back-projection": 0.08, "adam": 3e-3}
 LAMBDA_W = 4.0  # of back projection: half its default, as for other networks with norms
 COLLAPSED = -0.05  # uniformity of embeddings that are nearly one point
 
@@ -74,17 +74,17 @@ class Config(TorchFlags):
     epochs: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the data's)")
     ] = None
-    """Passes over the training rows: 6 of MNIST, 150 of MNIST-1D, 10 of strokes."""
+    """Passes over the training rows: 6 of MNIST, 100 of MNIST-1D, 10 of strokes."""
     batch_size: PositiveInt = 128
     """Rows in a batch, each of which gives a query and a key."""
     width: PositiveInt = 16
     """Channels of the first convolution; the others have twice and four times as many."""
-    optimizer: Literal["adam", "back-projection"] = "adam"
+    optimizer: Literal["back-projection", "adam"] = "back-projection"
     """What trains the query's encoder."""
     lr: Annotated[
         PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: the optimizer's)")
     ] = None
-    """The highest learning rate: 3e-3 of Adam, 0.08 of back projection."""
+    """The highest learning rate: 0.08 of back projection, 3e-3 of Adam."""
     momentum: Fraction = 0.99
     """What the key's encoder keeps of itself at each step; too little, and all collapses."""
     queue: PositiveInt = 1024
