@@ -11,8 +11,8 @@
 
 An experiment is a short .toml file; those that come with the repository lie in
 new_algorithm/experiments/definitions/ (benchmarks: depth, two_layers, eigenbasis, stability,
-higgs_auc; reproductions of papers: papers/; of gallery/'s scripts: meta_learning, contrastive, …),
-and definition.py explains their entries. For every task each method's settings are searched on the
+higgs_auc; reproductions of papers: papers/; with scripts of their own: gallery/), and
+definition.py explains their entries. For every task each method's settings are searched on the
 validation rows, with the same number of trials; every run has the same CPU time. Then all methods
 are run for every seed, and each run is evaluated on the test rows once, at its end. The same
 command continues an experiment that was cut short.
