@@ -1,6 +1,7 @@
 """Transformers with one of several kinds of attention, for sequences of tokens or of points."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from numpy.typing import NDArray
@@ -67,9 +68,21 @@ class Transformer(nn.Module):
         return self.head(x if self.causal else x.mean(1))
 
 
+@contextmanager
+def _looked_at(model: Transformer) -> Iterator[None]:
+    """Without gradients and in evaluation, where no router samples; then as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def mean_shares(model: Transformer, x: NDArray) -> list[list[float]]:
     """Return, layer by layer, the share of each scale or level on the sequences x; a plain
-    transformer has none. The model is left in training or evaluation, as it was."""
+    transformer has none."""
     found: list[list[float]] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -78,12 +91,10 @@ def mean_shares(model: Transformer, x: NDArray) -> list[list[float]]:
 
     scaled = [module for module in model.modules() if hasattr(module, "shares")]
     handles = [module.register_forward_pre_hook(look) for module in scaled]
-    was_training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(torch.tensor(x, device=model.places.device))
+        with _looked_at(model):
+            model(torch.tensor(x, device=model.places.device))
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return found
@@ -95,7 +106,7 @@ def generate(
     """Return `count` tokens after `start`, each drawn from the model's probabilities. The generator
     is one of the processor."""
     device, tokens = model.places.device, list(start)
-    with torch.no_grad():
+    with _looked_at(model):
         for _ in range(count):
             seen = torch.tensor([tokens[-len(model.places) :]], device=device)
             chances = model(seen)[0, -1].softmax(-1).cpu()

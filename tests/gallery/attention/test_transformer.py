@@ -120,6 +120,15 @@ def test_tokens_are_drawn_from_the_probabilities_of_all_that_is_seen():
     assert found == tokens[2:]
 
 
+def test_a_model_that_is_still_trained_samples_no_levels_as_it_generates():
+    model = made(SAMPLED).train()
+    drawn = [generate(model, [1], 20, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert drawn[0] == drawn[1] == generate(model.eval(), [1], 20, torch.Generator().manual_seed(0))
+    model.train()
+    generate(model, [1], 1, torch.Generator())
+    assert model.training
+
+
 @EVERY
 def test_back_projection_solves_every_matrix(shape):
     model = made(replace(shape, scales=(1, 2, 4))).float().train()
