@@ -109,8 +109,9 @@ class JointScales(nn.Module):
     """PooledScales with one softmax over the keys of all scales in place of one a scale and a
     mixture: a query then chooses the scale as it chooses the place.
 
-    A pool's score has log s added, so that it weighs as much as s places with its key. Where
-    all keys are alike, all scales have equal shares, as at the beginning of a mixture.
+    The score of a pool over s places has log s added, so that it weighs as much as s places with
+    its key; s is less than the scale for a last pool that is not full. Where all keys are alike,
+    scales have shares by the places that they see: equal ones, but for causal pools to be ended.
     """
 
     def __init__(self, width: int, heads: int, scales: Sequence[int], causal: bool) -> None:
@@ -143,5 +144,7 @@ class JointScales(nn.Module):
             bias = at_scale.new_full((length, at_scale.shape[-2]), math.log(scale))
             if self.causal:
                 bias.masked_fill_(~pool_mask(length, scale, bias.device), -math.inf)
+            elif left := length % scale:
+                bias[:, -1] = math.log(left)
             parts.append(bias)
         return torch.cat(parts, -1)
