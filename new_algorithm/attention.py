@@ -126,27 +126,34 @@ def main() -> None:
     shares: list[Row] = []
     about = data.provenance()
     with Run.open(script=Path(__file__), config=config, data=about, tables=TABLES) as run:
-        for epoch in config.method.train(problem, settings):
-            steps, seconds = epoch.number * steps_an_epoch, epoch.clock.cpu_seconds
-            train, held_out = epoch.scores()
-            in_bits = {"train_bits": train.loss / BIT, "held_out_bits": held_out.loss / BIT}
-            run.record_epoch(
-                epoch.number,
-                train=train,
-                held_out=held_out,
-                layer_norms=weight_norms(epoch.weights),
-                clock=epoch.clock,
-                steps=steps,
-                **({} if config.task == "mnist1d" else per_character(config, held_out.loss)),
-            )
-            bits.append({"steps": steps, "cpu_seconds": seconds} | in_bits)
-            shares += [{"steps": steps} | row for row in share_rows(networks[0], shape, data)]
+        try:
+            for epoch in config.method.train(problem, settings):
+                steps, seconds = epoch.number * steps_an_epoch, epoch.clock.cpu_seconds
+                train, held_out = epoch.scores()
+                in_bits = {"train_bits": train.loss / BIT, "held_out_bits": held_out.loss / BIT}
+                run.record_epoch(
+                    epoch.number,
+                    train=train,
+                    held_out=held_out,
+                    layer_norms=weight_norms(epoch.weights),
+                    clock=epoch.clock,
+                    steps=steps,
+                    **({} if config.task == "mnist1d" else per_character(config, held_out.loss)),
+                )
+                bits.append({"steps": steps, "cpu_seconds": seconds} | in_bits)
+                shares += [{"steps": steps} | row for row in share_rows(networks[0], shape, data)]
+        finally:  # of what came before a divergence too
+            leave_tables(run, bits, shares)
         run.result(parameters=sum(p.numel() for p in networks[0].parameters()))
-        run.table("bits", bits, "Bits a prediction")
-        if shares:
-            run.table("scale_shares", shares, "Share of each scale, layer by layer")
         if config.sample:
             print(f"\n{made_up(networks[0], config)}", flush=True)
+
+
+def leave_tables(run: Run, bits: list[Row], shares: list[Row]) -> None:
+    if bits:
+        run.table("bits", bits, "Bits a prediction")
+    if shares:
+        run.table("scale_shares", shares, "Share of each scale, layer by layer")
 
 
 def watched_problem(
