@@ -31,6 +31,7 @@ def test_settings_are_the_optimizers_own_but_for_those_given():
     assert (given["lambda_w"], given["outer"], given["weight_decay"]) == (7.0, "trust", 0.1)
     assert Config(head="rest").settings["head"] == "rest"
     assert Config(optimizer="muon", adam_lr=0.5).settings["adam_lr"] == 0.5
+    assert Config(optimizer="soap", largest_side=512).settings["largest_side"] == 512
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import Fraction, NonNegativeFloat, PositiveFloat
+from new_algorithm.cli.flags import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
@@ -44,6 +44,8 @@ class OptimizerFlags:
     """Whether back projection solves the last layer too, or leaves it to AdamW."""
     adam_lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
     """Muon's rate for all that it leaves to Adam."""
+    largest_side: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
+    """The longest side of a matrix that SOAP preconditions."""
     weight_decay: Annotated[NonNegativeFloat | None, tyro.conf.arg(**AS_USUAL)] = None
     """Decoupled weight decay, of AdamW and back projection."""
 
@@ -54,7 +56,8 @@ class OptimizerFlags:
     @property
     def settings(self) -> Settings:
         """The optimizer's own, but for those given. UserError for one that it does not have."""
-        names = ("lr", "lambda_w", "momentum", "outer", "head", "adam_lr", "weight_decay")
+        names = ["lr", "lambda_w", "momentum", "outer", "head", "adam_lr", "largest_side"]
+        names += ["weight_decay"]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         for name in given.keys() - self.method.defaults.keys():
             flag = f"--{name.replace('_', '-')}"
