@@ -165,6 +165,8 @@ def _rules_of_scripts(_record: ExperimentRecord, measured: list[str]) -> list[st
         "Trials are evaluated on validation rows, with a seed that is none of the runs'. Learning "
         "curves are of the runs, on test rows; nothing is chosen on them.",
         *measured,
+        "Peak memory is of the whole process, libraries, data and evaluation included, and not of "
+        "a graphics card.",
         "Runs that diverged are counted, and scored by what they had recorded before. None is "
         "dropped or repeated with another seed.",
     ]

@@ -1,7 +1,7 @@
 """The record of one run: its numbers, where they come from, and how it ended."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from new_algorithm.record.history import History, epoch_line, plain_row, read_se
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.note import write_note
-from new_algorithm.record.provenance import describe
+from new_algorithm.record.provenance import describe, peak_memory
 from new_algorithm.record.reservation import Kind, Reservation, is_filled, reserve
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MAY_DIFFER = (  # between a run that was cut short and its continuation
     *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout"),
 )
+MEGABYTE = 1e6
 
 
 class Run:
@@ -51,6 +52,7 @@ class Run:
     def __init__(self, reservation: Reservation, layout: Layout, record: dict[str, Any]) -> None:
         self.tag, self.folder = reservation.tag, layout.record(reservation.tag)
         self.checkpoint: checkpoint.Checkpoint | None = None
+        self._has_process = False  # of its own
         self._reservation, self._layout, self._record = reservation, layout, record
         self._history = History(self.folder, record["loss_unit"])
         self._results: dict[str, Any] = {}
@@ -80,7 +82,8 @@ class Run:
         kind: a record of one kind never replaces one of another. tables: what draws the tables that
         the script leaves, by file name. group: of runs that belong together, else Layout's; they
         lie in a folder of that name and have a note, but no line in the index, and their figures
-        are left to plot_runs.py.
+        are left to plot_runs.py. Without a group a run has the process to itself, whose peak
+        memory is a final metric.
 
         UserError if the tag is taken or in use, or the record cannot be written or resumed. Leaving
         the block writes status, figures, note and index, and lets exceptions pass. An earlier
@@ -112,6 +115,7 @@ class Run:
                     "log": layout.relative(log_path) if log_path.exists() else None,
                 }
                 run = cls(reserved, layout, record)
+                run._has_process = group is None and kind == "run"
                 if resume:
                     run._go_on()
                 save_json(run.folder / RECORD_FILE, record)
@@ -229,6 +233,9 @@ class Run:
         """Write how the run ended; whether that could be written."""
         self._record["thread_pools"] = thread_pools()  # torch's own are loaded by now
         self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        if self._has_process:
+            with suppress(OSError):  # not Linux: memory is not measured
+                self._results["peak_memory_mb"] = peak_memory() / MEGABYTE
         try:
             with _writing(self._layout):
                 self._history.save()

@@ -14,6 +14,7 @@ from new_algorithm.record import figures
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.history import History
 from new_algorithm.record.layout import Layout
+from new_algorithm.record.provenance import reset_peak_memory
 from new_algorithm.record.reservation import hold_lock
 
 
@@ -81,6 +82,21 @@ def test_the_record_says_what_ran(tmp_path, open_run, monkeypatch):
     assert record["start"][:10] <= record["end"][:10]
     assert record["start"][-6] in "+-"
     assert str(tmp_path) not in (run.folder / "run.json").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_peak_memory_is_recorded_of_a_run_that_has_the_process_to_itself(tmp_path, open_run):
+    try:
+        resident = reset_peak_memory()
+    except (OSError, AttributeError):
+        pytest.skip("memory is measured on Linux alone")
+    with open_run():
+        assert np.ones(100_000_000, dtype=np.uint8).all()
+    peak = read(tmp_path)["final_metrics"]["peak_memory_mb"]
+    assert peak - resident / 1e6 == pytest.approx(100, abs=15)
+    with open_run("one_of_many", run_options={"group": "many"}) as run:
+        pass
+    assert read(run.folder.parents[2], "many/one_of_many")["final_metrics"] == {}
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -364,13 +380,14 @@ def test_area_under_the_roc_curve_is_recorded_and_printed_beside_accuracy(
 
 
 def test_keep_leaves_the_folder_as_it_is_and_begins_a_new_record(tmp_path, open_run):
-    with open_run(run_options={"keep": True}) as run:  # nothing is there yet
+    kept = {"keep": True, "kind": "search"}
+    with open_run(run_options=kept) as run:  # nothing is there yet
         (run.folder / "search.db").write_text("of the first")
         run.result(trials=1)
         run.anomaly("the first one's")
     picture = tmp_path / "figures" / "t" / "kept.png"
     picture.touch()
-    with open_run(run_options={"keep": True}) as run:
+    with open_run(run_options=kept) as run:
         assert (run.folder / "search.db").read_text() == "of the first"
         assert picture.exists()
         assert read(tmp_path)["status"] == "running"
