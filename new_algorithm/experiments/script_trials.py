@@ -1,5 +1,6 @@
 """Trials of a search that are runs of a script: each a process, judged by its record."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,8 +65,9 @@ class ScriptTrials:
         """Run the script under `tag`; overwrite: in place of whatever run has it.
 
         A trial of this search that was cut short is replaced in any case. UserError with the
-        script's own words unless it completes or diverges: a trial that was killed, or found the
-        disk full or its tag in use, says nothing about its settings.
+        script's own words unless it completes or diverges, as one does whose metric is not finite:
+        a trial that was killed, or found the disk full or its tag in use, says nothing about its
+        settings.
         """
         words = [*self._fixed, *arguments(settings), *self._given(tag)]
         ended = self._script.train(tag, words, overwrite or self.made(tag))
@@ -76,6 +78,8 @@ class ScriptTrials:
         if ended.returncode:
             raise failed("trial", tag, self._script, ended)
         name, number = self._deciding(ended.record)
+        if not math.isfinite(number):
+            return TrialResult(None, seconds, epochs)
         return TrialResult(-number if less_is_better(name) else number, seconds, epochs)
 
     def describe(self, tag: str) -> str:
@@ -89,7 +93,7 @@ class ScriptTrials:
         wanted = METRICS if self._metric is None else (self._metric,)
         for name in wanted:
             if (found := find_metric(recorded, name, self.held_out)) is not None:
-                return found
+                return found[0], float(found[1])  # JSON has words for what is not finite
         raise UserError(
             f"{self._script.name} records no {wanted[0]}: give --metric one of "
             f"{', '.join(recorded) or 'its final metrics'}"

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from new_algorithm.experiments.experiment import Experiment, ScriptTask, ScriptV
 from new_algorithm.experiments.leaderboard import leaderboard
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.scheduler import run_experiment
-from new_algorithm.experiments.script import Script
+from new_algorithm.experiments.script import Ended, Script
+from new_algorithm.experiments.script_trials import ScriptTrials
+from new_algorithm.experiments.search import TrialResult
 from new_algorithm.experiments.trainable import SEARCH_SEED
 from new_algorithm.record.layout import Layout
 from tests.experiments.tiny_experiments import here, json_of, rows_of
@@ -220,6 +223,20 @@ def test_a_killed_script_ends_the_experiment_in_one_line(work_tree):
     ):
         carry_out(work_tree, ALONE, tag="killed")
     killed.unlink()
+
+
+@pytest.mark.parametrize("score", ["nan", "inf"])  # as JSON has them
+def test_a_trial_whose_metric_is_not_finite_counts_as_diverged(score, tmp_path):
+    metrics = {"validation_loss_nats": score, "train_cpu_seconds": 1.5, "epoch": 2}
+    ended = Ended({"status": "completed", "final_metrics": metrics}, 0, "")
+    script = SimpleNamespace(
+        has_validation=True,
+        argv=lambda words: [*words],
+        held_out=lambda part: ["--held-out", part],
+        train=lambda *_: ended,
+    )
+    trials = ScriptTrials(script, [], {}, "loss", 1, Layout(tmp_path))
+    assert trials.run("t", {}, overwrite=False) == TrialResult(None, 1.5, 2)
 
 
 def test_a_metric_that_is_not_recorded_is_named(work_tree):
