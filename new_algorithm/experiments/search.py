@@ -225,6 +225,8 @@ def _is_edge(values: Range | Choice, value: Any) -> bool:
     if isinstance(values, Range):
         place = math.log(value / values.low) / math.log(values.high / values.low)
         return not NEAR_AN_EDGE < place < 1 - NEAR_AN_EDGE
-    numbers = [one for one in values.values if isinstance(one, int | float)]
-    ordered = len(numbers) == len(values.values) > 2
-    return ordered and value in (min(numbers), max(numbers))
+    try:  # flags of a script are texts
+        numbers = [*map(float, values.values)]
+    except (TypeError, ValueError):
+        return False
+    return len(numbers) > 2 and float(value) in (min(numbers), max(numbers))

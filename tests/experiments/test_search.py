@@ -153,6 +153,8 @@ def test_space_in_words():
         (Choice((0.0, 0.95)), 0.95, False),  # of two, each is an end
         (Choice(("exact", "cg3", "cg5")), "cg5", False),
         (Choice((False, True)), True, False),
+        (Choice(("0.7", "0.8", "0.9")), "0.7", True),  # a script's
+        (Choice(("0.7", "0.8", "0.9")), "0.8", False),
     ],
 )
 def test_ends_of_ranges_and_of_numbers_are_edges(values, value, edge):
