@@ -16,6 +16,7 @@ from datasets.characters import find_tiny_shakespeare, load_characters
 from datasets.cifar10 import load_cifar10, locate_cifar10
 from datasets.dataset import HeldOut
 from new_algorithm.back_projection.losses import BERNOULLI, SOFTMAX, Loss
+from new_algorithm.cli.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,8 +88,13 @@ def load_text(
 
 
 def pieces(ids: NDArray, length: int = LENGTH) -> tuple[NDArray, NDArray]:
-    """Return x and y (n, length), y one character further on; what is left over is left out."""
+    """Return x and y (n, length), y one character further on; what is left over is left out.
+
+    UserError for fewer characters than a piece and one more.
+    """
     n = (len(ids) - 1) // length
+    if n < 1:
+        raise UserError(f"a text of {len(ids):,} characters has no piece of {length:,}: take fewer")
     return ids[: n * length].reshape(n, length), ids[1 : n * length + 1].reshape(n, length)
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from datasets import Dataset
 from new_algorithm.back_projection.losses import BERNOULLI
+from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.epochs import predicted_scores
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
@@ -156,6 +157,8 @@ def test_pieces_are_followed_by_their_next_characters():
     np.testing.assert_array_equal(y, x + 1)
     shorter = pieces(np.arange(64), 21)[0]  # the last character has none after it
     np.testing.assert_array_equal(shorter, np.arange(63).reshape(3, 21))
+    with pytest.raises(UserError, match="a text of 64 characters has no piece of 64: take fewer"):
+        pieces(np.arange(64))
 
 
 @pytest.mark.gpu

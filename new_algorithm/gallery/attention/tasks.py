@@ -57,7 +57,7 @@ def sequence_model(task: Task, shape: Shape, length: int, batch_size: int, seed:
         build,
         SOFTMAX,
         batch_size,
-        scored_rows=SCORED_PLACES // length,
+        scored_rows=max(1, SCORED_PLACES // length),
     )
 
 
