@@ -49,7 +49,7 @@ class Demand:
 @dataclass(frozen=True)
 class Problem:
     """train: draws tasks to learn from. held_out: those that are never learnt from. runs: the 20
-    official one-shot runs where the tasks are like them."""
+    official one-shot runs where the tasks are like them, and held out for the test."""
 
     model: Model
     train: Sample
@@ -118,7 +118,8 @@ Classes = tuple[NDArray, NDArray, dict[str, Any], Runs]  # (classes, examples of
 
 def _omniglot(demand: Demand, data_dir: Path | None) -> Classes:
     data, runs = load_omniglot(data_dir, held_out=demand.held_out), None
-    if (demand.ways, demand.shots) == (*data.runs.labels.shape[1:], 1):
+    like_runs = (demand.ways, demand.shots) == (*data.runs.labels.shape[1:], 1)
+    if like_runs and demand.held_out == "test":
         learn, name = (
             torch.from_numpy(part[:, :, None]) for part in (data.runs.learn, data.runs.name)
         )
