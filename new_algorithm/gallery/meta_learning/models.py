@@ -26,11 +26,14 @@ class Model:
     classes: bool
 
     def start(self, seed: int) -> dict[str, Tensor]:
-        """Return θ: the body as it was built, and a read-out drawn from ±1/√width."""
+        """Return θ, to be changed: copies of the body as it was built, and a read-out drawn from
+        ±1/√width."""
         draws = torch.rand(
             self.width + 1, self.outputs, generator=torch.Generator().manual_seed(seed)
         )
-        body = {f"body.{name}": value.detach() for name, value in self.body.named_parameters()}
+        body = {
+            f"body.{name}": value.detach().clone() for name, value in self.body.named_parameters()
+        }
         read_out = (2 * draws - 1) / math.sqrt(self.width)
         return body | {READ_OUT: read_out.to(next(iter(body.values())))}
 

@@ -97,6 +97,16 @@ def test_omniglot_has_its_turned_classes_and_its_official_runs():
     assert runs.y.sort(1).values.equal(torch.arange(20).expand(20, 20))
     assert runs.new_y.sort(1).values.equal(torch.arange(20).expand(20, 20))
     assert problem("omniglot", 5).runs is None
+    assert problem("omniglot", 20, held_out="validation").runs is None  # they are for the test
+
+
+def test_what_is_learnt_does_not_change_the_network_that_it_started_from():
+    model = problem("waves").model
+    theta = model.start(0)
+    for value in theta.values():
+        value.add_(1)
+    for name, value in model.start(0).items():
+        assert torch.equal(theta[name], value + 1)
 
 
 def test_errors_are_those_of_predictions_and_repeat():
