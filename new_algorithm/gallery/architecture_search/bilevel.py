@@ -60,8 +60,9 @@ class Implicit:
 @dataclass(frozen=True)
 class ImplicitSettings:
     """damping: ρ. rtol and cg_iterations: of every solve. newton_steps: at most, towards w⁺, until
-    the gradient of g is at most `stationarity` times as large as at first. Of ReLUs and maxima it
-    cannot be much smaller: the gradient jumps, and a minimum mostly lies where it does."""
+    the gradient of g is at most `stationarity` times as large as at first. With ReLUs and maxima,
+    where the gradient jumps, one can seldom ask for much less: from fresh weights, at ρ = 40, it
+    was .29 after three steps on one batch, with softplus and averages instead below 1e-4."""
 
     damping: float
     rtol: float = 1e-2

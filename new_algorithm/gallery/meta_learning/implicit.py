@@ -82,7 +82,8 @@ class ImplicitMaml:
 
     φ is no minimum where CG meets a direction that curves down or numbers that are not finite, and
     where ‖∇g(φ)‖ is more than `tolerance` of ‖∇g(θ)‖: the task is left out of the meta-gradient.
-    The gradient of a ReLU network jumps, and on images descent ends at kinks with .1 to .2 of it.
+    The gradient of a ReLU network jumps: on four tasks of Omniglot, λ = 50, descent ended at .09 to
+    .12 of it after 120 steps, and with softplus or GELU in place of ReLU at less than .002.
     """
 
     model: Model
