@@ -26,7 +26,8 @@ figures nothing is to be concluded.
 
 Omniglot is its two minimal background sets, 136 characters to learn from and 106 held out: figures
 are NOT those of the full one, with some 1,200 to learn from. 20-way 1-shot also answers the 20
-official one-shot runs. BatchNorm sees all new rows of a task at once, as in Finn et al.; it helps.
+official one-shot runs. Of each class 5 new rows are asked in training and 15 held out; BatchNorm
+sees all new rows of a task at once, as in Finn et al., which is more than one row alone would tell.
 
 An epoch is a twentieth of the iterations. Held-out tasks are the same for all runs. Loss is the
 mean square error, or the cross entropy in nats. Writes ploting_data/TAG/, figures/TAG/ and _logs/:
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: flags are checked first
     from new_algorithm.gallery.meta_learning.tasks import Problem
 
 EPOCHS = 20  # parts of a run, after each of which it is evaluated
+MORE_MINIMA = "more --steps or --proximity make more of them minima"
 AS_USUAL = {"help_behavior_hint": "(default: the learner's)"}
 
 
@@ -108,7 +110,9 @@ class Config(TorchFlags):
         PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 5, of mnist1d 3)")
     ] = None
     """Classes that a task tells apart."""
-    shots: PositiveInt = 10
+    shots: Annotated[
+        PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 10, of characters 1)")
+    ] = None
     """Rows to learn a task from, of each class where there are classes."""
     iterations: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
     """Changes of θ."""
@@ -147,8 +151,15 @@ class Config(TorchFlags):
         return ways
 
     @property
+    def used_shots(self) -> int:
+        return self.shots or (1 if self.task in ("omniglot", "strokes") else 10)
+
+    @property
     def settings(self) -> Settings:
-        """The learner's own, but for those given. UserError for steps that cannot be."""
+        """The learner's own, but for those given. UserError for steps that cannot be, and for a
+        proximity that has no meaning."""
+        if self.proximity is not None and self.learner != "implicit":
+            raise UserError(f"--proximity: {self.learner} has none: leave it out")
         usual = (CLASSES if self.has_classes else FUNCTIONS)[self.learner]
         given = {name: getattr(self, name) for name in Settings._fields if getattr(self, name)}
         settings = usual._replace(**given)
@@ -175,7 +186,7 @@ def main() -> None:
     from new_algorithm.gallery.meta_learning.figures import TABLES
     from new_algorithm.gallery.meta_learning.tasks import Demand, make_problem
 
-    demand = Demand(config.task, ways, config.shots, config.held_out, config.test_tasks)
+    demand = Demand(config.task, ways, config.used_shots, config.held_out, config.test_tasks)
     device = torch_device(config.device)
     problem = make_problem(demand, config.seed, config.data_dir, device)
     learner = make_learner(config, settings, problem.model)
@@ -220,7 +231,7 @@ def train(
         lr=settings.lr,
     )
     pulled = iter(progress(learning, "iterations", settings.iterations))
-    clock, left_out = TrainingClock(), 0.0
+    clock, left_out, skipped = TrainingClock(), 0.0, 0.0
     for epoch, size in enumerate(epoch_sizes(settings.iterations), start=1):
         with clock:
             tally = Tally.of(islice(pulled, size))
@@ -238,11 +249,24 @@ def train(
             **tally.facts,
         )
         left_out += tally.facts.get("left_out_fraction", 0.0) * size / settings.iterations
+        skipped += tally.facts.get("skipped_iterations", 0.0)
+        if skipped == size and epoch == 1:
+            run.anomaly(
+                "epoch 1: no iteration changed θ, as no inner solution was a minimum: "
+                f"{MORE_MINIMA}"
+            )
     if left_out:
         run.anomaly(
             f"inner solutions that were no minimum were left out of the meta-gradient: "
-            f"{left_out:.1%} of all tasks; more --steps or --proximity make them fewer"
+            f"{left_out:.1%} of all tasks; {MORE_MINIMA}"
         )
+    if skipped == settings.iterations:
+        run.anomaly(
+            f"nothing was learnt: none of {settings.iterations} iterations changed θ, and all "
+            "figures are those of the network as it was drawn"
+        )
+    elif skipped:
+        run.anomaly(f"{skipped:.0f} of {settings.iterations} iterations did not change θ")
     return theta
 
 

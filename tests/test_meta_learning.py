@@ -33,12 +33,19 @@ def test_every_learner_has_settings_for_every_kind_of_task():
         ({"task": "omniglot", "ways": 1}, "--ways 1"),
         ({"learner": "layer-problem", "steps": 2}, "warm-layer-problem"),
         ({"learner": "warm-layer-problem", "steps": 1}, "at least 2"),
+        ({"learner": "maml", "proximity": 2.0}, "--proximity: maml has none"),
     ],
 )
 def test_what_cannot_be_is_refused(flags, words):
     config = Config(**flags)
     with pytest.raises(UserError, match=words):
         config.settings, config.used_ways  # noqa: B018
+
+
+def test_shots_of_characters_are_fewer_than_they_have_examples():
+    assert [Config(task=task).used_shots for task in ("waves", "mnist1d")] == [10, 10]
+    assert [Config(task=task).used_shots for task in ("omniglot", "strokes")] == [1, 1]
+    assert Config(task="omniglot", shots=5).used_shots == 5
 
 
 def test_epochs_share_the_iterations():
@@ -80,8 +87,21 @@ def test_left_out_tasks_are_told():
     train(config, config.settings, learner, problem, run)
     shares = [epoch["left_out_fraction"] for epoch in run.epochs]
     assert 0.5 < np.mean(shares) <= 1
-    (told,) = run.anomalies
-    assert f"left out of the meta-gradient: {np.mean(shares):.1%}" in told
+    told = [text for text in run.anomalies if "left out of the meta-gradient" in text]
+    assert len(told) == 1
+    assert f"{np.mean(shares):.1%} of all tasks" in told[0]
+
+
+def test_a_run_that_learns_nothing_says_so():
+    config = Config(learner="implicit", steps=1, rate=1e-9, iterations=3)
+    problem = make_problem(Demand("sinusoids", None, 5, "test", 5), 0, None, torch.device("cpu"))
+    run, learner = Recorder(), make_learner(config, config.settings, problem.model)
+    theta = train(config, config.settings, learner, problem, run)
+    for name, value in problem.model.start(config.seed).items():
+        assert torch.equal(theta[name], value)
+    early, _, nothing = run.anomalies
+    assert "epoch 1: no iteration changed θ" in early
+    assert "nothing was learnt: none of 3 iterations" in nothing
 
 
 def test_losses_that_are_not_finite_end_the_run_with_a_remedy():
