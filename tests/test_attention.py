@@ -19,6 +19,7 @@ SMALL = ("--task", "copies", "--context", 12, "--width", 32, "--layers", 1, "--s
         ({"architecture": "plain", "scales": (1, 4)}, "--scales: a plain transformer has one"),
         ({"router": "gumbel"}, "--router: only --architecture hierarchical"),
         ({"task": "mnist1d", "sample": 5}, "--sample is of characters"),
+        ({"architecture": "joint-scales", "scales": (4, 16)}, "joint scales begin with 1"),
         ({"task": "mnist1d", "scales": (1, 50)}, "sequences have 40 places"),
         ({"context": 8}, "sequences have 8 places"),
     ],

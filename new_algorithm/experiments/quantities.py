@@ -10,7 +10,10 @@ from new_algorithm.experiments.statistics import Summary
 
 LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
 UNIT = "_(fraction|nats)$"  # that a record adds to the name of a metric
-LESS_IS_BETTER = {"bits", "error", "loss", "memory", "mse", "nats", "seconds"}  # words of a name
+LESS_IS_BETTER = {  # words of a name
+    *("alignment", "bits", "error", "loss", "memory", "mse", "nats", "perplexity", "seconds"),
+    "uniformity",
+}
 RATES = {"accuracy", "auc"}
 
 

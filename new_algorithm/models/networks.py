@@ -82,7 +82,7 @@ def autoencoder(inputs: int) -> nn.Sequential:
 
 def matrices(model: nn.Module) -> list[Tensor]:
     """Return the weights of linear layers and convolutions, (outputs, inputs), in their order."""
-    kinds = (nn.Linear, nn.Conv2d)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
     return [m.weight.detach().flatten(1) for m in model.modules() if isinstance(m, kinds)]
 
 

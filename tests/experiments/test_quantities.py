@@ -42,7 +42,7 @@ def test_of_the_metrics_the_loss_alone_is_better_when_less():
         ("cpu_seconds", True, "test cpu seconds", "2.35"),
         ("peak_memory_mb", True, "test peak memory mb", "2.35"),
         ("probe_accuracy_100_labels", False, "test probe accuracy 100 labels", "2.3457"),
-        ("uniformity_gain", False, "test uniformity gain", "2.35"),
+        ("depth_gain", False, "test depth gain", "2.35"),
         ("orbits", False, "test orbits", "2.35"),
     ],
 )

@@ -36,6 +36,8 @@ class Shape:
             raise UserError(f"{given}: give them in rising order, each once")
         if self.scales[-1] > length:
             raise UserError(f"{given}: sequences have {length} places: leave out what is more")
+        if self.architecture == "joint-scales" and self.scales[0] > 1:
+            raise UserError(f"{given}: joint scales begin with 1, or early places see nothing")
         if self.architecture == "hierarchical":
             for finer, coarser in pairwise(self.scales):
                 if coarser % finer:
