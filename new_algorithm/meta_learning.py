@@ -66,7 +66,6 @@ if TYPE_CHECKING:  # torch takes seconds to import: flags are checked first
     from new_algorithm.gallery.meta_learning.tasks import Problem
 
 EPOCHS = 20  # parts of a run, after each of which it is evaluated
-MORE_MINIMA = "more --steps or --proximity make more of them minima"
 AS_USUAL = {"help_behavior_hint": "(default: the learner's)"}
 
 
@@ -218,7 +217,7 @@ def train(
     import numpy as np
 
     from new_algorithm.gallery.meta_learning.evaluation import scores
-    from new_algorithm.gallery.meta_learning.training import Tally, meta_train
+    from new_algorithm.gallery.meta_learning.training import Tally, meta_train, told
 
     theta = learner.start(problem.model.start(config.seed))
     learning = meta_train(
@@ -250,23 +249,10 @@ def train(
         )
         left_out += tally.facts.get("left_out_fraction", 0.0) * size / settings.iterations
         skipped += tally.facts.get("skipped_iterations", 0.0)
-        if skipped == size and epoch == 1:
-            run.anomaly(
-                "epoch 1: no iteration changed θ, as no inner solution was a minimum: "
-                f"{MORE_MINIMA}"
-            )
-    if left_out:
-        run.anomaly(
-            f"inner solutions that were no minimum were left out of the meta-gradient: "
-            f"{left_out:.1%} of all tasks; {MORE_MINIMA}"
-        )
-    if skipped == settings.iterations:
-        run.anomaly(
-            f"nothing was learnt: none of {settings.iterations} iterations changed θ, and all "
-            "figures are those of the network as it was drawn"
-        )
-    elif skipped:
-        run.anomaly(f"{skipped:.0f} of {settings.iterations} iterations did not change θ")
+        if epoch == 1 and skipped == size:
+            run.anomaly("epoch 1: no iteration changed θ: no inner solution was a minimum")
+    for trouble in told(left_out, int(skipped), settings.iterations):
+        run.anomaly(trouble)
     return theta
 
 

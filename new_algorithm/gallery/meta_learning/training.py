@@ -55,3 +55,22 @@ class Tally:
         means = {name: float(np.mean([fact[name] for fact in facts])) for name in facts[0]}
         skips = {"skipped_iterations": float(skipped)} if means else {}
         return cls(float(torch.stack(losses).mean()), means | skips)
+
+
+def told(left_out: float, skipped: int, iterations: int) -> list[str]:
+    """Return what a run must say where this part of all tasks was left out of the meta-gradient,
+    and so many iterations were without one."""
+    found = []
+    if left_out:
+        found.append(
+            "inner solutions that were no minimum were left out of the meta-gradient: "
+            f"{left_out:.1%} of all tasks; more --steps or --proximity make them fewer"
+        )
+    if skipped == iterations:
+        found.append(
+            f"nothing was learnt: none of {iterations} iterations changed θ, and all figures are "
+            "those of the network as it was drawn"
+        )
+    elif skipped:
+        found.append(f"{skipped} of {iterations} iterations did not change θ")
+    return found
