@@ -50,7 +50,14 @@ if __name__ == "__main__":  # search the repository root, not this folder
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, TorchFlags, parse
+from new_algorithm.cli.flags import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Rule,
+    TorchFlags,
+    parse,
+)
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.record.clock import TrainingClock
@@ -127,7 +134,7 @@ class Config(TorchFlags):
         PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 10, of classes 50)")
     ] = None
     """Of implicit: its λ. A gradient step at a rate of 1/λ goes about as far."""
-    test_tasks: PositiveInt = 600
+    test_tasks: Annotated[int, Rule("a whole number of at least 2", lambda v: v >= 2)] = 600
     """Held-out tasks."""
     further_steps: NonNegativeInt = 5
     """Steps beyond those that were trained for, in adaptation.csv; of the layer problem gradient
