@@ -98,7 +98,7 @@ CLASSES = {  # minutes on a processor; on a graphics card many more --iterations
     "maml": Settings(0.4, 1, 1e-3, 16, 500),
     "fomaml": Settings(0.4, 1, 1e-3, 16, 500),
     "reptile": Settings(0.1, 5, 1e-3, 16, 200),
-    "implicit": Settings(0.02, 15, 1e-3, 16, 100),
+    "implicit": Settings(0.02, 15, 5e-3, 16, 100),
     "layer-problem": Settings(0.1, 1, 1e-3, 16, 500),
     "warm-layer-problem": Settings(0.1, 2, 1e-3, 16, 500),
 }
