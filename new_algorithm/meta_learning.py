@@ -127,7 +127,7 @@ class Config(TorchFlags):
     lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
     """Adam's learning rate for θ at the beginning; it falls to 0."""
     rate: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
-    """Rate of the gradient steps of a task."""
+    """Rate of the gradient steps of a task; of layer-problem, of the further ones alone."""
     steps: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
     """Steps of a task; the solution of (P) is one of them, the last."""
     proximity: Annotated[
