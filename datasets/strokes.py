@@ -7,6 +7,10 @@ about real characters.
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.dataset import Dataset, HeldOut, Split, hash_arrays
+
+CLASSES, TRAINING, TESTED = 10, 300, 60  # of load_strokes: examples of each class
+SEED = 0  # the same characters for every run
 STROKES = 3  # at most; half of the classes have two
 POINTS = 32  # along a stroke
 WIDTH = 0.022  # standard deviation of the pen's profile; the image has sides of 1
@@ -43,3 +47,33 @@ def strokes(classes: int, examples: int, seed: int, size: int = 28) -> NDArray[n
     flat = (*each, STROKES * POINTS, size)
     left = np.swapaxes(rows.reshape(flat), -1, -2) @ columns.reshape(flat)
     return 1 - np.exp(np.float32(-DARKNESS) * left)
+
+
+def load_strokes(
+    *, held_out: HeldOut = "test", train_limit: int | None = None, test_limit: int | None = None
+) -> Dataset:
+    """Return ten characters as rows, float32 (n, 1, 28, 28), classes taking turns.
+
+    held_out: as for MNIST; validation is the last sixth of the 3,000 training rows.
+    """
+    split = Split(held_out, train_limit, test_limit)
+    images = strokes(CLASSES, TRAINING + TESTED, SEED)[:, :, None]
+    rows = np.ascontiguousarray(images.swapaxes(0, 1)).reshape(-1, *images.shape[2:])
+    labels = np.tile(np.arange(CLASSES), TRAINING + TESTED)
+    end = CLASSES * TESTED
+    arrays: dict[str, NDArray] = {
+        "x_train": rows[end:],
+        "y_train": labels[end:],
+        "x_test": rows[:end],
+        "y_test": labels[:end],
+    }
+    return Dataset(
+        **split.limit(split.hold_out(arrays)),  # all four arrays
+        target_scale=None,
+        name="strokes",
+        num_classes=CLASSES,
+        held_out=held_out,
+        source=f"invented characters, seed {SEED}: figures say nothing about real ones",
+        scaling="pixels in [0, 1]",
+        sha256=hash_arrays(arrays),
+    )

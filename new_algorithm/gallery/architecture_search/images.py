@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import Dataset, load_dataset
-from datasets.dataset import HeldOut, Split, hash_arrays
-from datasets.strokes import strokes
+from datasets.dataset import HeldOut
+from datasets.strokes import load_strokes
 from new_algorithm.models.model import MODELS
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 ImageSet = Literal["mnist", "cifar10", "strokes"]
 SIDE = 28
-STROKE_CLASSES, STROKE_TRAINING, STROKE_TEST = 10, 200, 100  # examples of each class
 PADDING = 4  # places that a crop may be off, in each direction
 
 
@@ -34,39 +33,15 @@ def load_images(
         data = MODELS["cnn"].load(held_out, train_limit, data_dir)
         return replace(data, x_test=data.x_test[:test_limit], y_test=data.y_test[:test_limit])
     if name == "strokes":
-        return _strokes(Split(held_out, train_limit, test_limit))
+        data = load_strokes(held_out=held_out, train_limit=train_limit, test_limit=test_limit)
+        mean, deviation = data.x_train.mean(), data.x_train.std()
+        x_train, x_test = ((x - mean) / deviation for x in (data.x_train, data.x_test))
+        return replace(data, x_train=x_train, x_test=x_test, scaling="pixels standardised")
     data = load_dataset(
         name, data_dir=data_dir, held_out=held_out, train_limit=train_limit, test_limit=test_limit
     )
     x_train, x_test = (x.reshape(-1, 1, SIDE, SIDE) for x in (data.x_train, data.x_test))
     return replace(data, x_train=x_train, x_test=x_test)
-
-
-def _strokes(split: Split) -> Dataset:
-    each = STROKE_TRAINING + STROKE_TEST
-    images = strokes(STROKE_CLASSES, each, seed=0, size=SIDE)[:, :, None]
-    images = (images - images.mean()) / images.std()
-    labels = np.broadcast_to(np.arange(STROKE_CLASSES)[:, None], images.shape[:2])
-    arrays = {  # classes take turns
-        f"{letter}_{part}": np.ascontiguousarray(array[:, rows].swapaxes(0, 1)).reshape(
-            -1, *array.shape[2:]
-        )
-        for letter, array in (("x", images), ("y", labels))
-        for part, rows in (
-            ("train", slice(STROKE_TRAINING)),
-            ("test", slice(STROKE_TRAINING, None)),
-        )
-    }
-    return Dataset(
-        **split.limit(split.hold_out(arrays)),  # all four arrays
-        target_scale=None,
-        name="strokes",
-        num_classes=STROKE_CLASSES,
-        held_out=split.held_out,
-        source="invented characters, a stand-in for images",
-        scaling="pixels standardised",
-        sha256=hash_arrays(arrays),
-    )
 
 
 Vary = Callable[["Tensor", np.random.Generator], "Tensor"]

@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datasets import Dataset, load_dataset
-from datasets.dataset import HeldOut, Split
+from datasets.dataset import HeldOut
 from datasets.mnist1d import load_mnist1d
-from datasets.strokes import strokes
+from datasets.strokes import load_strokes
 from new_algorithm.gallery.contrastive.augmentations import ImageViews, SeriesViews, Views
 from new_algorithm.gallery.contrastive.encoders import image_encoder, series_encoder
-
-STROKES_CLASSES, STROKES_EXAMPLES = 10, 360  # of which a sixth is validation, and a sixth test
-STROKES_SEED = 0  # the same characters for every run
-
 
 Labelled = tuple[Tensor, Tensor]  # rows (n, 1, side, side) or (n, 1, length), and labels (n,)
 
@@ -83,30 +79,7 @@ def _series(held_out: HeldOut, data_dir: Path | None, train_limit: int | None) -
 
 
 def _strokes(held_out: HeldOut, _: Path | None, train_limit: int | None) -> Dataset:
-    images = strokes(STROKES_CLASSES, STROKES_EXAMPLES, STROKES_SEED)[:, :, None]
-    tested = STROKES_EXAMPLES // 6
-
-    def rows(part: NDArray) -> tuple[NDArray, NDArray]:  # the classes taking turns
-        labels = np.tile(np.arange(STROKES_CLASSES), part.shape[1])
-        return np.ascontiguousarray(part.swapaxes(0, 1).reshape(-1, *part.shape[2:])), labels
-
-    x_train, y_train = rows(images[:, tested:])
-    x_test, y_test = rows(images[:, :tested])
-    split = Split(held_out, train_limit)
-    arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    parts = split.limit(split.hold_out(arrays))
-    return Dataset(
-        x_train=parts["x_train"],
-        y_train=parts["y_train"],
-        x_test=parts["x_test"],
-        y_test=parts["y_test"],
-        name="strokes",
-        num_classes=STROKES_CLASSES,
-        held_out=held_out,
-        source=f"invented characters, seed {STROKES_SEED}: figures say nothing about real ones",
-        scaling="pixels in [0, 1]",
-        sha256={},
-    )
+    return load_strokes(held_out=held_out, train_limit=train_limit)
 
 
 def _on(device: torch.device, x: NDArray, y: NDArray) -> Labelled:

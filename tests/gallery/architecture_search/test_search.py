@@ -115,6 +115,6 @@ def test_invented_images_take_turns_and_leave_rows_for_validation():
     assert data.y_train.tolist() == [*range(10)] * 4
     assert data.x_train.dtype == np.float32
     whole = load_images("strokes", "validation", None, None, None)
-    rows_of_both = np.concatenate([whole.x_train, whole.x_test]).reshape(2000, -1)
-    assert len(np.unique(rows_of_both, axis=0)) == 2000
-    assert len(whole.x_test) == 2000 // 6
+    rows_of_both = np.concatenate([whole.x_train, whole.x_test]).reshape(3000, -1)
+    assert len(np.unique(rows_of_both, axis=0)) == 3000
+    assert len(whole.x_test) == 3000 // 6
