@@ -63,20 +63,34 @@ def test_data_that_are_not_there_are_named_before_anything_is_written(
     assert not (work_tree / "ploting_data" / "none").exists()
 
 
-def test_a_run_learns_to_learn_waves_and_the_same_seed_the_same_bytes(work_tree, run_script):
+def test_a_run_learns_to_learn_waves(work_tree, run_script):
     flags = ("--iterations", 150, "--test-tasks", 100, "--further-steps", 1, "--seed", 3)
-    for tag in (tags := ("first_meta", "second_meta")):
-        finished = run_script(SCRIPT, *flags, "--tag", tag)
-        assert finished.returncode == 0, finished.stderr
-    first, second = (work_tree / "ploting_data" / tag for tag in tags)
-    rows = list(csv.DictReader((first / "adaptation.csv").open()))
+    finished = run_script(SCRIPT, *flags, "--tag", "meta_waves")
+    assert finished.returncode == 0, finished.stderr
+    folder = work_tree / "ploting_data" / "meta_waves"
+    rows = list(csv.DictReader((folder / "adaptation.csv").open()))
     before, after = (float(row["loss"]) for row in rows[:2])
     assert after < 0.6 < 2.0 < before  # MAML is at 2 after as many iterations
-    assert after == pytest.approx(np.load(first / "test_loss.npy")[-1])
-    for name in ("train_loss.npy", "metrics_log.csv", "adaptation.csv", "adapted_curves.csv"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    assert after == pytest.approx(np.load(folder / "test_loss.npy")[-1])
     for name in ("loss", "adaptation", "adapted_curves"):
-        assert (work_tree / "figures" / tags[0] / f"{name}.png").exists()
+        assert (work_tree / "figures" / "meta_waves" / f"{name}.png").exists()
+
+
+def learnt(seed):
+    """The parameters and the record after a few iterations."""
+    config = Config(task="waves", iterations=20, tasks=5, seed=seed)
+    problem = make_problem(Demand("waves", None, 5, "test", 5), seed, None, torch.device("cpu"))
+    learner, run = make_learner(config, config.settings, problem.model), Recorder()
+    theta = train(config, config.settings, learner, problem, run)
+    return theta, [epoch["held_out"] for epoch in run.epochs]
+
+
+def test_same_seed_same_bits_and_another_seed_others():
+    (first, scores), (second, same), (third, _) = learnt(3), learnt(3), learnt(4)
+    assert scores == same
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert any(not torch.equal(value, third[name]) for name, value in first.items())
 
 
 def test_left_out_tasks_are_told():

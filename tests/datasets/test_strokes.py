@@ -1,6 +1,6 @@
 import numpy as np
 
-from datasets.strokes import strokes
+from datasets.strokes import CLASSES, SEED, TESTED, TRAINING, load_strokes, strokes
 
 
 def test_images_in_the_unit_interval_the_same_for_a_seed():
@@ -28,3 +28,18 @@ def test_resolution_does_not_change_what_is_drawn():
     fine, coarse = strokes(4, 3, 0, size=56), strokes(4, 3, 0, size=28)
     pooled = fine.reshape(4, 3, 28, 2, 28, 2).mean(axis=(3, 5))
     assert np.abs(pooled - coarse).max() < 0.15
+
+
+def test_rows_are_the_images_in_turns_and_none_is_in_two_parts():
+    images = strokes(CLASSES, TRAINING + TESTED, SEED)
+    whole = load_strokes()
+    np.testing.assert_array_equal(
+        whole.x_test[: 2 * CLASSES, 0], images[:, :2].swapaxes(0, 1).reshape(-1, 28, 28)
+    )
+    assert whole.y_train[: 2 * CLASSES].tolist() == [*range(CLASSES)] * 2
+    chosen = load_strokes(held_out="validation")
+    parts = [chosen.x_train, chosen.x_test, whole.x_test]
+    rows = np.concatenate(parts).reshape(-1, 28 * 28)
+    assert len(np.unique(rows, axis=0)) == len(rows) == CLASSES * (TRAINING + TESTED)
+    limited = load_strokes(train_limit=40, test_limit=30)
+    assert (len(limited.x_train), len(limited.x_test)) == (40, 30)
