@@ -24,11 +24,11 @@ alphas.csv, search.csv, retraining.csv and derived_against_random.csv too), figu
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from new_algorithm.gallery.architecture_search.cells import Network
     from new_algorithm.gallery.architecture_search.genotypes import Genotype
 
-Item = TypeVar("Item")
 PAIRS = "derived_against_random"
 CELLS = ("derived", "random")
 SAME_SIZE = 0.1  # parameters of a random network may be off by this share of the derived one's
@@ -199,7 +198,7 @@ class Laboratory:
         halves = self.train.halves(rng)
         training = search(network, *halves, config.nodes, settings, rng, self.vary)
         failed: Counter[str] = Counter()
-        for epoch in progress(timed(clock, training), "search", config.search_epochs):
+        for epoch in progress(clock.around(training), "search", config.search_epochs):
             genotype = epoch.genotype(config.nodes)
             failed += epoch.hypergradients.failed
             loss, accuracy, _ = scores_of(network, halves[1], epoch.alphas)
@@ -233,7 +232,7 @@ class Laboratory:
             rng=np.random.default_rng([seed, 3]),  # the same batches for both of a pair
             vary=self.vary,
         )
-        for epoch in progress(timed(clock, training), f"{cells} cells", config.epochs):
+        for epoch in progress(clock.around(training), f"{cells} cells", config.epochs):
             train, held_out = (scores_of(network, rows) for rows in (self.scored, self.held_out))
             row: Row = {"seed": seed, "cells": cells, "epoch": epoch, "train_loss": train.loss}
             row |= {"held_out_loss": held_out.loss, "held_out_accuracy": held_out.accuracy}
@@ -262,16 +261,6 @@ class Laboratory:
         save_csv(self.run.folder / f"{table}.csv", self.tables[table])
 
 
-def timed(clock: TrainingClock, training: Iterator[Item]) -> Iterator[Item]:
-    """Yield what training yields, with the clock running inside of it alone."""
-    while True:
-        with clock:
-            item = next(training, None)
-        if item is None:
-            return
-        yield item
-
-
 def conclude(pairs: Sequence[Row], run: Run) -> None:
     """Record the pairs and, of two or more, what statistics paired by seed make of them."""
     from new_algorithm.experiments.pairs import paired_row
@@ -287,11 +276,13 @@ def conclude(pairs: Sequence[Row], run: Run) -> None:
 
 
 def gather(config: Config) -> None:
-    """Conclude from the pairs of earlier runs."""
+    """Conclude from the pairs of earlier runs; settings in the record are theirs."""
     from new_algorithm.experiments.pairs import read_pairs
 
-    pairs, data = read_pairs(config.gather, f"{PAIRS}.csv", MAY_DIFFER, Layout())
-    with Run.open(script=Path(__file__), config=config, data=data) as run:
+    pairs, first = read_pairs(config.gather, f"{PAIRS}.csv", MAY_DIFFER, Layout())
+    theirs = {name: value for name, value in first["config"].items() if name not in MAY_DIFFER}
+    told = replace(config, **theirs)
+    with Run.open(script=Path(__file__), config=told, data=first["data"]) as run:
         conclude(pairs, run)
 
 

@@ -72,6 +72,8 @@ def test_gathered_pairs_are_those_of_one_run(both, as_if, run_script):
         as_if(f"cells_as_{seed}", seed)
     finished = run_script(SCRIPT, "--gather", "cells_as_1", "cells_as_0", "--tag", "cells_gathered")
     assert finished.returncode == 0, finished.stderr
+    record = json.loads((both.parent / "cells_gathered" / "run.json").read_text())
+    assert (record["config"]["dataset"], record["config"]["epochs"]) == ("strokes", 4)
     statistics = table(both, "paired_statistics")
     assert table(both.parent / "cells_gathered", "paired_statistics") == statistics
     differences = [float(row["difference"]) for row in table(both, "derived_against_random")]

@@ -12,7 +12,7 @@ from new_algorithm.record.layout import Layout
 def read_pairs(
     tags: Sequence[str], file: str, may_differ: Sequence[str], layout: Layout
 ) -> tuple[list[Row], dict[str, Any]]:
-    """Return the rows of that file of all runs, each with a seed, and the provenance of their data.
+    """Return the rows of that file of all runs, each with a seed, and the first one's record.
 
     UserError for a run without that file, for one whose settings, but for those that may differ, or
     data are others than the first one's, and for a seed that is there twice.
@@ -38,7 +38,7 @@ def read_pairs(
     seeds = [row["seed"] for row in rows]
     if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
         raise UserError(f"--gather: seed {min(twice)} is there more than once")
-    return sorted(rows, key=lambda row: row["seed"]), first["data"]
+    return sorted(rows, key=lambda row: row["seed"]), first
 
 
 def paired_row(a: Mapping[int, float], b: Mapping[int, float]) -> Row:

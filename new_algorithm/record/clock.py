@@ -1,7 +1,11 @@
 """A clock that runs during training and stands still during evaluation."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -20,3 +24,13 @@ class TrainingClock:
         cpu, wall = time.process_time(), time.perf_counter()
         self.cpu_seconds += cpu - self._started[0]
         self.wall_seconds += wall - self._started[1]
+
+    def around(self, training: Iterator[Item]) -> Iterator[Item]:
+        """Yield what `training` yields, and run inside of it alone."""
+        while True:
+            with self:
+                try:
+                    item = next(training)
+                except StopIteration:
+                    return
+            yield item

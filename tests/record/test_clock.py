@@ -38,3 +38,18 @@ def test_time_before_an_exception_counts(now):
     with pytest.raises(ValueError, match="x"):
         train()
     assert clock.cpu_seconds == 2.0
+
+
+def test_time_of_a_training_that_is_pulled_is_its_own(now):
+    clock = TrainingClock()
+
+    def training():
+        for number in range(3):
+            now.cpu += 2.0
+            yield number
+
+    seen = []
+    for number in clock.around(training()):
+        now.cpu += 10  # evaluation
+        seen.append((number, clock.cpu_seconds))
+    assert seen == [(0, 2.0), (1, 4.0), (2, 6.0)]
