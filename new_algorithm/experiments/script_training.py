@@ -98,7 +98,7 @@ class ScriptTraining:
         end all others as well: flags that it refuses, a metric that it does not record.
         """
         ended = self._script.train(planned.tag, planned.words, overwrite=True)
-        if ended.status == "failed" and ended.returncode == 1:
+        if ended.returncode == 1 and ended.status not in DONE:  # of Python, for what nobody caught
             raise ScriptFailedError(ended.words)
         if ended.status not in DONE:
             raise failed("run", planned.tag, self._script, ended)

@@ -209,6 +209,8 @@ def test_diverged_runs_are_counted_and_broken_ones_made_again(work_tree, started
     }
     (anomaly,) = json_of(folder / "run.json")["anomalies"]
     assert "a library broke: the same command runs it again" in anomaly
+    folder = carry_out(work_tree, experiment, tag="broken")  # once more: no end of the experiment
+    assert len(json_of(folder / "run.json")["anomalies"]) == 1
     broken.unlink()
     started.clear()
     carry_out(work_tree, experiment, tag="broken")
