@@ -60,10 +60,15 @@ def _images(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -
 def _digits(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -> Dataset:
     """MNIST's pixels in [0, 1], (n, 784), which are their own targets."""
     data = load_dataset("mnist", data_dir=data_dir, held_out=held_out, train_limit=train_limit)
+    data = in_unit_range(data)
+    return replace(data, y_train=data.x_train, y_test=data.x_test, num_classes=None)
+
+
+def in_unit_range(data: Dataset) -> Dataset:
+    """Return the images of MNIST with pixels in [0, 1] again."""
     low, high = data.x_train.min(), data.x_train.max()  # of pixels 0 and 255
     x_train, x_test = ((x - low) / (high - low) for x in (data.x_train, data.x_test))
-    parts = {"x_train": x_train, "y_train": x_train, "x_test": x_test, "y_test": x_test}
-    return replace(data, **parts, num_classes=None, scaling="pixels in [0, 1]")
+    return replace(data, x_train=x_train, x_test=x_test, scaling="pixels in [0, 1]")
 
 
 def load_text(

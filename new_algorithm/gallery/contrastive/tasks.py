@@ -17,6 +17,7 @@ from datasets.mnist1d import load_mnist1d
 from datasets.strokes import load_strokes
 from new_algorithm.gallery.contrastive.augmentations import ImageViews, SeriesViews, Views
 from new_algorithm.gallery.contrastive.encoders import image_encoder, series_encoder
+from new_algorithm.models.model import in_unit_range
 
 Labelled = tuple[Tensor, Tensor]  # rows (n, 1, side, side) or (n, 1, length), and labels (n,)
 
@@ -66,11 +67,9 @@ def load_task(
 
 def _digits(held_out: HeldOut, data_dir: Path | None, train_limit: int | None) -> Dataset:
     data = load_dataset("mnist", data_dir=data_dir, held_out=held_out, train_limit=train_limit)
-    low, high = data.x_train.min(), data.x_train.max()  # of pixels 0 and 255
-    x_train, x_test = (
-        ((x - low) / (high - low)).reshape(-1, 1, 28, 28) for x in (data.x_train, data.x_test)
-    )
-    return replace(data, x_train=x_train, x_test=x_test, scaling="pixels in [0, 1]")
+    data = in_unit_range(data)
+    x_train, x_test = (x.reshape(-1, 1, 28, 28) for x in (data.x_train, data.x_test))
+    return replace(data, x_train=x_train, x_test=x_test)
 
 
 def _series(held_out: HeldOut, data_dir: Path | None, train_limit: int | None) -> Dataset:
