@@ -41,6 +41,11 @@ class CGResult:
         """Whether the solution is as good as its iterations; otherwise `status` says why not."""
         return self.status in ("converged", "max_iterations")
 
+    @property
+    def relative_residual(self) -> float:
+        """The last residual norm over the first, 0 where that is 0."""
+        return float(self.residual_norms[-1] / (self.residual_norms[0] or 1.0))
+
 
 @np.errstate(over="ignore", invalid="ignore")  # the status reports it
 def conjugate_gradients(

@@ -36,8 +36,7 @@ class Hypergradient:
     @property
     def residual(self) -> float:
         """‖∂F/∂φ − H v‖ / ‖∂F/∂φ‖."""
-        norms = self.solve.residual_norms
-        return float(norms[-1] / norms[0]) if norms[0] > 0 else 0.0
+        return self.solve.relative_residual
 
     def trouble(self, tolerance: float) -> str | None:
         """Return what forbids to believe in this gradient, if ‖∂g/∂φ‖ may be `tolerance`."""

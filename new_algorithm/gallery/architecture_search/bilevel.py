@@ -116,7 +116,7 @@ def _told(
     settings: ImplicitSettings,
 ) -> Implicit:
     last = solves[-1]
-    residual = float(last.residual_norms[-1] / (last.residual_norms[0] or 1.0))
+    residual = last.relative_residual
     trouble = None
     if last.status == "nonpositive_curvature":
         trouble = "negative curvature"
