@@ -52,19 +52,26 @@ def test_stacked_tasks_are_each_as_if_alone(classes):
         torch.testing.assert_close(of_task, expected, rtol=1e-10, atol=1e-12)
 
 
+def checked_by_differences(learner, theta, tasks):
+    """The meta-gradient, which is that of finite differences; these; and the loss of θ."""
+
+    def after(theta):
+        phi = adapted(learner, theta, tasks.x, tasks.y)
+        return learner.model.losses(phi, tasks.new_x, tasks.new_y).mean()
+
+    found = learner.meta_gradient(theta, tasks)
+    expected = slopes(after, theta)
+    torch.testing.assert_close(joined(found.gradient), expected, rtol=1e-6, atol=1e-9)
+    return found, expected, after
+
+
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_maml_of_second_order_has_the_slopes_of_the_loss_after_adaptation(classes, steps):
     model, theta = smooth(classes=bool(classes), outputs=classes or 1)
     tasks, learner = episodes(classes=classes), Maml(model, 0.3, steps)
 
-    def after(theta):
-        phi = adapted(learner, theta, tasks.x, tasks.y)
-        return model.losses(phi, tasks.new_x, tasks.new_y).mean()
-
-    found = learner.meta_gradient(theta, tasks)
-    expected = slopes(after, theta)
-    torch.testing.assert_close(joined(found.gradient), expected, rtol=1e-6, atol=1e-9)
+    found, expected, after = checked_by_differences(learner, theta, tasks)
     torch.testing.assert_close(found.losses.mean(), after(theta).detach())
     first = replace(learner, second_order=False).meta_gradient(theta, tasks)
     assert (joined(first.gradient) - expected).norm() > 1e-2 * expected.norm()
@@ -175,13 +182,7 @@ def test_the_layer_problem_has_the_slopes_of_the_loss_after_it(warm, classes):
     learnt = {"log_penalty": True, "log_scale": bool(classes), "log_rate": bool(warm)}
     assert {name for name in theta if "log_" in name} == {n for n, yes in learnt.items() if yes}
 
-    def after(theta):
-        phi = adapted(learner, theta, tasks.x, tasks.y)
-        return model.losses(phi, tasks.new_x, tasks.new_y).mean()
-
-    found = learner.meta_gradient(theta, tasks)
-    expected = slopes(after, theta)
-    torch.testing.assert_close(joined(found.gradient), expected, rtol=1e-6, atol=1e-9)
+    found, _, _ = checked_by_differences(learner, theta, tasks)
     for name, yes in learnt.items():
         assert not yes or found.gradient[name].abs() > 1e-6
 
