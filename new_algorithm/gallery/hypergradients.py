@@ -7,11 +7,12 @@ positive definite, the implicit function theorem gives
 
 for which neither H nor the way to φ* is needed: v = H⁻¹ ∂F/∂φ comes from products H p alone, and
 (∂²g/∂θ∂φ) v is the gradient of <∂g/∂φ, v> with respect to θ. Memory does not grow with the steps
-that led to φ*. Where φ* is no minimum the formula means nothing: `trouble` then says so.
+that led to φ*. Where φ* is no minimum the formula means nothing: `what_forbids` then says so.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,20 +34,26 @@ class Hypergradient:
     solve: CGResult
     stationarity: float
 
-    @property
-    def residual(self) -> float:
-        """‖∂F/∂φ − H v‖ / ‖∂F/∂φ‖."""
-        return self.solve.relative_residual
 
-    def trouble(self, tolerance: float) -> str | None:
-        """Return what forbids to believe in this gradient, if ‖∂g/∂φ‖ may be `tolerance`."""
-        if self.solve.status == "nonpositive_curvature":
-            return "the inner solution is no minimum: its Hessian has a direction that curves down"
-        if self.solve.status == "not_finite":
-            return "the inner Hessian is not finite"
-        if not self.stationarity <= tolerance:
-            return f"the inner gradient is {self.stationarity:.2g}, more than {tolerance:.2g}"
-        return None
+Trouble = Literal["negative curvature", "not finite", "not stationary", "system not solved"]
+
+
+def what_forbids(
+    solve: CGResult, stationarity: float, *, stationary: float, solved: float
+) -> Trouble | None:
+    """Return which condition of the formula does not hold, None where all do.
+
+    stationary: what ‖∂g/∂φ‖ may be at most. solved: what the solve's relative residual may be.
+    """
+    if solve.status == "nonpositive_curvature":  # a direction of H that curves down: no minimum
+        return "negative curvature"
+    if solve.status == "not_finite":
+        return "not finite"
+    if not stationarity <= stationary:
+        return "not stationary"
+    if not solve.relative_residual <= solved:
+        return "system not solved"
+    return None
 
 
 def hypergradient(

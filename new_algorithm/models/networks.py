@@ -7,7 +7,8 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+
+from new_algorithm.models.transformer_block import Block, MultiHeadAttention
 
 CHANNELS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 2))  # of each convolution, and its stride
 UNITS = (1000, 500, 250, 30, 250, 500, 1000)  # of the autoencoder (Hinton and Salakhutdinov 2006)
@@ -27,28 +28,6 @@ def convolutional_network(classes: int, batch_norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * 4 * 4, classes))
 
 
-class Block(nn.Module):
-    """Attention to what came before, then two layers at each place; both beside a bypass."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value, self.join = (nn.Linear(width, width) for _ in range(4))
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, length, width = x.shape
-        seen = self.norm_1(x)
-        q, k, v = (
-            part(seen).view(n, length, self.heads, -1).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
-        )
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.join(heads.transpose(1, 2).reshape(n, length, width))
-        return x + self.down(F.gelu(self.up(self.norm_2(x))))
-
-
 class Transformer(nn.Module):
     """Tokens (n, length) → logits (n, length, tokens) of the one that follows each."""
 
@@ -59,7 +38,8 @@ class Transformer(nn.Module):
         self.token, self.place = nn.Embedding(tokens, width), nn.Embedding(length, width)
         for embedding in (self.token, self.place):
             nn.init.normal_(embedding.weight, std=0.02)
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        attention = (MultiHeadAttention(width, heads, causal=True) for _ in range(layers))
+        self.blocks = nn.Sequential(*(Block(width, one) for one in attention))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, tokens)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from new_algorithm.gallery.hypergradients import flat, hypergradient, unflat
+from new_algorithm.gallery.hypergradients import flat, hypergradient, unflat, what_forbids
 
 F64 = {"dtype": torch.float64}
+
+
+def forbidden(found, stationary=1e-6, solved=1e-3):
+    return what_forbids(found.solve, found.stationarity, stationary=stationary, solved=solved)
 
 
 def quadratic(seed=0, size=5, outer_size=3):
@@ -39,8 +43,8 @@ def test_quadratic_problem_has_the_gradient_of_its_closed_form():
     found = hypergradient(outer, inner, phi, theta, rtol=1e-12)
     torch.testing.assert_close(found.gradient["theta"], exact, rtol=1e-9, atol=1e-9)
     assert found.solve.status == "converged"
-    assert found.residual < 1e-11
-    assert found.trouble(1e-9) is None
+    assert found.solve.relative_residual < 1e-11
+    assert forbidden(found, stationary=1e-9) is None
 
 
 def minimum(inner, phi, theta):
@@ -91,14 +95,17 @@ def test_what_is_no_minimum_is_told():
         return phi["phi"].sum()
 
     at_saddle = hypergradient(outer, saddle, {"phi": torch.zeros(2, **F64)}, theta)
-    assert "curves down" in at_saddle.trouble(1e-6)
+    assert forbidden(at_saddle) == "negative curvature"
 
     def bowl(phi, theta):
         return phi["phi"].square().sum() + theta["theta"] @ phi["phi"]
 
     beside = hypergradient(outer, bowl, {"phi": torch.ones(2, **F64)}, theta)
     assert beside.stationarity == pytest.approx(3 * math.sqrt(2))
-    assert "inner gradient is 4.2" in beside.trouble(1e-3)
+    assert forbidden(beside, stationary=1e-3) == "not stationary"
+    assert forbidden(beside, stationary=5.0) is None
+    unsolved = hypergradient(outer, bowl, {"phi": torch.ones(2, **F64)}, theta, max_iterations=0)
+    assert forbidden(unsolved, stationary=5.0) == "system not solved"
 
 
 def test_the_way_to_the_solution_is_not_differentiated():

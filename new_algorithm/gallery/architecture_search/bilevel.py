@@ -20,7 +20,14 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
-from new_algorithm.gallery.hypergradients import Objective, flat, hypergradient, unflat
+from new_algorithm.gallery.hypergradients import (
+    Objective,
+    Trouble,
+    flat,
+    hypergradient,
+    unflat,
+    what_forbids,
+)
 
 Parameters = Mapping[str, Tensor]
 SMALL = 1e-6  # a gradient ‖∂g/∂w‖ below it is compared with this, not with itself
@@ -50,7 +57,7 @@ class Implicit:
     """
 
     gradient: dict[str, Tensor] | None
-    trouble: str | None
+    trouble: Trouble | None
     minimum: Parameters
     stationarity: float
     residual: float
@@ -116,19 +123,12 @@ def _told(
     settings: ImplicitSettings,
 ) -> Implicit:
     last = solves[-1]
-    residual = last.relative_residual
-    trouble = None
-    if last.status == "nonpositive_curvature":
-        trouble = "negative curvature"
-    elif last.status == "not_finite":
-        trouble = "not finite"
-    elif not stationarity <= settings.stationarity:
-        trouble = "not stationary"
-    elif residual > settings.rtol:
-        trouble = "system not solved"
+    trouble = what_forbids(
+        last, stationarity, stationary=settings.stationarity, solved=settings.rtol
+    )
     products = sum(solve.iterations for solve in solves)
     kept = gradient if trouble is None else None
-    return Implicit(kept, trouble, minimum, stationarity, residual, products)
+    return Implicit(kept, trouble, minimum, stationarity, last.relative_residual, products)
 
 
 def proximal(train: Objective, w: Parameters, damping: float) -> Objective:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, many heads of it, and where in a sequence a token is.
+"""Scaled dot-product attention as it is defined, and where in a sequence a token is.
 
 Modules call torch's fused form, which is faster; `attend` is the definition it is held to.
 """
@@ -6,8 +6,7 @@ Modules call torch's fused form, which is faster; `attend` is the definition it 
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch import Tensor
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -28,50 +27,6 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return softmax(q kᵀ/√d + mask) v (…, n, e) of v (…, m, e) (Vaswani et al. 2017, eq. 1)."""
     return attention_weights(q, k, mask) @ v
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(n, length, width) → (n, heads, length, width/heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def join_heads(x: Tensor) -> Tensor:
-    """(n, heads, length, width/heads) → (n, length, width)."""
-    return x.transpose(1, 2).flatten(-2)
-
-
-class Projections(nn.Module):
-    """x (n, length, width) → queries, keys and values (n, heads, length, width/heads).
-
-    Three layers side by side: each is a matrix of its own to an optimizer that makes steps
-    orthogonal, and as all see the same rows, back projection needs one Gram matrix for the three.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (split_heads(part(x), self.heads) for part in (self.query, self.key, self.value))
-        return q, k, v
-
-
-class MultiHeadAttention(nn.Module):
-    """x (n, length, width) → the same shape: what the heads of every place look up.
-
-    causal: a place sees itself and those before.
-    """
-
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
-        super().__init__()
-        self.causal = causal
-        self.projections, self.join = Projections(width, heads), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.projections(x)
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.join(join_heads(heads))
 
 
 def sinusoidal_encoding(length: int, width: int) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from new_algorithm.gallery.attention.dot_product import Projections, attention_weights, join_heads
+from new_algorithm.gallery.attention.dot_product import attention_weights
 from new_algorithm.gallery.attention.pooling import pool_mask, pooled
+from new_algorithm.models.transformer_block import Projections, join_heads
 
 
 class Mixture(nn.Module):

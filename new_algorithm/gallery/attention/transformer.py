@@ -6,33 +6,18 @@ from contextlib import contextmanager
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
-from new_algorithm.gallery.attention.dot_product import MultiHeadAttention, sinusoidal_encoding
+from new_algorithm.gallery.attention.dot_product import sinusoidal_encoding
 from new_algorithm.gallery.attention.hierarchy import Hierarchy
 from new_algorithm.gallery.attention.multi_scale import ConvolvedScales, JointScales, PooledScales
 from new_algorithm.gallery.attention.shape import Shape
+from new_algorithm.models.transformer_block import Block, MultiHeadAttention
 
 SCALED = {
     "convolved-scales": ConvolvedScales,
     "pooled-scales": PooledScales,
     "joint-scales": JointScales,
 }
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + two layers(norm(x)), place by place: the norms come first
-    (Xiong et al. 2020), so that x passes through unchanged where the rest is zero."""
-
-    def __init__(self, width: int, attention: nn.Module) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = attention
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_1(x))
-        return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
 
 def layer(shape: Shape, causal: bool) -> nn.Module:

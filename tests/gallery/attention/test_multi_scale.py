@@ -6,13 +6,13 @@ from itertools import chain
 import pytest
 import torch
 
-from new_algorithm.gallery.attention.dot_product import MultiHeadAttention
 from new_algorithm.gallery.attention.multi_scale import (
     ConvolvedScales,
     JointScales,
     Mixture,
     PooledScales,
 )
+from new_algorithm.models.transformer_block import MultiHeadAttention
 
 KINDS = [ConvolvedScales, PooledScales, JointScales]
 WIDTH, HEADS, SCALES = 6, 2, (1, 3, 4)

@@ -13,16 +13,11 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.gallery.attention.hierarchy import ROUTES
 from new_algorithm.gallery.attention.shape import Architecture, Routing, Shape
 from new_algorithm.gallery.attention.tasks import copies, sequence_model
-from new_algorithm.gallery.attention.transformer import (
-    SCALED,
-    Block,
-    Transformer,
-    generate,
-    mean_shares,
-)
+from new_algorithm.gallery.attention.transformer import SCALED, Transformer, generate, mean_shares
 from new_algorithm.methods.gradient_descent import batches_of_an_epoch
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
+from new_algorithm.models.transformer_block import Block
 from new_algorithm.torch_optimizer import BackProjection
 
 LENGTH, TOKENS = 13, 7
