@@ -59,7 +59,8 @@ class ScriptTask:
     """A script of the repository, with flags, in place of a data set and a network.
 
     metrics: final metrics of its record, without `test_` and units; the first one decides, of
-    `--held-out validation` in a search and of `--held-out test` in the end.
+    `--held-out validation` in a search and of `--held-out test` in the end. The others may be such
+    as only some variations record.
     """
 
     name: str

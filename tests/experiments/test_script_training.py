@@ -247,6 +247,15 @@ def test_a_metric_that_is_not_recorded_is_named(work_tree):
         carry_out(work_tree, replace(ALONE, tasks=(task,)), tag="unrecorded")
 
 
+def test_a_metric_of_other_variations_is_told_and_left_empty(work_tree, capsys):
+    task = replace(TASK, metrics=("bits_per_character", "perplexity"))
+    folder = carry_out(work_tree, replace(ALONE, tasks=(task,)), tag="of_others")
+    assert "records no perplexity in " in capsys.readouterr().err
+    (row,) = rows_of(folder / "runs.csv")
+    assert (row["test_perplexity"], row["status"]) == ("", "completed")
+    assert float(row["test_bits_per_character"]) > 0
+
+
 @pytest.mark.parametrize(
     ("task", "variation", "message"),
     [
