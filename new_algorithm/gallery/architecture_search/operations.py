@@ -1,4 +1,5 @@
-"""The ten things that an edge of a cell may do to images (n, c, h, w) (Liu et al. 2019, 3.1).
+"""The ten things that an edge of a cell may do to images (n, c, h, w): the eight of Liu et al.
+2019, 3.1, and plain convolutions, 3 × 3 and 5 × 5.
 
 With stride 1 all keep the shape; with stride 2 sides are halved, odd ones rounded up. Convolutions
 are in the order ReLU, convolution, normalisation. Pools are normalised too, so that no operation

@@ -26,9 +26,10 @@ from new_algorithm.gallery.architecture_search.rows import Rows, require_finite
 from new_algorithm.gallery.hypergradients import Objective
 
 Way = Literal["first-order", "second-order", "implicit"]
-MOMENTUM, WEIGHT_DECAY, LARGEST_GRADIENT = 0.9, 3e-4, 5.0  # of weights (Liu et al. 2019, A.1)
-ALPHA_BETAS, ALPHA_DECAY = (0.5, 0.999), 1e-3  # of α, likewise
-ALPHA_START = 1e-3  # standard deviation
+MOMENTUM, WEIGHT_DECAY = 0.9, 3e-4  # of weights (Liu et al. 2019, A.1.1)
+LARGEST_GRADIENT = 5.0  # likewise; of the authors' code
+ALPHA_BETAS, ALPHA_DECAY = (0.5, 0.999), 1e-3  # of α (there)
+ALPHA_START = 1e-3  # standard deviation; 0 there
 
 
 @dataclass(frozen=True, kw_only=True)

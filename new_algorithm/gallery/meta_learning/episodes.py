@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 AMPLITUDES, PHASES, INPUTS = (0.1, 5.0), (0.0, np.pi), (-5.0, 5.0)  # Finn et al. 2017, section 5.1
-FREQUENCIES = (0.8, 1.2)  # which Li et al. 2017, section 4.1, draw as well
+FREQUENCIES = (0.8, 1.2)  # which Li et al. 2017 draw as well; these bounds are ours
 
 
 @dataclass(frozen=True)

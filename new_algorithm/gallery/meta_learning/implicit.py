@@ -1,6 +1,6 @@
 """Implicit MAML (Rajeswaran et al. 2019): the gradient through an inner minimum, not through a way.
 
-φ* minimises g(φ) = loss(φ) + λ/2 ‖φ − θ‖² (their equation 3). Where it is a minimum,
+φ* minimises g(φ) = loss(φ) + λ/2 ‖φ − θ‖² (their equations 3 and 4). Where it is a minimum,
 
     dφ*/dθ = (I + ∇²loss(φ*)/λ)⁻¹      and      dF/dθ = λ v,  (∇²loss + λ I) v = ∇F(φ*),
 

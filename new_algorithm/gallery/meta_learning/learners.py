@@ -75,7 +75,7 @@ def gradient_step(
     *,
     second_order: bool = False,
 ) -> dict[str, Tensor]:
-    """Return φ − rate · ∂loss/∂φ of each task (Finn et al. 2017, equation 1).
+    """Return φ − rate · ∂loss/∂φ of each task (Finn et al. 2017, 2.2).
 
     second_order: whether what comes after is also differentiated through ∂loss/∂φ. Without it,
     dφ/dθ counts as the identity and no second derivative is made (there, section 5.2).
