@@ -42,6 +42,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import Limit, PositiveFloat, PositiveInt, Rule, TorchFlags, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import Row, save_csv
 from new_algorithm.record.layout import Layout
@@ -118,7 +119,9 @@ def main() -> None:
         script=Path(__file__), config=config, data=data.provenance(), tables=TABLES
     ) as run:
         laboratory = Laboratory(config, data, device, run)
-        conclude([laboratory.pair(config.seed + i) for i in range(config.repeats)], run)
+        with profiled(config.profile, "PyTorch", run, config.device):
+            pairs = [laboratory.pair(config.seed + i) for i in range(config.repeats)]
+        conclude(pairs, run)
 
 
 class Laboratory:

@@ -48,6 +48,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -110,6 +111,12 @@ class Config(TorchFlags):
     def passes(self) -> int:
         return EPOCHS[self.dataset] if self.epochs is None else self.epochs
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """What is in force of the flags with defaults of their own."""
+        lr = LR[self.optimizer] if self.lr is None else self.lr
+        return {"epochs": self.passes, "lr": lr}
+
 
 def main() -> None:
     config = parse(Config, __doc__)
@@ -130,7 +137,8 @@ def main() -> None:
     provenance = task.data.provenance()
     with Run.open(script=Path(__file__), config=config, data=provenance, tables=TABLES) as run:
         encoder = new_encoder(config, task)
-        learn(config, task, encoder, run)
+        with profiled(config.profile, "PyTorch", run, config.device):
+            learn(config, task, encoder, run)
         compare(config, task, encoder, run)
 
 
@@ -211,7 +219,7 @@ def new_optimizer(config: Config, model: "torch.nn.Module") -> "torch.optim.Opti
 
     from new_algorithm.torch_optimizer import BackProjection
 
-    lr = LR[config.optimizer] if config.lr is None else config.lr
+    lr = config.settings["lr"]
     if config.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr, fused=True)
     return BackProjection(model, lr=lr, lambda_w=LAMBDA_W)

@@ -60,6 +60,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import save_csv
 from new_algorithm.record.reservation import check_tag
@@ -198,7 +199,8 @@ def main() -> None:
     learner = make_learner(config, settings, problem.model)
     data = problem.provenance
     with Run.open(script=Path(__file__), config=config, data=data, tables=TABLES) as run:
-        theta = train(config, settings, learner, problem, run)
+        with profiled(config.profile, "PyTorch", run, config.device):
+            theta = train(config, settings, learner, problem, run)
         report(config, learner, theta, problem, run)
 
 

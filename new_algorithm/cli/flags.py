@@ -66,7 +66,15 @@ class RunFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonFlags(RunFlags):
+class TrainingFlags(RunFlags):
+    """The flags of every script that trains a network."""
+
+    profile: bool = False
+    """Record where time and memory go, over some steps; slows them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags(TrainingFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
@@ -95,7 +103,7 @@ class CommonFlags(RunFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchFlags(RunFlags):
+class TorchFlags(TrainingFlags):
     """The flags of every script whose networks are PyTorch's own, with data of several kinds."""
 
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
