@@ -22,6 +22,7 @@ from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, pa
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.method import Problem, Settings
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
@@ -49,7 +50,10 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
-    with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
+    with (
+        Run.open(script=Path(__file__), config=config, data=data.provenance()) as run,
+        profiled(config.profile, "PyTorch", run),
+    ):
         train(config, data, run)
 
 
@@ -58,7 +62,9 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed, config.threads)
     build, settings = OPTIMIZERS[config.optimizer]
     settings = settings | {"lr": config.lr, "batch_size": config.batch_size}
-    run.save_weights(problem.start()[1])
+    start = problem.start()[1]
+    run.save_weights(start)
+    run.save_snapshot(0, start)
     try:
         epochs = gradient_descent.train_with_optimizer(problem, build, settings, config.one_cycle)
         for epoch in epochs:

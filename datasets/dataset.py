@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.facts import facts as facts_of_rows
 from datasets.mapped_files import Standardiser, row_blocks
 from new_algorithm.cli.errors import UserError
 
@@ -46,6 +47,7 @@ class Dataset:
         """What a record of a run says about its data, ready for JSON.
 
         chance_accuracy: of always naming the held-out rows' largest class; None for regression.
+        class_shares, feature_scales: of the training rows, where there are any; see facts.py.
         """
         facts: dict[str, Any] = {
             "name": self.name,
@@ -57,6 +59,7 @@ class Dataset:
             "shape": list(self.x_train.shape[1:]),
             "num_classes": self.num_classes,
             "chance_accuracy": None,
+            **facts_of_rows(self.x_train, self.y_train, self.num_classes),
         }
         if self.num_classes is not None:
             facts["chance_accuracy"] = float(np.bincount(self.y_test.flat).max() / self.y_test.size)

@@ -48,6 +48,7 @@ from new_algorithm.methods.gradient_descent import batches_of_an_epoch
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.optimizer_flags import OptimizerFlags
 from new_algorithm.models.model import Model
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.files import Row
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -125,7 +126,10 @@ def main() -> None:
     bits: list[Row] = []
     shares: list[Row] = []
     about = data.provenance()
-    with Run.open(script=Path(__file__), config=config, data=about, tables=TABLES) as run:
+    with (
+        Run.open(script=Path(__file__), config=config, data=about, tables=TABLES) as run,
+        profiled(config.profile, "PyTorch", run, config.device),
+    ):
         try:
             for epoch in config.method.train(problem, settings):
                 steps, seconds = epoch.number * steps_an_epoch, epoch.clock.cpu_seconds
@@ -140,6 +144,7 @@ def main() -> None:
                     steps=steps,
                     **({} if config.task == "mnist1d" else per_character(config, held_out.loss)),
                 )
+                epoch.save(run)
                 bits.append({"steps": steps, "cpu_seconds": seconds} | in_bits)
                 shares += [{"steps": steps} | row for row in share_rows(networks[0], shape, data)]
         finally:  # of what came before a divergence too

@@ -51,6 +51,7 @@ from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Problem
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.files import format_table
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -90,7 +91,8 @@ def main() -> None:
                 script=Path(__file__), config=config, data=data.provenance(), resume=config.resume
             )
             run = stack.enter_context(record)
-        train_and_record(config, data, chunk_rows, run, ranks)
+        with profiled(config.profile, "NumPy", run):
+            train_and_record(config, data, chunk_rows, run, ranks)
 
 
 def train_and_record(
@@ -128,6 +130,7 @@ def begin(training: Training, run: Run | None) -> None:
         basis = training.basis
         run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
         run.save_weights(training.weights)
+        run.save_snapshot(0, training.weights)
 
 
 def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbose: bool) -> None:
@@ -141,6 +144,7 @@ def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbo
     if training.lowest_loss < lowest_loss:
         run.save_weights(training.weights)
         run.result(saved_epoch=training.epoch, saved_train_loss=training.lowest_loss)
+    run.save_snapshot(training.epoch, training.weights)
     if not agreed:  # on machines of different kinds
         steps.notes.append("the ranks' weights differ; all take those of rank 0")
     for text in steps.anomalies():

@@ -35,6 +35,7 @@ from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.optimizer_flags import OptimizerFlags
 from new_algorithm.models.model import MODELS
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 
@@ -62,8 +63,9 @@ def main() -> None:
     )
     with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
         try:
-            for epoch in config.method.train(problem, settings):
-                epoch.record(run, save_weights=True)
+            with profiled(config.profile, "PyTorch", run, config.device):
+                for epoch in config.method.train(problem, settings):
+                    epoch.record(run, save_weights=True)
         except DivergedError as error:
             raise DivergedError(f"{error}; weights.npz holds those before this epoch") from error
 

@@ -51,13 +51,14 @@ from new_algorithm.cli.flags import (
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
-    RunFlags,
+    TrainingFlags,
     parse,
     per_layer,
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.plots.run_figures import CONVERGENCE_FILE, CONVERGENCE_SIZE, draw_convergence
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import Row, save_csv
 from new_algorithm.record.reservation import check_tag
@@ -65,7 +66,7 @@ from new_algorithm.record.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PenaltyFlags, RunFlags):
+class Config(PenaltyFlags, TrainingFlags):
     hidden_dim: PositiveInt = 40
     """Hidden units of the student."""
     num_layers: Literal[2] = 2
@@ -112,7 +113,8 @@ def main() -> None:
     }
     tables = {CONVERGENCE_FILE: (draw_convergence, CONVERGENCE_SIZE)}
     with Run.open(script=Path(__file__), config=config, data=data, tables=tables) as run:
-        student, solves = train(config, append_ones(inputs), targets, solvers, run)
+        with profiled(config.profile, "NumPy", run):
+            student, solves = train(config, append_ones(inputs), targets, solvers, run)
         run.table(
             "teacher_units",
             closest_units(teacher[0], student[0]),

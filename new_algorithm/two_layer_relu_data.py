@@ -33,6 +33,7 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
@@ -69,7 +70,10 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
-    with Run.open(script=Path(__file__), config=config, data=data.provenance()) as run:
+    with (
+        Run.open(script=Path(__file__), config=config, data=data.provenance()) as run,
+        profiled(config.profile, "NumPy", run),
+    ):
         train(config, data, relative_w, relative_h, run)
 
 
@@ -84,6 +88,7 @@ def train(
     weights = network.initial_weights(rng, (x.shape[1] - 1, config.hidden_dim, outputs))
     velocity = [np.zeros_like(weight) for weight in weights]
     run.save_weights(weights)
+    run.save_snapshot(0, weights)
     clock = TrainingClock()
     for epoch in range(1, config.epochs + 1):
         cg_iterations = []
@@ -115,6 +120,7 @@ def train(
         if not scores.loss < LARGEST_LOSS:
             raise DivergedError(f"epoch {epoch}: the train loss is {scores.loss:.4g}: {REMEDY}")
         run.save_weights(weights)
+        run.save_snapshot(epoch, weights)
         run.record_epoch(
             epoch,
             train=scores,

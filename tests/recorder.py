@@ -15,6 +15,9 @@ class Recorder:
     def save_weights(self, weights):
         self.weights = [weight.copy() for weight in weights]
 
+    def save_snapshot(self, epoch, weights):
+        pass
+
     def save_checkpoint(self, arrays, facts):
         self.checkpoint = arrays, facts
 

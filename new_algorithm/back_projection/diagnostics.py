@@ -28,6 +28,7 @@ NAMES = (
     "residual_taken",
     "residual_passed",
     "active_share",
+    "dead_share",
     "predicted_decrease",
     "actual_decrease",
     "gram_condition",
@@ -107,9 +108,9 @@ def diagnose(
     residual_taken: the share 1 − ‖Δ − H̃ δW̃‖²/‖Δ‖² that the whole δW̃ would take.
     residual_passed: ‖Δ_{l−1}‖/‖Δ_l‖, 0 at the first layer. predicted_decrease: of the loss,
     η <δW̃, M>, by this layer alone; actual_decrease: when it alone takes that step. active_share:
-    of the layer's outputs, those above zero; 1 for the linear last layer. gram_condition: of
-    G + λ_w I as the solver has it. cg_residuals: ‖b − A x‖/‖b‖ at the end, 0 without CG. All are
-    NaN where the sweep fails.
+    of the layer's outputs, those above zero; 1 for the linear last layer. dead_share: of its units,
+    those above zero in no row; 0 for the last layer. gram_condition: of G + λ_w I as the solver has
+    it. cg_residuals: ‖b − A x‖/‖b‖ at the end, 0 without CG. All are NaN where the sweep fails.
     """
     sweep, workspace = sweep.detached(), Workspace(len(inputs), weights)
     workspace.inputs = inputs
@@ -123,6 +124,7 @@ def diagnose(
     deltas = [*(len(output) * delta for delta in workspace.deltas), residual]
     activations = workspace.activations
     norms = [float(np.linalg.norm(delta)) for delta in deltas]
+    active = [h[:, :-1] > 0 for h in activations[1:]]
     changes, moments = sweep.changes.matrices, sweep.moments.matrices
 
     def loss_with(index: int) -> float:
@@ -138,7 +140,8 @@ def diagnose(
             for h, change, delta in zip(activations, changes, deltas, strict=True)
         ],
         "residual_passed": [0.0, *(_ratio(below, above) for below, above in pairwise(norms))],
-        "active_share": [*(float((h[:, :-1] > 0).mean()) for h in activations[1:]), 1.0],
+        "active_share": [*(float(mask.mean()) for mask in active), 1.0],
+        "dead_share": [*(1 - float(mask.any(axis=0).mean()) for mask in active), 0.0],
         "predicted_decrease": [
             eta * float(np.vdot(change, moment))
             for change, moment in zip(changes, moments, strict=True)

@@ -14,7 +14,15 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import Scores, evaluate, score
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.cli.errors import DivergedError, UserError
-from new_algorithm.methods.method import Epoch, Predict, Problem, Settings, Trained, Weights
+from new_algorithm.methods.method import (
+    Epoch,
+    Predict,
+    Problem,
+    Settings,
+    Trained,
+    TrainedModel,
+    Weights,
+)
 from new_algorithm.record.clock import TrainingClock
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
@@ -52,9 +60,12 @@ def train_in_epochs(train: Train, problem: Problem, settings: Settings) -> Itera
                 trained = next(training)
         except DivergedError as error:
             raise DivergedError(f"epoch {number}: {error}") from error
-        weights, predict = trained if isinstance(trained, tuple) else (unfold(trained), None)
+        if isinstance(trained, TrainedModel):
+            weights, predict, arrays = trained
+        else:
+            weights, predict, arrays = unfold(trained), None, None
         scores = partial(_scores, problem, weights, predict, number)
-        yield Epoch(number, copy(clock), weights, scores, predict)
+        yield Epoch(number, copy(clock), weights, scores, predict, arrays)
 
 
 def _scores(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
 Predict = Callable[[NDArray], NDArray]  # rows → outputs
-# after an epoch: W̃ of each layer; of other models some matrices, and what they predict
-Trained = Weights | tuple[Weights, Predict]
+
+
+class TrainedModel(NamedTuple):
+    """A model after an epoch, whose matrices alone do not say what its outputs are.
+
+    arrays: all its parameters and buffers by their names.
+    """
+
+    weights: Weights
+    predict: Predict
+    arrays: Callable[[], dict[str, NDArray]]
+
+
+Trained = Weights | TrainedModel  # after an epoch: W̃ of each layer, or a model
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,8 @@ class Epoch:
 
     clock: training time so far, without evaluation. weights: valid until the next epoch is
     requested. scores: evaluates the training rows and the held-out rows; DivergedError if the
-    train loss is not finite. predict: where weights alone do not say what the outputs are.
+    train loss is not finite. predict, arrays: where weights alone do not say what the outputs are,
+    as of a TrainedModel.
     """
 
     number: int
@@ -105,12 +118,13 @@ class Epoch:
     weights: Weights
     scores: Callable[[], tuple[Scores, Scores]]
     predict: Predict | None = None
+    arrays: Callable[[], dict[str, NDArray]] | None = None
 
     def record(self, run: "Run", *, save_weights: bool = False) -> None:
         """Evaluate; then save the weights, if they are wanted, and the numbers."""
         train, held_out = self.scores()
         if save_weights:
-            run.save_weights(self.weights)
+            self.save(run)
         run.record_epoch(
             self.number,
             train=train,
@@ -118,6 +132,12 @@ class Epoch:
             layer_norms=weight_norms(self.weights),
             clock=self.clock,
         )
+
+    def save(self, run: "Run") -> None:
+        """Save the weights as the run's, and as those after this epoch."""
+        weights = self.weights if self.arrays is None else self.arrays()
+        run.save_weights(weights)
+        run.save_snapshot(self.number, weights)
 
 
 @dataclass(frozen=True)

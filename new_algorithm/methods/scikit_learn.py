@@ -1,6 +1,6 @@
 """References of two classes without a neural network: scikit-learn's models.
 
-scikit-learn is an extra: `./starter --extras`. A fit counts as one epoch.
+A fit counts as one epoch.
 """
 
 from collections.abc import Iterator
@@ -21,18 +21,13 @@ LARGEST_LOG_ODDS = 30.0  # those of a probability of exactly 0 or 1 are infinite
 
 
 def _fitted(problem: Problem, module: str, name: str, **arguments: Any) -> Iterator[Epoch]:
-    """Fit the model `name` of sklearn.`module`; UserError without scikit-learn or two classes."""
+    """Fit the model `name` of sklearn.`module`; UserError without two classes."""
     data, clock = problem.data, TrainingClock()
     if problem.loss is not LOGISTIC:
         raise UserError("the references without a network need two classes: leave them out")
-    try:
-        with clock:
-            build = getattr(import_module(f"sklearn.{module}"), name)
-            model = build(**arguments).fit(data.x_train, data.y_train)
-    except ImportError as error:
-        raise UserError(
-            f"the references need scikit-learn ({error}): ./starter --extras installs it"
-        ) from error
+    with clock:
+        build = getattr(import_module(f"sklearn.{module}"), name)
+        model = build(**arguments).fit(data.x_train, data.y_train)
 
     def predict(x: NDArray) -> NDArray:
         log_odds = model.decision_function(x)

@@ -5,7 +5,7 @@ torch is imported where it is used: the import takes seconds, and flags are chec
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.losses import BERNOULLI, SOFTMAX, SQUARED, Loss
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods.method import Problem, Trained
+from new_algorithm.methods.method import Problem, Trained, TrainedModel
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +106,8 @@ class TorchTraining:
 
         state = {name: value.clone() for name, value in self.model.state_dict().items()}
         predict = partial(_predict, self._evaluated, state)
-        return [one.cpu().numpy() for one in matrices(self.model)], predict
+        weights = [one.cpu().numpy() for one in matrices(self.model)]
+        return TrainedModel(weights, predict, partial(arrays_of, state))
 
     def step(self, optimizer: "torch.optim.Optimizer", rows: NDArray[np.intp]) -> None:
         """Step on a batch; DivergedError if its loss is not finite."""
@@ -142,6 +143,11 @@ def require_finite(loss: float) -> None:
         raise DivergedError(
             f"the loss of a batch is {loss}: lower the learning rate or enlarge batches"
         )
+
+
+def arrays_of(state: "Mapping[str, torch.Tensor]") -> dict[str, NDArray]:
+    """Return a model's state_dict as arrays."""
+    return {name: value.cpu().numpy() for name, value in state.items()}
 
 
 def _predict(model: "torch.nn.Module", state: "dict[str, torch.Tensor]", x: NDArray) -> NDArray:

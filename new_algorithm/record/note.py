@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from new_algorithm.plots.series import Series, held_out_name
-from new_algorithm.record.anomalies import first_non_finite, largest_rise, overfitting
+from new_algorithm.plots.series import Series
+from new_algorithm.record.advice.advise import advise
+from new_algorithm.record.anomalies import find_anomalies
 from new_algorithm.record.files import RECORD_FILE, read_record, save_text
 from new_algorithm.record.history import METRICS_FILE, TIMING_FILE, read_series
 from new_algorithm.record.layout import Layout
-
-STILL_FALLING = 0.05  # part of the train loss, in the last epoch
 
 
 def write_note(tag: str, layout: Layout) -> None:
@@ -19,12 +18,13 @@ def write_note(tag: str, layout: Layout) -> None:
     folder = layout.figures(tag)
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(layout.record(tag)) or {}
-    text = note_text(tag, record, read_series(layout.record(tag)))
-    save_text(folder / "README.md", text + _links(tag, record, layout))
+    series = read_series(layout.record(tag))
+    parts = note_text(tag, record, series), _links(tag, record, layout)
+    save_text(folder / "README.md", "".join(parts) + findings_text(record, series))
 
 
 def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
-    """The note but for its links; a pure function of run.json and the arrays."""
+    """The note but for links and findings; a pure function of run.json and the arrays."""
     error = f" ({record['error']})" if record.get("error") else ""
     times = f"Started {record.get('start')}, ended {record.get('end')}."
     return "\n".join(
@@ -39,11 +39,16 @@ def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
             "## Final metrics\n",
             table(("metric", "value"), _items(record.get("final_metrics"))),
             "## Anomalies\n",
-            bullets(record.get("anomalies") or ["None found."]),
-            "## Next steps\n",
-            bullets(next_steps(series, record) or ["None suggested."]),
+            bullets(_met(record, series) or ["None met."]),
         ]
     )
+
+
+def _met(record: dict[str, Any], series: Series) -> list[str]:
+    """The anomalies that the script met, without those read off the arrays: findings say more."""
+    chance = record.get("data", {}).get("chance_accuracy")
+    read_off = find_anomalies(series, chance_accuracy=chance)
+    return [text for text in record.get("anomalies") or [] if text not in read_off]
 
 
 def _inputs(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -78,36 +83,11 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
     return f"\n## Figures\n\n{pictures or none}\n\n## Record\n\n{bullets(links)}"
 
 
-def next_steps(series: Series, record: dict[str, Any]) -> list[str]:
-    """Sentences, the most urgent first; a pure function of the arrays and run.json."""
-    status, steps = record.get("status"), []
-    if status == "failed":
-        steps.append("Read the error in the log, mend it, and run again with `--overwrite`.")
-    if status == "interrupted":
-        steps.append("The run was stopped early: its numbers end before the last epoch asked for.")
-    unsound = first_non_finite(series) if series else None
-    remedy = "take smaller steps or a larger damping."
-    if unsound is not None:
-        steps.append(f"Values stopped being finite at epoch {unsound}: {remedy}")
-    elif status == "diverged" or (series and largest_rise(series)):
-        steps.append(f"Training was unstable: {remedy}")
-    if series and unsound is None:
-        loss = series["train_loss"]
-        drop = 1 - loss[-1] / loss[-2] if len(loss) > 1 and loss[-2] > 0 else 0.0
-        if (rise := overfitting(series)) is not None:
-            steps.append(
-                f"{held_out_name(series).capitalize()} loss was lowest at epoch {rise.start}: stop "
-                "there or damp the input layer more."
-            )
-        elif drop > STILL_FALLING:
-            steps.append(f"Train loss fell {drop:.0%} in the last epoch: try more epochs.")
-    if series and held_out_name(series) == "validation":
-        steps.append("Once the settings are chosen, evaluate them once with `--held-out test`.")
-    if (record.get("git") or {}).get("dirty"):
-        steps.append("Files differed from the commit: commit and repeat before citing the numbers.")
-    if status == "completed":
-        steps.append("One seed says nothing about spread: repeat with other values of `--seed`.")
-    return steps
+def findings_text(record: dict[str, Any], series: Series) -> str:
+    """The last section: warnings, or that there are none, then hints."""
+    found = advise(record, series)
+    sound = [] if any(one.severity == "warning" for one in found) else ["Nothing stands out."]
+    return f"\n## Findings\n\n{bullets([*sound, *(one.sentence for one in found)])}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

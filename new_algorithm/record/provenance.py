@@ -26,7 +26,8 @@ PACKAGES = (
 
 def describe(script: Path, config: RunFlags, tag: str, layout: Layout) -> dict[str, Any]:
     """Return the command that repeats the run from the root, every flag with the value in force,
-    the seeds, commit, packages, thread pools and machine."""
+    the seeds, commit, packages, thread pools and machine; and where flags that are not given leave
+    settings to an optimizer, those."""
     argv = [layout.relative(script), *sys.argv[1:]]
     flags = dataclasses.asdict(config) | {"tag": tag}
     return {
@@ -37,12 +38,18 @@ def describe(script: Path, config: RunFlags, tag: str, layout: Layout) -> dict[s
             name: layout.relative(value) if isinstance(value, Path) else value
             for name, value in flags.items()
         },
+        "settings": _settings(config),
         "seeds": list(getattr(config, "seeds", (config.seed,))),
         "git": git_state(layout.root),
         "packages": package_versions(),
         "thread_pools": thread_pools(),
         "host": host_facts(),
     }
+
+
+def _settings(config: RunFlags) -> dict[str, Any]:
+    settings = getattr(config, "settings", {})  # a dict, or a named tuple
+    return dict(settings) if isinstance(settings, dict) else settings._asdict()
 
 
 def package_versions() -> dict[str, str]:

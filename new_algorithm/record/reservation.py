@@ -17,7 +17,7 @@ from new_algorithm.cli.flags import validate_tag
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import ASIDE, Layout
 
-Kind = Literal["run", "experiment", "search"]
+Kind = Literal["run", "experiment", "search", "analysis"]
 
 
 @dataclass
@@ -103,7 +103,9 @@ def reserve(
         places = [(folder, folder.parent / ASIDE / tag) for folder in _folders(tag, layout)]
         reservation = Reservation(tag, [place for place in places if place[1].exists()])
         stack.callback(reservation.put_back)
-        if not resume:
+        if resume:
+            _check_kind(tag, kind, layout)
+        else:
             reservation.put_back()
             _set_aside(reservation, overwrite, kind, layout)
         layout.record(tag).mkdir(exist_ok=True)
@@ -122,16 +124,20 @@ def _set_aside(reservation: Reservation, overwrite: bool, kind: Kind, layout: La
     tag = reservation.tag
     if not overwrite:
         _check_free(tag, layout)  # a process that held the lock may have filled it
-    if (there := kind_of(layout.record(tag))) not in (None, kind):
-        raise UserError(
-            f"--tag {tag}: {layout.relative(layout.record(tag))}/ holds a whole {there}, which a "
-            f"{kind} does not replace: choose another tag"
-        )
+    _check_kind(tag, kind, layout)
     for folder in filter(is_filled, _folders(tag, layout)):
         aside = folder.parent / ASIDE / folder.name
         aside.parent.mkdir(exist_ok=True)
         os.replace(folder, aside)
         reservation.aside.append((folder, aside))
+
+
+def _check_kind(tag: str, kind: Kind, layout: Layout) -> None:
+    if (there := kind_of(layout.record(tag))) not in (None, kind):
+        raise UserError(
+            f"--tag {tag}: {layout.relative(layout.record(tag))}/ holds a whole {there}, which a "
+            f"{kind} does not replace: choose another tag"
+        )
 
 
 def kind_of(folder: Path) -> str | None:

@@ -33,13 +33,15 @@ from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.note import write_note
 from new_algorithm.record.provenance import describe, peak_memory
 from new_algorithm.record.reservation import Kind, Reservation, is_filled, reserve
+from new_algorithm.record.snapshots import Weights, named, save_snapshot
 
 if TYPE_CHECKING:
     from new_algorithm.record.figures import Tables
 
 MAY_DIFFER = (  # between a run that was cut short and its continuation
-    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout"),
+    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout", "profile"),
 )
+DATA_MAY_DIFFER = ("source", "class_shares", "feature_scales")  # these two were not always there
 MEGABYTE = 1e6
 
 
@@ -174,18 +176,25 @@ class Run:
         with _writing(self._layout):
             self._save()
 
-    def table(self, name: str, rows: Sequence[Row], title: str) -> None:
-        """Print `rows`, which share their keys, and write them to <name>.csv in full precision."""
-        print(f"\n{title}\n{format_table(rows)}", flush=True)
+    def table(self, name: str, rows: Sequence[Row], title: str, shown: int | None = None) -> None:
+        """Print `rows`, which share their keys, or so many of them, and write all to <name>.csv in
+        full precision."""
+        print(f"\n{title}\n{format_table(rows[:shown])}", flush=True)
         with _writing(self._layout):
             save_csv(self.folder / f"{name}.csv", rows)
         self.supersede()
 
-    def save_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Write weights.npz with layer_1, layer_2, ...; replaces the last ones atomically."""
-        arrays = {f"layer_{layer}": array for layer, array in enumerate(weights, start=1)}
+    def save_weights(self, weights: Weights) -> None:
+        """Write weights.npz with layer_1, layer_2, ..., or the names that the arrays come with;
+        replaces the last ones atomically."""
         with _writing(self._layout):
-            save_npz(self.folder / "weights.npz", **arrays)
+            save_npz(self.folder / "weights.npz", **named(weights))
+
+    def save_snapshot(self, epoch: int, weights: Weights) -> None:
+        """Keep the weights after `epoch`, for an analysis of the run; those of a group are not."""
+        if not self._layout.group:
+            with _writing(self._layout):
+                save_snapshot(self.folder, epoch, named(weights))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Let this be where the run goes on if it is cut short; gone once it is completed."""
@@ -200,7 +209,7 @@ class Run:
         self.checkpoint = checkpoint.load_checkpoint(self.folder)
         facts, record = self.checkpoint.facts, self._record
         checkpoint.check_same("setting", facts["config"], record["config"], MAY_DIFFER)
-        checkpoint.check_same("data", facts["data"], record["data"], ("source",))
+        checkpoint.check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
         self._history.rows, self._results = facts["rows"], facts["results"]
         self._history.save()
         record["anomalies"] = facts["anomalies"]

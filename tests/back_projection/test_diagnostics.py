@@ -55,11 +55,20 @@ def test_every_number_is_what_its_name_says(pass_residual):
         assert found["actual_decrease"][index] == pytest.approx(decrease)
         active = (activations[index + 1][:, :-1] > 0).mean() if index < 2 else 1
         assert found["active_share"][index] == pytest.approx(active)
+        units = activations[index + 1].T[:-1] if index < 2 else []
+        dead = sum(max(outputs) <= 0 for outputs in units) / max(len(units), 1)
+        assert found["dead_share"][index] == pytest.approx(dead)
         g = h.T @ h / len(h)
         damped = g + PENALTIES[0] * np.trace(g) / len(g) * np.eye(len(g))
         assert found["gram_condition"][index] == pytest.approx(np.linalg.cond(damped))
     assert found["cg_residuals"] == [0.0] * 3
     assert all(isinstance(value, float) for values in found.values() for value in values)
+
+
+def test_units_that_no_row_switches_on_are_dead():
+    made = drawn()
+    made.weights[0][-1, :6] = -100.0  # biases of six of eight units
+    assert diagnosed(made, factored)["dead_share"][0] == 0.75
 
 
 def test_small_steps_lower_the_loss_as_predicted():

@@ -1,7 +1,5 @@
 """The references without a network; scikit-learn is an extra."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -51,16 +49,6 @@ def test_scores_are_scikit_learns_own(problem):
         log_odds = epoch.predict(x)
         assert log_odds.shape == (len(x), 1)
         np.testing.assert_allclose(1 / (1 + np.exp(-log_odds[:, 0])), probability, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("method", "module"),
-    [(LOGISTIC_REGRESSION, "sklearn.linear_model"), (GRADIENT_BOOSTING, "sklearn.ensemble")],
-)
-def test_scikit_learn_that_does_not_import_is_named(problem, monkeypatch, method, module):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=r"scikit-learn.*--extras"):
-        trained(method, problem)
 
 
 def test_more_classes_than_two_are_refused():

@@ -1,11 +1,10 @@
 import json
 import re
 
-import numpy as np
 import pytest
 
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.note import next_steps, write_note
+from new_algorithm.record.note import write_note
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -20,8 +19,13 @@ def test_the_note_says_what_ran_what_came_out_and_what_to_do(tmp_path, open_run,
     assert "| data: source | IDX \\| files |" in note
     assert "| seed | 5 |" in note
     assert "| train_loss_nats | 0.33333 |" in note
-    assert "- layer 1: stalled\n- Overfitting: test loss rose 50%" in note
-    assert "Test loss was lowest at epoch 2" in note
+    assert "## Anomalies\n\n- layer 1: stalled\n\n" in note, (
+        "those read off the arrays are findings"
+    )
+    last = note[note.index("## Findings") :]
+    assert "\n## " not in last
+    assert last.count("Overfitting") == note.count("Overfitting") == 1
+    assert "test loss rose from 0.4 at epoch 2 to 0.6 at epoch 3" in last
 
 
 def test_every_link_leads_to_a_file(tmp_path, open_run, record_epochs):
@@ -39,7 +43,9 @@ def test_every_link_leads_to_a_file(tmp_path, open_run, record_epochs):
 def test_sound_numbers_have_none_found(tmp_path, open_run, record_epochs):
     with open_run() as run:
         record_epochs(run)
-    assert "## Anomalies\n\n- None found.\n" in (tmp_path / "figures/t/README.md").read_text()
+    note = (tmp_path / "figures/t/README.md").read_text()
+    assert "## Anomalies\n\n- None met.\n" in note
+    assert "## Findings\n\n- Nothing stands out.\n" in note
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -74,52 +80,3 @@ def test_tables_of_a_run_are_linked_once_each(tmp_path, open_run, record_epochs)
     names = [name for name, _ in links]
     assert names == ["run.json", "metrics_log.csv", "timing_log.csv", "grid.csv"]
     assert "a, b" in (folder / dict(links)["grid.csv"]).read_text()
-
-
-COMPLETED = {"status": "completed"}
-SEEDS = "One seed says nothing about spread: repeat with other values of `--seed`."
-
-
-def series(train, test):
-    return {
-        "epoch": np.arange(1, len(train) + 1),
-        "train_loss": np.array(train),
-        "test_loss": np.array(test),
-        "layer_norms": np.ones((len(train), 1)),
-    }
-
-
-def test_a_settled_run_needs_other_seeds_alone():
-    assert next_steps(series([0.5, 0.49], [0.5, 0.5]), COMPLETED) == [SEEDS]
-
-
-def test_a_loss_that_still_falls_wants_more_epochs():
-    steps = next_steps(series([0.5, 0.4], [0.5, 0.45]), COMPLETED)
-    assert steps == ["Train loss fell 20% in the last epoch: try more epochs.", SEEDS]
-
-
-def test_overfitting_names_the_epoch_to_stop_at():
-    steps = next_steps(series([0.5, 0.3, 0.1], [0.5, 0.4, 0.6]), COMPLETED)
-    assert steps[0].startswith("Test loss was lowest at epoch 2: stop there")
-
-
-def test_instability_wants_smaller_steps():
-    for numbers in ([0.5, 0.9], [0.5, np.nan]):
-        assert "smaller steps" in next_steps(series(numbers, [0.5, 0.5]), COMPLETED)[0]
-    assert "smaller steps" in next_steps({}, {"status": "diverged"})[0]
-
-
-def test_uncommitted_changes_are_named():
-    record = COMPLETED | {"git": {"commit": "x", "dirty": True}}
-    steps = next_steps(series([0.5, 0.49], [0.5, 0.5]), record)
-    assert steps[0].startswith("Files differed from the commit")
-
-
-def test_a_run_on_validation_asks_for_one_test():
-    numbers = series([0.5, 0.49], [0.5, 0.5])
-    numbers["validation_loss"] = numbers.pop("test_loss")
-    assert "`--held-out test`" in next_steps(numbers, COMPLETED)[0]
-
-
-def test_a_failed_run_points_to_the_log():
-    assert next_steps({}, {"status": "failed"})[0].startswith("Read the error in the log")

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from new_algorithm import attention, contrastive, meta_learning, n_layer_relu_data
 from new_algorithm.cli.threads import THREAD_VARIABLES, fix_threads, thread_pools
+from new_algorithm.record.layout import Layout
 from new_algorithm.record.provenance import (
+    describe,
     git_state,
     host_facts,
     package_versions,
@@ -131,3 +134,17 @@ def test_where_it_cannot_be_reset_an_error_says_so(monkeypatch):
     monkeypatch.setattr(Path, "write_text", refused)
     with pytest.raises(OSError):  # noqa: PT011
         reset_peak_memory()
+
+
+@pytest.mark.parametrize(
+    ("script", "settings"),
+    [
+        (contrastive, {"epochs": 6, "lr": 0.08}),
+        (attention, {"lr": 0.08, "lambda_w": 8.0}),
+        (meta_learning, {"lr": 0.01, "iterations": 5000}),
+        (n_layer_relu_data, {}),
+    ],
+)
+def test_what_flags_leave_to_an_optimizer_is_described(script, settings, tmp_path):
+    found = describe(Path(script.__file__), script.Config(), "t", Layout(tmp_path))["settings"]
+    assert found | settings == found

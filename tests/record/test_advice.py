@@ -1,0 +1,288 @@
+"""Thirty faulty runs and more than ten sound ones, most of them trained here, are told apart."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from new_algorithm.record.advice.advise import advise
+from new_algorithm.record.files import read_record
+from new_algorithm.record.history import read_series
+from tests.record.small_runs import (
+    FAITHFUL,
+    bench,
+    drawn,
+    flat_strokes,
+    from_file,
+    from_weights,
+    n_layer,
+    one_feature_times_1000,
+    other_units,
+    outlier,
+    rare_class,
+    shuffled_held_out,
+    two_layer,
+    without_biases,
+    without_second_layer,
+)
+
+RECORDS = Path(__file__).resolve().parents[2] / "ploting_data"
+
+WILD, IMBALANCE, CHANCE = "Features on wild scales", "Class imbalance", "Below chance"
+LARGE, SMALL, PLATEAU = "Too large steps", "Too small steps", "Plateau"
+EXPLODING, VANISHING, DEAD = "Exploding Δ", "Vanishing Δ", "Dead units"
+CAP, GRAM = "Conjugate gradients end at their cap", "Ill-conditioned Gram matrices"
+LIMIT, STRONG, BROKEN = "Damping at its limit", "Damping too strong", "Steps break their promise"
+
+TRAINED = {  # what is wrong: the run, the warnings it draws in their order, the flag of the first
+    "rate 50": (bench(lr=50.0), ["Divergence"], "--lr 5"),
+    "rate 2 with momentum": (bench(lr=2.0, optimizer="momentum"), [LARGE], "--lr 0.2"),
+    "Adam's rate 3": (bench(lr=3.0, optimizer="adam", num_layers=4), [LARGE], "--lr 0.3"),
+    "rate 1e-6": (bench(lr=1e-6), [SMALL], "--lr 0.0001"),
+    "one hidden unit": (
+        bench(dataset="spirals", hidden_dim=1, lr=0.1, epochs=8),
+        [PLATEAU],
+        "--lr 0.3",
+    ),
+    "fixed step 3": (n_layer(step_size=3.0), ["Divergence", LIMIT], "--step-size 0.3"),
+    "fixed step 100": (n_layer(step_size=100.0), [LIMIT, BROKEN], "--step-size 10"),
+    "bounds 5 to 50": (n_layer(step_bounds=(5.0, 50.0)), [LARGE], "--step-bounds 2.5 25"),
+    "bound 1e-12": (n_layer(step_bounds=(1e-12,) * 2), [SMALL], "--step-bounds 1e-10 1e-10"),
+    "λ_w 1e6": (n_layer(lambda_w_layers=(1e6,)), [STRONG], "--lambda-w-layers 1e+03"),
+    "λ_w 1e-6": (n_layer(lambda_w_layers=(1e-6,), hidden_dim=32), [GRAM], "--lambda-w-layers 0.1"),
+    "one iteration": (n_layer(solver="cg", cg_iterations=1), [CAP], "--cg-iterations 4"),
+    "λ_h 1e-3": (
+        n_layer(lambda_h_layers=(1e-3,), num_layers=9),
+        [EXPLODING, BROKEN],
+        "--lambda-h-layers inf",
+    ),
+    "λ_h 0.01": (n_layer(lambda_h_layers=(1e-2,), num_layers=5), [BROKEN], "--lambda-h-layers inf"),
+    "what is left passed down": (
+        n_layer(pass_down="left", num_layers=9, lambda_w_layers=(1e-3,)),
+        [EXPLODING, BROKEN],
+        "--pass-down whole",
+    ),
+    "weights a fifth as large": (
+        from_weights(without_biases(0.2), num_layers=9, epochs=2),
+        [VANISHING, DEAD],
+        "--num-layers 5",
+    ),
+    "biases -100": (from_weights(without_second_layer), [DEAD], "--seed 1"),
+    "two-layer step 100": (two_layer(step_size=100.0), [LARGE], "--step-size 10"),
+    "two-layer step 1e4": (two_layer(step_size=1e4), ["Divergence"], "--step-size 1e+03"),
+    "two-layer step 1e-6": (two_layer(step_size=1e-6), [SMALL], "--step-size 0.0001"),
+    "classes 120 to 1": (from_file(rare_class), [IMBALANCE], "--dataset BALANCED.npz"),
+    "one outlying row": (from_file(outlier), [WILD], "--dataset CLIPPED.npz"),
+    "a feature times 1000": (n_layer(one_feature_times_1000), [WILD], "--dataset ARRAYS.npz"),
+    "that diverges": (
+        bench(one_feature_times_1000, lr=0.05),
+        [WILD, "Divergence"],
+        "--dataset ARRAYS.npz",
+    ),
+    "labels of test rows shuffled": (
+        n_layer(shuffled_held_out),
+        [CHANCE, "Overfitting"],
+        "--dataset CHECKED.npz",
+    ),
+    "targets of test rows shuffled": (
+        n_layer(lambda: shuffled_held_out("regression")),
+        [CHANCE, "Overfitting"],
+        "--dataset CHECKED.npz",
+    ),
+    "200 rows, 15 epochs": (
+        n_layer(lambda: drawn(rows=200), epochs=15, hidden_dim=32, batch_size=32),
+        ["Overfitting"],
+        "--epochs 4",
+    ),
+    "100 rows by Adam": (
+        bench(lambda: drawn(rows=100), epochs=20, batch_size=20, optimizer="adam", lr=0.03),
+        ["Overfitting"],
+        "--epochs 5",
+    ),
+}
+
+SOUND = {
+    "n-layer": n_layer(),
+    "another seed": n_layer(seed=1),
+    "spirals": n_layer(dataset="spirals"),
+    "regression": n_layer(dataset="regression"),
+    "strokes": n_layer(flat_strokes, epochs=3),
+    "8 hidden layers": n_layer(num_layers=9, seed=2),
+    "finite λ_h": n_layer(lambda_h_layers=(10.0,), num_layers=5),
+    "faithful": n_layer(**FAITHFUL),
+    "three iterations": n_layer(solver="cg"),
+    "three iterations, spirals": n_layer(solver="cg", dataset="spirals"),
+    "validation": n_layer(lambda: drawn(held_out="validation"), held_out="validation"),
+    "a file in other units, standardised as it is loaded": from_file(other_units),
+    "two layers": two_layer(),
+    "two layers, regression": two_layer(dataset="regression"),
+    "Adam": bench(optimizer="adam", lr=3e-3),
+    "Adam, strokes": bench(flat_strokes, optimizer="adam", lr=3e-3),
+    "gradient descent": bench(dataset="regression", lr=0.05),
+}
+
+
+def warnings(record, series):
+    return [finding for finding in advise(record, series) if finding.severity == "warning"]
+
+
+def names(record, series):
+    return [finding.name for finding in warnings(record, series)]
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("fault", TRAINED)
+def test_a_faulty_run_is_diagnosed(fault, tmp_path, monkeypatch):
+    make, expected, flag = TRAINED[fault]
+    record, series = make(tmp_path, monkeypatch)
+    found = warnings(record, series)
+    assert [finding.name for finding in found] == expected
+    assert found[0].flag == flag
+    for finding in advise(record, series):
+        assert finding.cause or finding.severity == "hint"
+        for name in re.findall(r"--([\w-]+)", finding.flag or ""):
+            assert name.replace("-", "_") in record["config"], "the script has no such flag"
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("run", SOUND)
+def test_a_sound_run_draws_no_warning(run, tmp_path, monkeypatch):
+    assert warnings(*SOUND[run](tmp_path, monkeypatch)) == []
+
+
+@pytest.mark.parametrize("tag", [path.parent.name for path in RECORDS.glob("*/epoch.npy")])
+def test_published_runs_draw_no_warning(tag):
+    assert warnings(read_record(RECORDS / tag), read_series(RECORDS / tag)) == []
+
+
+RECORD = {
+    "status": "completed",
+    "config": {"epochs": 4, "step_size": 0.1, "lambda_w_layers": [3.0, 0.1], "seed": 0},
+    "data": {"held_out": "test", "num_classes": 2, "chance_accuracy": 0.5},
+}
+
+
+def series(**arrays):
+    sound = {
+        "epoch": np.arange(1, 5),
+        "train_loss": np.array([0.6, 0.4, 0.3, 0.29]),
+        "test_loss": np.array([0.6, 0.45, 0.4, 0.4]),
+        "train_accuracy": np.array([0.6, 0.8, 0.9, 0.9]),
+        "test_accuracy": np.array([0.6, 0.75, 0.8, 0.8]),
+        "layer_norms": np.array([[5.0, 5], [5.5, 5], [6, 5], [6, 5.5]]),
+        "residual_passed": np.tile([0.0, 1.2], (4, 1)),
+        "dead_share": np.zeros((4, 2)),
+        "gram_condition": np.full((4, 2), 50.0),
+        "cg_iterations": np.zeros((4, 2)),
+        "cg_residuals": np.zeros((4, 2)),
+        "predicted_step_decrease": np.full(4, 0.02),
+        "actual_step_decrease": np.full(4, 0.015),
+        "damping": np.ones(4),
+        "step_bound": np.full(4, 0.01),
+        "residual_taken": np.full((4, 2), 0.05),
+    }
+    return sound | {name: np.array(values) for name, values in arrays.items()}
+
+
+CONSTRUCTED = {  # what is wrong, the first warning, and what its evidence names
+    "a weight that runs away": (
+        {"layer_norms": [[5.0, 5], [20, 5], [60, 5], [90, 5]]},
+        "Exploding weights",
+        "layer 1 went from 5 to 90",
+    ),
+    "solves that stall": ({"stalled_solves": [0, 2, 0, 1]}, GRAM, "3 solves by conjugate"),
+    "steps taken back": ({"steps_taken_back": [3, 0, 1, 0]}, "Steps taken back", "4 steps of 4"),
+    "a binary score turned round": ({"test_auc": [0.4, 0.3, 0.25, 0.2]}, CHANCE, "AUC is 0.2000"),
+    "a loss that jumps in the end": (
+        {"train_loss": [0.6, 0.4, 0.3, 0.9]},
+        LARGE,
+        "from 0.3 at epoch 3 to 0.9 at epoch 4",
+    ),
+    "an infinite norm": (
+        {"layer_norms": [[5.0, 5], [5, 5], [5, np.inf], [5, np.inf]]},
+        "Divergence",
+        "`layer_norms` of layer 2 is not finite at epoch 3",
+    ),
+    "weights thrown about": (
+        {
+            "train_loss": [0.69, 0.68, 0.69, 0.68],
+            "train_accuracy": [0.5, 0.51, 0.5, 0.52],
+            "layer_norms": [[5.0, 5], [6, 5], [5, 5], [7, 5]],
+        },
+        LARGE,
+        "a weight norm changed by 40%",
+    ),
+    "units that die on the way": (
+        {"dead_share": [[0.0, 0], [0.5, 0], [0.8, 0], [0.9, 0]]},
+        DEAD,
+        "90% of the units of layer 1 are zero in every row looked at, since epoch 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", CONSTRUCTED)
+def test_a_constructed_fault_is_diagnosed_alone(fault):
+    arrays, name, evidence = CONSTRUCTED[fault]
+    assert warnings(RECORD, series()) == []
+    (found,) = warnings(RECORD, series(**arrays))
+    assert found.name == name
+    assert evidence in found.seen
+
+
+def test_a_spike_that_came_back_is_a_hint():
+    found = advise(RECORD, series(train_loss=[0.6, 0.4, 0.5, 0.3]))
+    assert (found[0].name, found[0].severity) == ("A spike", "hint")
+
+
+def test_a_failure_points_to_the_log():
+    found = warnings(RECORD | {"status": "failed", "error": "RuntimeError: boom"}, {})
+    assert [one.name for one in found] == ["Failure"]
+    assert "RuntimeError: boom" in found[0].seen
+
+
+def test_a_run_that_recorded_little_is_judged_by_that_alone():
+    few = {name: series()[name] for name in ("epoch", "train_loss", "test_loss", "layer_norms")}
+    assert warnings({}, few) == []
+    assert names({}, few | {"train_loss": np.array([0.6, np.nan, 1, 1])}) == ["Divergence"]
+    assert advise({}, {}) == []
+
+
+def test_a_flag_that_the_script_lacks_is_not_suggested():
+    arrays = series(train_loss=[0.6, 0.4, 0.3, 0.9])
+    (found,) = warnings(RECORD | {"config": {}}, arrays)
+    assert found.flag is None
+    assert "Try" not in found.sentence
+    left_open = {"config": {"lr": None}, "settings": {"lr": 0.08}}
+    assert warnings(RECORD | left_open, arrays)[0].flag == "--lr 0.04"
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "flag"),
+    [
+        ({"status": "interrupted"}, "Interrupted", None),
+        ({"git": {"dirty": True}}, "Uncommitted changes", None),
+        ({}, "One seed", "--seed 1"),
+    ],
+)
+def test_how_a_run_ended_is_a_hint(state, name, flag):
+    found = {one.name: one for one in advise(RECORD | state, series())}
+    assert found[name].severity == "hint"
+    assert found[name].flag == flag
+
+
+def test_validation_asks_for_one_test():
+    numbers = series()
+    for quantity in ("loss", "accuracy"):
+        numbers[f"validation_{quantity}"] = numbers.pop(f"test_{quantity}")
+    record = RECORD | {"config": {"held_out": "validation"}}
+    assert "--held-out test" in [one.flag for one in advise(record, numbers)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e308, -1.0])
+def test_no_number_breaks_a_rule(value):
+    spoilt = {name: np.full(array.shape, value) for name, array in series().items()}
+    spoilt["epoch"] = np.arange(1, 5)
+    for finding in advise(RECORD, spoilt):
+        assert finding.sentence
