@@ -12,10 +12,13 @@ FLOORS = [  # each imports those above it in this list alone
     "new_algorithm.cli",
     "new_algorithm.plots",
     "new_algorithm.record",
+    "new_algorithm.model_advice",
+    "new_algorithm.profiling",
     "datasets",
     "new_algorithm.models",
     "new_algorithm.gallery",
     "new_algorithm.methods",
+    "new_algorithm.analysis",
     "new_algorithm.measurements",
     "new_algorithm.experiments",
 ]

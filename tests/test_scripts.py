@@ -245,10 +245,14 @@ def test_a_mistake_ends_a_script_with_one_line_and_status_2(run_script):
 def test_a_taken_tag_is_refused_before_data_are_looked_for_and_stays(twice, work_tree, run_script):
     script, (tag, _), _ = twice
     folder = work_tree / "ploting_data" / tag
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def bytes_of_files():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = bytes_of_files()
     refused = run_script(script, "--dataset", "absent.npz", "--tag", tag)
     assert_one_clear_line(refused, tag, "--overwrite")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert bytes_of_files() == before
 
 
 @pytest.mark.parametrize(

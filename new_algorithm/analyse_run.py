@@ -1,0 +1,159 @@
+"""See inside a run: what its record says about the network, part by part, without training again.
+
+    python new_algorithm/analyse_run.py TAG                         # all parts, a minute
+    python new_algorithm/analyse_run.py TAG --parts errors curvature
+    python new_algorithm/analyse_run.py TAG --beside OTHER          # and what two runs share
+
+TAG is a run of n_layer_relu_data.py, two_layer_relu_data.py, bench_mnist.py, torch_benchmark.py or
+attention.py, made on this machine: its weights.npz and snapshots/ are read, which are never
+committed. The data that it was trained on are loaded again.
+
+Writes ploting_data/TAG.analysis/, a page and its twin in figures/TAG.analysis/, and _logs/; parts
+that are analysed again replace their own tables alone.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if __name__ == "__main__":  # search the repository root, not this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from new_algorithm.analysis import PARTS_FILE
+from new_algorithm.cli.console import run_main
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import PositiveInt, RunFlags, parse, validate_tag
+from new_algorithm.cli.threads import fix_threads
+from new_algorithm.record.files import Row, read_json, save_csv, save_json, save_npy
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.run import Run
+
+if TYPE_CHECKING:
+    from new_algorithm.analysis.findings import Findings, Part, Settings
+    from new_algorithm.analysis.subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunFlags):
+    of: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TAG")]
+    """The run to look into: a folder in ploting_data/."""
+    tag: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: TAG.analysis)")
+    ] = None
+    """Name of the analysis."""
+    overwrite: bool = False
+    """Forget what an earlier analysis found; without it parts that are not asked for now stay."""
+    parts: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="PART", help_behavior_hint="(default: all)")
+    ] = ()
+    """errors, representations, flow, landscape, curvature, fisher, capacity."""
+    beside: Annotated[
+        str | None, tyro.conf.arg(metavar="TAG", help_behavior_hint="(default: none)")
+    ] = None
+    """A second run of the same architecture, for the parts that compare two."""
+    rows: PositiveInt = 1000
+    """Rows of the training and of the held-out part each, drawn at random, where all take long."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Where the data lie; else where the run found them."""
+
+
+def main() -> None:
+    config = parse(Config, __doc__)
+    fix_threads(config.threads)
+    import torch
+
+    from new_algorithm.analysis.findings import Settings
+    from new_algorithm.analysis.page import write_page
+    from new_algorithm.analysis.parts import chosen_parts
+    from new_algorithm.analysis.subject import read_subject
+
+    torch.set_num_threads(config.threads)
+    layout, tag = Layout(), config.tag or f"{config.of}.analysis"
+    for name in filter(None, (config.of, config.beside)):
+        validate_tag(name, "TAG")
+    parts = chosen_parts(config.parts)
+    subject = read_subject(config.of, layout, config.data_dir)
+    other = config.beside and read_subject(config.beside, layout, config.data_dir)
+    settings = Settings(config.rows, config.seed, other or None)
+    run_flags: dict[str, Any] = {
+        "script": Path(__file__),
+        "config": replace(config, tag=tag),
+        "data": subject.data.provenance(),
+        "keep": True,
+        "kind": "analysis",
+        "tables": {file: draw for part in parts for file, draw in part.figures.items()},
+    }
+    with Run.open(**run_flags) as run:
+        prepare(run, config.of, subject.record["start"])
+        for part in parts:
+            record_findings(run, part, found_by(part, subject, settings, run))
+    for path in write_page(tag, layout):
+        print(f"Wrote {layout.relative(path)}", flush=True)
+
+
+def prepare(run: Run, of: str, start: str) -> None:
+    """Forget what was found in a run that is no longer the same, or in another one."""
+    known = {"of": of, "start": start}
+    facts = read_json(run.folder / PARTS_FILE) or {}
+    if any(facts.get(name) != value for name, value in known.items()):
+        for part in facts.get("parts", {}).values():
+            forget(run, part)
+        save_json(run.folder / PARTS_FILE, {**known, "parts": {}})
+
+
+def found_by(part: "Part", subject: "Subject", settings: "Settings", run: Run) -> "Findings":
+    """What a part finds; of one that fails, why, so that the others are not lost."""
+    from new_algorithm.analysis.findings import Findings
+
+    try:
+        return part.analyse(subject, settings)
+    except UserError:
+        raise
+    except Exception as error:
+        run.anomaly(f"{part.name}: {type(error).__name__}: {error}")
+        return Findings(sentences=[f"This part failed: {type(error).__name__}: {error}."])
+
+
+def forget(run: Run, part: dict[str, Any]) -> None:
+    """Delete the tables, arrays and figures of a part that was analysed before."""
+    for name in (*(table["name"] for table in part["tables"]), *part["arrays"]):
+        for path in (run.folder / f"{name}.csv", run.folder / f"{name}.npy"):
+            path.unlink(missing_ok=True)
+    for name in part["captions"]:
+        (Layout().figures(run.tag) / f"{name}.png").unlink(missing_ok=True)
+
+
+def record_findings(run: Run, part: "Part", found: "Findings") -> None:
+    """Print what a part found, and write it to the record in place of what it found before."""
+    facts = read_json(run.folder / PARTS_FILE) or {}
+    if part.name in facts["parts"]:
+        forget(run, facts["parts"][part.name])
+    for one in filter(lambda table: table.rows, found.tables):
+        if one.shown:
+            run.table(one.name, one.rows, one.title)
+        else:
+            save_csv(run.folder / f"{one.name}.csv", one.rows)
+    for name, array in found.arrays.items():
+        save_npy(run.folder / f"{name}.npy", array)
+    print("\n".join(("", *found.sentences)), flush=True)
+    tables: list[Row] = [
+        {"name": one.name, "title": one.title, "shown": one.shown}
+        for one in found.tables
+        if one.rows
+    ]
+    facts["parts"][part.name] = {
+        "name": part.name,
+        "title": part.title,
+        "sentences": found.sentences,
+        "tables": tables,
+        "arrays": list(found.arrays),
+        "captions": dict(part.captions),
+    }
+    save_json(run.folder / PARTS_FILE, facts)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,161 @@
+"""What back projection believes of a ReLU network's curvature, beside what it is.
+
+With λ_h = ∞ the problem (P) of a layer takes the loss along δW̃ to be
+
+    L − ⟨δW̃, M⟩ + ½ ⟨δW̃, (G + λ_w I) δW̃⟩,    G = H̃ᵀH̃/n,  M = H̃ᵀΔ/n,
+
+thus (G + λ_w I) ⊗ I to be the layer's curvature, and is least at δW̃ = (G + λ_w I)⁻¹ M. With J_i the
+derivative of row i of F in row i of Z_l, the layer's Gauss–Newton block is
+
+    B = 1/n Σ_i h̃_i h̃_iᵀ ⊗ J_iᵀ Λ_i J_i,
+
+which is G ⊗ I where J_iᵀ Λ_i J_i = I in every row: what is left out are the layers above, and the
+loss's own Hessian Λ in the outputs. Of a change of several layers at once the model is the sum over
+the layers, without the blocks between them. G is that of the rows looked at, on all inputs: a run
+has a moving average of it, and solves layer 1 among the data's leading eigenvectors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from new_algorithm.analysis.spectra import Operator
+from new_algorithm.back_projection.layer_problem import (
+    absolute_lambda_w,
+    cross_moment,
+    exact_solution,
+    gram,
+    mean_eigenvalue_of_gram,
+    spectrum,
+)
+from new_algorithm.back_projection.losses import Loss
+from new_algorithm.back_projection.network import append_ones, forward
+from new_algorithm.record.files import Row
+
+Changes = Mapping[int, NDArray]  # of layers, from 0, like W̃
+
+
+def is_relu_network(network: nn.Module) -> bool:
+    """Whether a network is linear layers with ReLUs between them and nothing else."""
+    if not isinstance(network, nn.Sequential):
+        return False
+    kinds = [type(module) for module in network]
+    return len(kinds) % 2 == 1 and all(
+        kind is (nn.ReLU if place % 2 else nn.Linear) for place, kind in enumerate(kinds)
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a network is: W̃_1 … W̃_L, rows x (n, d_0) and y, the loss, and its Gauss–Newton matrix
+    over these rows in float64."""
+
+    weights: Sequence[NDArray]
+    x: NDArray
+    y: NDArray
+    loss: Loss
+    gauss_newton: Operator
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Of one layer: M and δW̃, both like W̃; of_g: the spectrum of G, eigenvalues rising."""
+
+    moment: NDArray
+    change: NDArray
+    of_g: tuple[NDArray, NDArray]
+
+    @property
+    def slope(self) -> float:
+        """⟨δW̃, M⟩, how fast the loss falls along δW̃; and since (G + λ_w I) δW̃ = M also the
+        curvature along it that the model has."""
+        return float(np.vdot(self.change, self.moment))
+
+
+def beliefs(point: Point, config: Mapping[str, Any]) -> list[Belief]:
+    """Solve (P) with λ_h = ∞ at every layer, and λ_w of the run's configuration; of a run without
+    any, G's mean eigenvalue."""
+    activations, output = forward(point.weights, append_ones(point.x))
+    delta = point.loss.residual(output, point.y)
+    lambda_w = list(config.get("lambda_w_layers") or [1.0])
+    lambda_w *= len(activations) if len(lambda_w) == 1 else 1
+    found: list[Belief] = []
+    for index in reversed(range(len(activations))):
+        inputs, weight = activations[index], point.weights[index]
+        damping = lambda_w[index]
+        if not config.get("absolute_penalties"):
+            damping = absolute_lambda_w(mean_eigenvalue_of_gram(inputs), damping)
+        of_g = spectrum(gram(inputs))
+        no_k = np.zeros(weight.shape[1]), np.eye(weight.shape[1])  # λ_h = ∞ leaves nothing of K
+        moment = cross_moment(inputs, delta)
+        change = exact_solution(moment, of_g, no_k, damping, np.inf)
+        found.insert(0, Belief(moment, change, of_g))
+        if index:
+            delta = delta @ weight[:-1].T * (inputs[:, :-1] > 0)
+    return found
+
+
+def folded(vectors: NDArray, d_out: int) -> NDArray:
+    """Return (k, d_in + 1, d_out), as W̃ has them, from vectors (d, k) of a torch layer's weight
+    (d_out, d_in) and bias."""
+    weights = vectors[:-d_out].T.reshape(vectors.shape[1], d_out, -1).swapaxes(1, 2)
+    return np.concatenate([weights, vectors[-d_out:].T[:, None]], axis=1)
+
+
+def unfolded(change: NDArray) -> NDArray:
+    """Return the vector of torch's weight and bias that is W̃'s (d_in + 1, d_out)."""
+    return np.concatenate([change[:-1].T.ravel(), change[-1]])
+
+
+def overlap(vectors: NDArray, q: NDArray) -> tuple[float, float]:
+    """Return the share of a block's k leading eigenvectors V_i, as W̃ has them, that lies among the
+    model's, 1/k Σ_i ‖Q_rᵀ V_i‖_F² in [0, 1]; and that of a random direction, r/(d_in + 1).
+
+    q: eigenvectors of G as columns, of rising eigenvalues. To each the model has d_out eigenvectors
+    of one eigenvalue, q ⊗ R^d_out: its k leading ones are in span(q_1 … q_r) ⊗ R^d_out with
+    r = ⌈k/d_out⌉, and if it were the block, the share would be 1.
+    """
+    rank = -(-len(vectors) // vectors.shape[2])
+    inside = np.einsum("ir,kio->kro", q[:, len(q) - rank :], vectors)
+    return float(np.square(inside).sum() / len(vectors)), rank / len(q)
+
+
+def bend(point: Point, changes: Changes) -> float:
+    """Return ⟨δ, GN δ⟩ of the changes of some layers, the others still."""
+    whole = [changes.get(i, np.zeros_like(weight)) for i, weight in enumerate(point.weights)]
+    vector = torch.from_numpy(np.concatenate([unfolded(change) for change in whole]))
+    return float(vector @ (point.gauss_newton @ vector))
+
+
+def decreases(point: Point, changes: Changes, etas: NDArray) -> NDArray:
+    """Return how far the loss falls where some layers move by η times their changes: (steps,)."""
+    inputs = append_ones(point.x)
+
+    def value(eta: float) -> float:
+        moved = [w + eta * changes[i] if i in changes else w for i, w in enumerate(point.weights)]
+        return point.loss.value(forward(moved, inputs)[1], point.y)
+
+    return value(0.0) - np.array([value(eta) for eta in etas])
+
+
+def promises(point: Point, name: str, moving: Mapping[int, Belief], etas: NDArray) -> list[Row]:
+    """Return, a row a step η, what was promised of the decrease along these layers' changes: by the
+    slope s, η s; by the model, (η − η²/2) s; by Gauss–Newton, η s − η²/2 ⟨δ, GN δ⟩; and the actual
+    one."""
+    slope = sum(belief.slope for belief in moving.values())
+    changes = {index: belief.change for index, belief in moving.items()}
+    half = etas**2 / 2
+    columns = {
+        "step": etas,
+        "slope": etas * slope,
+        "model": (etas - half) * slope,
+        "gauss_newton": etas * slope - half * bend(point, changes),
+        "actual": decreases(point, changes, etas),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [{"layers": name} | dict(zip(columns, row, strict=True)) for row in rows]

@@ -1,0 +1,78 @@
+"""Spectral densities, blocks of layers, and what changes promised beside what they did."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from new_algorithm.plots.style import log_where_wide
+from new_algorithm.record.files import Row, read_csv
+
+SHOWN = 5  # layers whose curves can be told apart
+LEAST = 1e-7  # of a density, of its peak: below it is the tail of bumps
+
+
+def _columns(rows: list[Row], *names: str) -> list[np.ndarray]:
+    return [np.array([float(row[name]) for row in rows]) for name in names]
+
+
+def draw_density(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    kinds = list(dict.fromkeys(row["matrix"] for row in rows))
+    for panel, kind in enumerate(kinds, start=1):
+        axes = figure.add_subplot(1, len(kinds), panel)
+        own = [row for row in rows if row["matrix"] == kind]
+        at, mean, error = _columns(own, "eigenvalue", "density", "error")
+        floor = LEAST * mean.max()
+        low, high = (np.maximum(mean + sign * error, floor) for sign in (-1, 1))
+        axes.plot(at, np.maximum(mean, floor), color="black", marker="")
+        axes.fill_between(at, low, high, color="red", alpha=0.4, linewidth=0)
+        axes.set(title=kind, xlabel="eigenvalue", ylabel="density" if panel == 1 else "")
+        axes.set_yscale("log")
+
+
+def draw_layers(figure: Figure, path: Path) -> None:
+    rows = [row for row in read_csv(path) if row["block"] != "all"]
+    blocks = list(dict.fromkeys(row["block"] for row in rows))
+    kinds = list(dict.fromkeys(row["matrix"] for row in rows))
+    titles = ("largest eigenvalue", "largest"), ("trace", "trace")
+    for panel, (title, column) in enumerate(titles, start=1):
+        axes = figure.add_subplot(1, 2, panel)
+        for kind in kinds:
+            own = [row for row in rows if row["matrix"] == kind]
+            at = [1 + blocks.index(row["block"]) for row in own]
+            values, errors = _columns(own, column, "trace_error")
+            bars = 2 * errors if column == "trace" else None
+            axes.errorbar(at, values, bars, label=kind, capsize=2)
+        log_where_wide(axes)
+        axes.set(title=title, xlabel="layer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(kinds) > 1 and panel == 1:
+            axes.legend()
+
+
+def draw_decreases(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    names = list(dict.fromkeys(row["layers"] for row in rows))
+    alone = names[1:]
+    picked = np.unique(np.linspace(0, len(alone) - 1, SHOWN).round().astype(int))
+    together, apart = figure.subplots(1, 2, sharey=True)
+    own = [row for row in rows if row["layers"] == "all"]
+    at, slope, model, gauss_newton, actual = _columns(
+        own, "step", "slope", "model", "gauss_newton", "actual"
+    )
+    curves = ("actual", actual), ("model Ḡ ⊗ I", model), ("Gauss–Newton", gauss_newton)
+    for label, curve in curves:
+        together.plot(at, curve / slope, label=label)
+    for name in (alone[i] for i in picked):
+        own = [row for row in rows if row["layers"] == name]
+        at, slope, actual = _columns(own, "step", "slope", "actual")
+        apart.plot(at, actual / slope, label=name)
+    at = np.geomspace(at[0], at[-1])
+    apart.plot(at, 1 - at / 2, color="tab:gray", linestyle=":", marker="", label="model")
+    together.set(title="all layers", ylabel="decrease over η ⟨δW̃, M⟩", ylim=(-1.0, 1.3))
+    apart.set(title="one layer alone: actual")
+    for axes in (together, apart):
+        axes.set(xlabel="step η", xscale="log")
+        axes.legend(loc="lower left")

@@ -1,0 +1,53 @@
+"""Traces of the Fisher information by layer, and how few parameters hold most of it."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from new_algorithm.record.files import read_csv
+
+KINDS = {"true": "true", "empirical": "empirical", "sketch": "sketch of a batch"}
+
+
+def draw_traces(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(row[name]) for row in rows])
+
+    axes = figure.add_subplot()
+    lines = {kind: axes.plot(column("layer"), column(kind), label=KINDS[kind])[0] for kind in KINDS}
+    for kind, line in lines.items():
+        error = np.nan_to_num(column(f"{kind}_error"))  # none of a single batch
+        axes.errorbar(
+            column("layer"), column(kind), error, fmt="none", capsize=2, ecolor=line.get_color()
+        )
+    axes.plot(
+        column("layer"),
+        column("sketch_expected"),
+        color="tab:gray",
+        linestyle="-",
+        linewidth=6,
+        alpha=0.4,
+        marker="",
+        label="mean² + variance/B",
+    )
+    axes.set(xlabel="layer", ylabel="trace, a row", yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+
+
+def draw_shares(figure: Figure, path: Path) -> None:
+    parameters, trace = np.load(path).T
+    axes = figure.add_subplot()
+    axes.plot(parameters, trace, color="black", marker="")
+    axes.plot(parameters, parameters, color="tab:gray", linestyle=":", marker="", label="all alike")
+    axes.set(
+        xscale="log",
+        ylim=(0, 1.02),
+        xlabel="share of parameters, the largest first",
+        ylabel="share of the trace",
+    )
+    axes.legend()

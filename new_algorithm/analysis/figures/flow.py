@@ -1,0 +1,76 @@
+"""What reaches each layer, and where its steps point, a line an epoch."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from new_algorithm.plots.style import draw_curve, log_where_wide
+from new_algorithm.record.files import read_csv
+
+Rows = list[dict[str, str]]
+COSINES = {
+    "step_gradient": "back projection, gradient",
+    "gauss_newton_gradient": "Gauss–Newton, gradient",
+    "step_gauss_newton": "back projection, Gauss–Newton",
+}
+
+
+def draw_flow(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    panels = figure.subplots(2, 2, sharex=True)
+    names = ("gradient_norm", "delta_norm", "gradient_zeros", "delta_zeros")
+    labels = ("norm of the gradient", "norm of Δ, a row", "zeros of the gradient", "zeros of Δ")
+    for axes, name, label in zip(panels.flat, names, labels, strict=True):
+        _lines(axes, rows, name)
+        axes.set_ylabel(label)
+        if name.endswith("norm"):
+            log_where_wide(axes)
+        else:
+            axes.set_ylim(-0.03, 1.03)
+    for axes in panels[1]:
+        _label_layers(axes)
+    panels[0, 0].legend()
+
+
+def draw_angles(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, (name, title) in zip(panels, COSINES.items(), strict=True):
+        _lines(axes, rows, name)
+        axes.set_title(title)
+        _label_layers(axes)
+    panels[0].set_ylabel("cosine")
+    panels[0].legend()
+
+
+def draw_passed_down(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    run, tried = figure.subplots(1, 2, sharey=True)
+    _lines(run, rows, "as_the_run")
+    run.set(title="as the run passes Δ down", ylabel="cosine with minus the gradient")
+    last = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    for name in list(rows[0])[3:]:  # after epoch, layer and the run's own
+        draw_curve(tried, _column(last, "layer"), _column(last, name), rf"$\lambda_h$ = {name}")
+    tried.set_title(rf"with other $\lambda_h$, epoch {rows[-1]['epoch']}")
+    for axes in (run, tried):
+        axes.axhline(0, color="tab:gray", linewidth=0.8)
+        _label_layers(axes)
+        axes.legend()
+
+
+def _lines(axes: Axes, rows: Rows, name: str) -> None:
+    for epoch in dict.fromkeys(row["epoch"] for row in rows):
+        of_epoch = [row for row in rows if row["epoch"] == epoch]
+        draw_curve(axes, _column(of_epoch, "layer"), _column(of_epoch, name), f"epoch {epoch}")
+
+
+def _column(rows: Rows, name: str) -> np.ndarray:
+    return np.array([float(row[name]) for row in rows])
+
+
+def _label_layers(axes: Axes) -> None:
+    axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,170 @@
+"""A PAC-Bayes bound on the error of a random network, as Dziugaite and Roy 2017 compute it.
+
+Weights are drawn from Q = N(w, diag s). For a prior P = N(w₀, λ I) around the initial weights, with
+probability 1 − δ over the n training rows the error e of such networks on new rows and theirs ê on
+the training rows have
+
+    kl(ê ‖ e) ≤ B = (KL(Q ‖ P) + 2 ln j + ln(π² n / 6δ)) / (n − 1)
+
+for all w, s and all λ = c exp(−j/b) at once, j = 1, 2, …: prior j has the share 6/(π² j²) of δ
+(the kl bound is Langford and Seeger's). w and s are found by Adam on the cross-entropy in
+units of ln 2, which is at least the error, plus √(B/2); λ is the best for them at each step. ê is
+estimated by draws, each of a row and a network, and replaced by an upper bound that holds with
+probability 1 − δ'.
+
+Each row has a network of its own: what a layer of independent Gaussian weights makes of a row h is
+again Gaussian and independent, of mean hᵀw and variance (h²)ᵀs (Kingma, Salimans and Welling 2015),
+which is exact for any one row, and less noisy than one network for a batch.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+from torch.nn import functional
+
+C, B = 0.1, 100  # of the grid λ = C exp(−j/B), as there
+DELTA, DELTA_DRAWS = 0.025, 0.01  # as there: both bounds hold with probability .965
+DRAWS = 150_000
+STEPS, BATCH = 1000, 250
+RATE_MEAN, RATE_SPREAD = 1e-2, 2e-2  # of Adam, on w and on ln s
+START = 1.0  # of √s, in units of the root mean square of w − w₀
+
+Layers = Sequence[Tensor]  # W̃ (d_in + 1, d_out), the bias as the last row
+
+
+class Certificate(NamedTuple):
+    """bound: on the error on new rows. train, held_out: estimates of it. kl: KL(Q ‖ P), in nats.
+    variance: λ of the prior."""
+
+    bound: float
+    train: float
+    held_out: float
+    kl: float
+    variance: float
+
+
+def binary_kl(q: float, p: float) -> float:
+    """Return kl(q ‖ p) = q ln(q/p) + (1 − q) ln((1 − q)/(1 − p)) in nats, for 0 < p < 1."""
+    first = q * math.log(q / p) if q > 0 else 0.0
+    return first + ((1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0)
+
+
+def kl_inverse(q: float, most: float) -> float:
+    """Return the largest p in [q, 1] with kl(q ‖ p) ≤ most."""
+    low, high = max(q, 1e-300), 1 - 2**-53
+    if q >= high or binary_kl(q, high) <= most:
+        return 1.0
+    if binary_kl(q, low) >= most:
+        return q
+    return float(brentq(lambda p: binary_kl(q, p) - most, low, high, xtol=1e-15))
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
+    """Return KL(N(mean, diag exp(log_variance)) ‖ N(prior, variance I)) in nats; all but the last
+    are (P,)."""
+    spread = (log_variance.exp().sum() + (mean - prior).square().sum()) / variance
+    return (spread - len(mean) + len(mean) * variance.log() - log_variance.sum()) / 2
+
+
+def drawn_outputs(means: Layers, log_variances: Layers, x: Tensor, rng: torch.Generator) -> Tensor:
+    """Return F (n, m) of rows x (n, d), each by a network of its own."""
+    last = len(means) - 1
+    for i, (mean, log_variance) in enumerate(zip(means, log_variances, strict=True)):
+        h = functional.pad(x, (0, 1), value=1.0)
+        spread = (h.square() @ log_variance.exp()).sqrt()
+        noise = torch.empty(len(x), mean.shape[1], dtype=x.dtype).normal_(generator=rng)
+        x = h @ mean + spread * noise
+        x = x if i == last else x.relu()
+    return x
+
+
+def complexity(kl: float, j: int, n: int) -> float:
+    """Return B of prior j."""
+    return (kl + 2 * math.log(j) + math.log(math.pi**2 * n / (6 * DELTA))) / (n - 1)
+
+
+def certify(
+    trained: Layers,
+    initial: Layers,
+    train: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    seed: int,
+    steps: int = STEPS,
+    draws: int = DRAWS,
+) -> Certificate:
+    """Optimise Q from the trained weights and return what it certifies.
+
+    train, held_out: rows x (n, d), of which train must be those trained on, and labels (n,) from 0;
+    one output stands for the second of two classes.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    means = [w.clone().requires_grad_() for w in trained]
+    prior = torch.cat([w.flatten() for w in initial])
+    far = (torch.cat([w.flatten() for w in trained]) - prior).square().mean().sqrt()
+    start = 2 * (START * far.clamp(min=1e-3)).log().item()
+    log_variances = [torch.full_like(w, start).requires_grad_() for w in trained]
+    groups = [{"params": means, "lr": RATE_MEAN}, {"params": log_variances, "lr": RATE_SPREAD}]
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    x, y = train
+    n = len(x)
+    for _ in range(steps):
+        rows = torch.randint(n, (min(BATCH, n),), generator=rng)
+        loss = _cross_entropy(drawn_outputs(means, log_variances, x[rows], rng), y[rows])
+        mean, log_variance = _flat(means), _flat(log_variances)
+        kl = gaussian_kl(mean, log_variance, prior, _best_variance(mean, log_variance, prior))
+        slack = (kl + math.log(math.pi**2 * n / (6 * DELTA))) / (2 * (n - 1))
+        optimizer.zero_grad()
+        (loss / math.log(2) + slack.clamp(min=1e-12).sqrt()).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        mean, log_variance = _flat(means).double(), _flat(log_variances).double()
+        best = float(_best_variance(mean, log_variance, prior))
+        j = max(1, round(B * math.log(C / best)))
+        variance = C * math.exp(-j / B)
+        chosen = torch.tensor(variance, dtype=torch.float64)
+        nats = float(gaussian_kl(mean, log_variance, prior.double(), chosen))
+        train_error = _drawn_error(means, log_variances, train, draws, rng)
+        held_out_error = _drawn_error(means, log_variances, held_out, draws // 10, rng)
+    at_most = kl_inverse(train_error, math.log(2 / DELTA_DRAWS) / draws)
+    bound = kl_inverse(at_most, complexity(nats, j, n))
+    return Certificate(bound, train_error, held_out_error, nats, variance)
+
+
+def _flat(tensors: Layers) -> Tensor:
+    return torch.cat([one.flatten() for one in tensors])
+
+
+def _best_variance(mean: Tensor, log_variance: Tensor, prior: Tensor) -> Tensor:
+    """λ with the least KL(Q ‖ P): the mean of s + (w − w₀)², if that is on the grid."""
+    best = (log_variance.exp() + (mean - prior).square()).mean()
+    return best.detach().clamp(max=C * math.exp(-1 / B))
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        outputs = functional.pad(outputs, (1, 0))
+    return functional.cross_entropy(outputs, labels)
+
+
+def _drawn_error(
+    means: Layers,
+    log_variances: Layers,
+    part: tuple[Tensor, Tensor],
+    draws: int,
+    rng: torch.Generator,
+) -> float:
+    """The share of mistakes among draws of a row, with replacement, and a network."""
+    x, y = part
+    wrong = 0
+    for chunk in torch.randint(len(x), (draws,), generator=rng).split(5000):
+        outputs = drawn_outputs(means, log_variances, x[chunk], rng)
+        if outputs.shape[1] == 1:
+            outputs = functional.pad(outputs, (1, 0))
+        wrong += int((outputs.argmax(dim=1) != y[chunk]).sum())
+    return wrong / draws
