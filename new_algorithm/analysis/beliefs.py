@@ -17,13 +17,12 @@ has a moving average of it, and solves layer 1 among the data's leading eigenvec
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from new_algorithm.analysis.directions import Penalties, deltas
 from new_algorithm.analysis.spectra import Operator
 from new_algorithm.back_projection.layer_problem import (
     absolute_lambda_w,
@@ -38,16 +37,6 @@ from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.record.files import Row
 
 Changes = Mapping[int, NDArray]  # of layers, from 0, like W̃
-
-
-def is_relu_network(network: nn.Module) -> bool:
-    """Whether a network is linear layers with ReLUs between them and nothing else."""
-    if not isinstance(network, nn.Sequential):
-        return False
-    kinds = [type(module) for module in network]
-    return len(kinds) % 2 == 1 and all(
-        kind is (nn.ReLU if place % 2 else nn.Linear) for place, kind in enumerate(kinds)
-    )
 
 
 @dataclass(frozen=True)
@@ -77,26 +66,22 @@ class Belief:
         return float(np.vdot(self.change, self.moment))
 
 
-def beliefs(point: Point, config: Mapping[str, Any]) -> list[Belief]:
-    """Solve (P) with λ_h = ∞ at every layer, and λ_w of the run's configuration; of a run without
-    any, G's mean eigenvalue."""
+def beliefs(point: Point, penalties: Penalties) -> list[Belief]:
+    """Solve (P) at every layer with λ_h = ∞, whatever the run had, and its λ_w."""
     activations, output = forward(point.weights, append_ones(point.x))
-    delta = point.loss.residual(output, point.y)
-    lambda_w = list(config.get("lambda_w_layers") or [1.0])
-    lambda_w *= len(activations) if len(lambda_w) == 1 else 1
-    found: list[Belief] = []
-    for index in reversed(range(len(activations))):
-        inputs, weight = activations[index], point.weights[index]
-        damping = lambda_w[index]
-        if not config.get("absolute_penalties"):
+    hidden = [inputs[:, :-1] for inputs in activations[1:]]  # above 0 where Z is
+    asked = deltas(point.weights, hidden, point.loss.residual(output, point.y))
+    found = []
+    for inputs, weight, delta, damping in zip(
+        activations, point.weights, asked, penalties.lambda_w, strict=True
+    ):
+        if penalties.relative:
             damping = absolute_lambda_w(mean_eigenvalue_of_gram(inputs), damping)
         of_g = spectrum(gram(inputs))
         no_k = np.zeros(weight.shape[1]), np.eye(weight.shape[1])  # λ_h = ∞ leaves nothing of K
         moment = cross_moment(inputs, delta)
         change = exact_solution(moment, of_g, no_k, damping, np.inf)
-        found.insert(0, Belief(moment, change, of_g))
-        if index:
-            delta = delta @ weight[:-1].T * (inputs[:, :-1] > 0)
+        found.append(Belief(moment, change, of_g))
     return found
 
 

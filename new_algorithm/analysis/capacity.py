@@ -15,21 +15,13 @@ from torch import Tensor, nn
 from new_algorithm.analysis import bounds, pac_bayes
 from new_algorithm.analysis.figures import capacity as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
-from new_algorithm.analysis.subject import Subject, outputs_of
+from new_algorithm.analysis.subject import Subject, is_relu_network, outputs_of
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX
 from new_algorithm.methods.torch_network import folded_weights
 from new_algorithm.record.files import Row
 
 DELTA = pac_bayes.DELTA + pac_bayes.DELTA_DRAWS  # of each bound alone
 BINS = 60  # of the margins' histogram
-
-
-def is_plain(network: nn.Module) -> bool:
-    """Whether a network is linear layers with ReLUs between them, and nothing else."""
-    if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
-        return False
-    kinds = (nn.Linear, nn.ReLU)
-    return all(isinstance(module, kinds[i % 2]) for i, module in enumerate(network))
 
 
 def margins(outputs: Tensor, labels: Tensor) -> NDArray:
@@ -79,7 +71,7 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         f"{held_out} rows; the errors are {errors[0]:.4f} and {errors[1]:.4f}."
     )
     unit = 1.0
-    if not is_plain(subject.network):
+    if not is_relu_network(subject.network):
         found.sentences.append(
             "Bounds are computed for linear layers with ReLUs between them, which this is not."
         )

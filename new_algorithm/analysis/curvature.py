@@ -13,15 +13,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from new_algorithm.analysis.beliefs import (
-    Point,
-    beliefs,
-    bend,
-    folded,
-    is_relu_network,
-    overlap,
-    promises,
-)
+from new_algorithm.analysis.beliefs import Point, beliefs, bend, folded, overlap, promises
+from new_algorithm.analysis.directions import penalties_of
 from new_algorithm.analysis.figures import curvature as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.spectra import (
@@ -35,7 +28,7 @@ from new_algorithm.analysis.spectra import (
     operator,
     trace,
 )
-from new_algorithm.analysis.subject import Subject
+from new_algorithm.analysis.subject import Subject, is_relu_network
 from new_algorithm.analysis.told_curvature import told_of_beliefs, told_of_spectra
 from new_algorithm.methods.torch_network import folded_weights
 from new_algorithm.record.files import Row
@@ -144,7 +137,7 @@ def of_beliefs(
     x, y = subject.rows("train", settings.rows, settings.seed)
     matrix = operator(GAUSS_NEWTON, subject.network, subject.objective, [(x, y)])
     point = Point(folded_weights(subject.network), x.numpy(), y.numpy(), subject.loss, matrix)
-    believed = beliefs(point, subject.record["config"])
+    believed = beliefs(point, penalties_of(subject.record, len(layers)))
     told: list[Row] = []
     steps = promises(point, "all", dict(enumerate(believed)), ETAS)
     for index, (belief, block) in enumerate(zip(believed, layers, strict=True)):

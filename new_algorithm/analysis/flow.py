@@ -17,7 +17,7 @@ from new_algorithm.analysis.directions import TRIED, Directions, Penalties, pena
 from new_algorithm.analysis.figures import flow as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import factors, row_residual
-from new_algorithm.analysis.subject import Subject, outputs_of
+from new_algorithm.analysis.subject import Subject, is_relu_network, outputs_of
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.methods.torch_network import folded_weights
 from new_algorithm.record.files import Row
@@ -106,24 +106,10 @@ def flow(
 def networks_over_time(subject: Subject) -> Iterator[tuple[int, nn.Module]]:
     """Yield at most MOST_EPOCHS of the epochs that were kept, the first and the last among them,
     and the networks then; the one at the end where none was kept."""
-    epochs = list(subject.snapshots)
-    if not epochs:
+    if subject.snapshots:
+        yield from subject.over_time(MOST_EPOCHS)
+    else:
         yield int(np.max(subject.series.get("epoch", [0]))), subject.network
-        return
-    places = np.linspace(0, len(epochs) - 1, min(MOST_EPOCHS, len(epochs))).round().astype(int)
-    for place in places:
-        epoch = epochs[place]
-        yield epoch, subject.load(subject.snapshots[epoch]())
-
-
-def is_relu_network(network: nn.Module) -> bool:
-    """Whether it is linear layers with ReLUs between them and nothing else."""
-    if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
-        return False
-    return all(
-        isinstance(module, nn.ReLU if place % 2 else nn.Linear)
-        for place, module in enumerate(network)
-    )
 
 
 def directions(subject: Subject, network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Directions:

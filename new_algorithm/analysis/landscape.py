@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from new_algorithm.analysis.figures import column
 from new_algorithm.analysis.figures import landscape as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.matching import chain_of, matched, permuted
@@ -134,7 +135,7 @@ def lines(subject: Subject, surface: LossSurface, other: Subject | None) -> Find
         one: Row = {"line": line}
         for name in list(rows[0])[1:]:
             sign = -1 if name.endswith("accuracy") else 1
-            one[name], one[f"{name}_at"] = barrier(t, sign * _column(rows, name))
+            one[name], one[f"{name}_at"] = barrier(t, sign * column(rows, name))
         barriers.append(one)
         found.sentences.append(_told(line, rows, one, subject))
     if ways:
@@ -148,7 +149,7 @@ def lines(subject: Subject, surface: LossSurface, other: Subject | None) -> Find
 
 def _told(line: str, rows: list[Row], barriers: Row, subject: Subject) -> str:
     train, held_out = (f"{part}_loss" for part in subject.parts)
-    losses = _column(rows, train)
+    losses = column(rows, train)
     heights = (
         f"a barrier of {_shown(barriers[train])} at t = {barriers[f'{train}_at']:.2f} "
         f"(held out {_shown(barriers[held_out])})"
@@ -191,7 +192,7 @@ def _grid_around(coordinates: NDArray) -> tuple[NDArray, NDArray]:
 
 def _coincidence(rows: list[Row], parts: tuple[str, str], plane: str) -> str:
     """Where train and held-out loss are lowest on a grid, and what one costs at the other's."""
-    train, held_out = (_column(rows, f"{part}_loss") for part in parts)
+    train, held_out = (column(rows, f"{part}_loss") for part in parts)
     lowest, other = np.nanargmin(train), np.nanargmin(held_out)
     at, there = ((rows[i]["a"], rows[i]["b"]) for i in (lowest, other))
     if lowest == other:
@@ -204,10 +205,6 @@ def _coincidence(rows: list[Row], parts: tuple[str, str], plane: str) -> str:
         f"loss at ({there[0]:.3g}, {there[1]:.3g}), where it is {_shown(held_out[other])} instead "
         f"of {_shown(held_out[lowest])}."
     )
-
-
-def _column(rows: list[Row], name: str) -> NDArray:
-    return np.array([row[name] for row in rows], dtype=float)
 
 
 def _shown(number: float) -> str:

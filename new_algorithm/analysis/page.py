@@ -5,13 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from new_algorithm.analysis import PARTS_FILE
 from new_algorithm.analysis.parts import PARTS
 from new_algorithm.record.files import read_csv, read_json, save_text
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import table
+from new_algorithm.record.pages import page_templates
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = {"analysis.html": "report.html", "analysis.md": "README.md"}  # template: file
@@ -33,14 +32,7 @@ def write_page(tag: str, layout: Layout) -> list[Path]:
             if name in facts["parts"]
         ],
     }
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = page_templates(TEMPLATES)
     templates.globals["markdown_table"] = table
     for template, name in PAGES.items():
         save_text(figures / name, templates.get_template(template).render(content))

@@ -81,10 +81,13 @@ class Subject:
         x, y = (data.x_train, data.y_train) if part == "train" else (data.x_test, data.y_test)
         return self._tensor(x[rows]), self._tensor(y[rows])
 
-    def over_time(self) -> Iterator[tuple[int, nn.Module]]:
-        """Yield each epoch that was kept and the network after it, a new one each."""
-        for epoch, arrays in self.snapshots.items():
-            yield epoch, self.load(arrays())
+    def over_time(self, most: int | None = None) -> Iterator[tuple[int, nn.Module]]:
+        """Yield each epoch that was kept and the network after it, a new one each; or at most so
+        many, evenly, the first and the last among them."""
+        epochs = list(self.snapshots)
+        count = len(epochs) if most is None else min(most, len(epochs))
+        for place in np.linspace(0, len(epochs) - 1, count).round().astype(int):
+            yield epochs[place], self.load(self.snapshots[epochs[place]]())
 
     def in_double(self) -> "Subject":
         """Return the same in float64."""
@@ -99,6 +102,16 @@ class Subject:
             if tensor.is_floating_point()
             else tensor
         )
+
+
+def is_relu_network(network: nn.Module) -> bool:
+    """Whether a network is linear layers with ReLUs between them and nothing else."""
+    if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
+        return False
+    return all(
+        isinstance(module, nn.ReLU if place % 2 else nn.Linear)
+        for place, module in enumerate(network)
+    )
 
 
 def outputs_of(network: nn.Module, x: Tensor, size: int = 500) -> Tensor:

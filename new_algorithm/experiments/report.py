@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
 from new_algorithm.experiments import report_tables as tables
 from new_algorithm.experiments import report_text as text
@@ -18,6 +18,7 @@ from new_algorithm.experiments.report_figures import (
 from new_algorithm.record.files import save_text
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import table
+from new_algorithm.record.pages import page_templates
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = {"report.html": "report.html", "report.md": "README.md"}  # template: file
@@ -80,14 +81,7 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
 
 
 def _templates() -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = page_templates(TEMPLATES)
     templates.globals["markdown_table"] = lambda one: table(
         one.header, [[*map(str, row)] for row in one.rows]
     )

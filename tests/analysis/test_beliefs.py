@@ -9,12 +9,13 @@ from new_algorithm.analysis.beliefs import (
     bend,
     decreases,
     folded,
-    is_relu_network,
     overlap,
     promises,
     unfolded,
 )
+from new_algorithm.analysis.directions import penalties_of
 from new_algorithm.analysis.spectra import GAUSS_NEWTON, dense, leading_eigenpairs, operator
+from new_algorithm.analysis.subject import is_relu_network
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.losses import softmax
 from new_algorithm.back_projection.network import append_ones, forward
@@ -22,6 +23,11 @@ from new_algorithm.methods.torch_network import folded_weights
 from tests.analysis.subjects import relu_subject
 
 NAMES = ["synthetic", "spirals", "regression"]
+
+
+def believed(point, config):
+    """Of a run with this configuration."""
+    return beliefs(point, penalties_of({"config": config, "script": ""}, len(point.weights)))
 
 
 def point_of(subject):
@@ -69,7 +75,7 @@ def test_folding_and_unfolding_are_inverse():
 def test_slopes_are_those_of_the_loss(name):
     point = point_of(relu_subject(name))
     eps = 1e-5
-    found = beliefs(point, {})
+    found = believed(point, {})
     for index, belief in enumerate(found):
         up, down = decreases(point, {index: belief.change}, np.array([eps, -eps]))
         assert (up - down) / (2 * eps) == pytest.approx(belief.slope, rel=1e-5)
@@ -89,7 +95,7 @@ def test_changes_solve_the_layers_problem_with_the_penalty_of_the_run(config, re
     point = point_of(relu_subject())
     activations, _ = forward(point.weights, append_ones(point.x))
     given = config.get("lambda_w_layers", [0, 0, 0])
-    for inputs, belief, one in zip(activations, beliefs(point, config), given, strict=True):
+    for inputs, belief, one in zip(activations, believed(point, config), given, strict=True):
         g = gram(inputs)
         penalty = (one if relative is None else relative) * np.trace(g) / len(g)
         penalty += one if absolute is None else absolute
@@ -101,7 +107,7 @@ def test_changes_solve_the_layers_problem_with_the_penalty_of_the_run(config, re
 def test_the_bend_is_the_quadratic_form_with_what_is_between_layers(name):
     point = point_of(relu_subject(name))
     whole = dense(point.gauss_newton)
-    found = beliefs(point, {})
+    found = believed(point, {})
     parts = [unfolded(belief.change) for belief in found]
     vector = np.concatenate(parts)
     changes = {i: belief.change for i, belief in enumerate(found)}
@@ -114,7 +120,7 @@ def test_gauss_newton_is_right_to_second_order_in_the_last_layer():
     """There F is linear in the weights, and the Gauss–Newton matrix the Hessian."""
     point = point_of(relu_subject())
     last = len(point.weights) - 1
-    belief = beliefs(point, {})[last]
+    belief = believed(point, {})[last]
     errors = []
     for eta in (1e-2, 5e-3):
         (row,) = promises(point, "last", {last: belief}, np.array([eta]))
@@ -127,7 +133,7 @@ def test_of_one_linear_layer_with_squared_loss_the_model_is_exact():
     subject = relu_subject("regression", widths=())
     point = point_of(subject)
     config = {"lambda_w_layers": [0.0], "absolute_penalties": True}
-    (belief,) = beliefs(point, config)
+    (belief,) = believed(point, config)
     etas = np.array([0.1, 0.5, 1.0, 2.0, 3.0])
     for row in promises(point, "all", {0: belief}, etas):
         assert row["model"] == pytest.approx(row["actual"])

@@ -10,7 +10,7 @@ from torch import nn
 
 from new_algorithm.analysis import capacity, pac_bayes
 from new_algorithm.analysis.findings import Settings
-from new_algorithm.analysis.subject import outputs_of
+from new_algorithm.analysis.subject import is_relu_network, outputs_of
 from tests.analysis.subjects import relu_subject
 
 
@@ -77,8 +77,8 @@ def test_other_networks_and_tasks_have_what_applies_to_them():
     found = capacity.analyse(relu_subject("regression"), Settings(20, 0))
     assert [one.name for one in found.tables] == ["sizes"]
     tanh = nn.Sequential(nn.Linear(20, 3), nn.Tanh(), nn.Linear(3, 4)).double()
-    assert not capacity.is_plain(tanh)
-    assert not capacity.is_plain(nn.Sequential(nn.Linear(20, 3), nn.ReLU()))
-    assert capacity.is_plain(relu_subject().network)
+    assert not is_relu_network(tanh)
+    assert not is_relu_network(nn.Sequential(nn.Linear(20, 3), nn.ReLU()))
+    assert is_relu_network(relu_subject().network)
     found = capacity.analyse(replace(relu_subject(), network=tanh), Settings(20, 0))
     assert [one.name for one in found.tables] == ["sizes", "margins"]

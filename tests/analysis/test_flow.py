@@ -9,6 +9,7 @@ from torch import nn
 
 from new_algorithm.analysis import flow
 from new_algorithm.analysis.findings import Settings
+from new_algorithm.analysis.subject import is_relu_network
 from new_algorithm.back_projection import reference
 from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.methods.torch_network import folded_weights, torch_objective
@@ -97,10 +98,10 @@ def test_epochs_are_thinned_from_the_first_to_the_last():
 
 
 def test_angles_are_of_relu_networks_alone():
-    assert flow.is_relu_network(relu_subject().network)
-    assert flow.is_relu_network(nn.Sequential(nn.Linear(2, 1)))
-    assert not flow.is_relu_network(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)))
-    assert not flow.is_relu_network(nn.Linear(2, 1))
+    assert is_relu_network(relu_subject().network)
+    assert is_relu_network(nn.Sequential(nn.Linear(2, 1)))
+    assert not is_relu_network(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)))
+    assert not is_relu_network(nn.Linear(2, 1))
 
 
 def test_each_table_has_a_row_an_epoch_and_layer():

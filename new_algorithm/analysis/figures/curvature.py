@@ -6,15 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from new_algorithm.analysis.figures import columns
 from new_algorithm.plots.style import log_where_wide
-from new_algorithm.record.files import Row, read_csv
+from new_algorithm.record.files import read_csv
 
 SHOWN = 5  # layers whose curves can be told apart
 LEAST = 1e-7  # of a density, of its peak: below it is the tail of bumps
-
-
-def _columns(rows: list[Row], *names: str) -> list[np.ndarray]:
-    return [np.array([float(row[name]) for row in rows]) for name in names]
 
 
 def draw_density(figure: Figure, path: Path) -> None:
@@ -23,7 +20,7 @@ def draw_density(figure: Figure, path: Path) -> None:
     for panel, kind in enumerate(kinds, start=1):
         axes = figure.add_subplot(1, len(kinds), panel)
         own = [row for row in rows if row["matrix"] == kind]
-        at, mean, error = _columns(own, "eigenvalue", "density", "error")
+        at, mean, error = columns(own, "eigenvalue", "density", "error")
         floor = LEAST * mean.max()
         low, high = (np.maximum(mean + sign * error, floor) for sign in (-1, 1))
         axes.plot(at, np.maximum(mean, floor), color="black", marker="")
@@ -42,7 +39,7 @@ def draw_layers(figure: Figure, path: Path) -> None:
         for kind in kinds:
             own = [row for row in rows if row["matrix"] == kind]
             at = [1 + blocks.index(row["block"]) for row in own]
-            values, errors = _columns(own, column, "trace_error")
+            values, errors = columns(own, column, "trace_error")
             bars = 2 * errors if column == "trace" else None
             axes.errorbar(at, values, bars, label=kind, capsize=2)
         log_where_wide(axes)
@@ -59,7 +56,7 @@ def draw_decreases(figure: Figure, path: Path) -> None:
     picked = np.unique(np.linspace(0, len(alone) - 1, SHOWN).round().astype(int))
     together, apart = figure.subplots(1, 2, sharey=True)
     own = [row for row in rows if row["layers"] == "all"]
-    at, slope, model, gauss_newton, actual = _columns(
+    at, slope, model, gauss_newton, actual = columns(
         own, "step", "slope", "model", "gauss_newton", "actual"
     )
     curves = ("actual", actual), ("model Ḡ ⊗ I", model), ("Gauss–Newton", gauss_newton)
@@ -67,7 +64,7 @@ def draw_decreases(figure: Figure, path: Path) -> None:
         together.plot(at, curve / slope, label=label)
     for name in (alone[i] for i in picked):
         own = [row for row in rows if row["layers"] == name]
-        at, slope, actual = _columns(own, "step", "slope", "actual")
+        at, slope, actual = columns(own, "step", "slope", "actual")
         apart.plot(at, actual / slope, label=name)
     at = np.geomspace(at[0], at[-1])
     apart.plot(at, 1 - at / 2, color="tab:gray", linestyle=":", marker="", label="model")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from new_algorithm.analysis.figures import column
 from new_algorithm.record.files import read_csv
 
 KINDS = {"true": "true", "empirical": "empirical", "sketch": "sketch of a batch"}
@@ -13,20 +14,24 @@ KINDS = {"true": "true", "empirical": "empirical", "sketch": "sketch of a batch"
 
 def draw_traces(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
-
-    def column(name: str) -> np.ndarray:
-        return np.array([float(row[name]) for row in rows])
-
     axes = figure.add_subplot()
-    lines = {kind: axes.plot(column("layer"), column(kind), label=KINDS[kind])[0] for kind in KINDS}
+    lines = {
+        kind: axes.plot(column(rows, "layer"), column(rows, kind), label=KINDS[kind])[0]
+        for kind in KINDS
+    }
     for kind, line in lines.items():
-        error = np.nan_to_num(column(f"{kind}_error"))  # none of a single batch
+        error = np.nan_to_num(column(rows, f"{kind}_error"))  # none of a single batch
         axes.errorbar(
-            column("layer"), column(kind), error, fmt="none", capsize=2, ecolor=line.get_color()
+            column(rows, "layer"),
+            column(rows, kind),
+            error,
+            fmt="none",
+            capsize=2,
+            ecolor=line.get_color(),
         )
     axes.plot(
-        column("layer"),
-        column("sketch_expected"),
+        column(rows, "layer"),
+        column(rows, "sketch_expected"),
         color="tab:gray",
         linestyle="-",
         linewidth=6,

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from new_algorithm.analysis.figures import column
 from new_algorithm.plots.style import draw_curve, log_where_wide
 from new_algorithm.record.files import read_csv
 
@@ -53,7 +53,7 @@ def draw_passed_down(figure: Figure, path: Path) -> None:
     run.set(title="as the run passes Δ down", ylabel="cosine with minus the gradient")
     last = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
     for name in list(rows[0])[3:]:  # after epoch, layer and the run's own
-        draw_curve(tried, _column(last, "layer"), _column(last, name), rf"$\lambda_h$ = {name}")
+        draw_curve(tried, column(last, "layer"), column(last, name), rf"$\lambda_h$ = {name}")
     tried.set_title(rf"with other $\lambda_h$, epoch {rows[-1]['epoch']}")
     for axes in (run, tried):
         axes.axhline(0, color="tab:gray", linewidth=0.8)
@@ -64,11 +64,7 @@ def draw_passed_down(figure: Figure, path: Path) -> None:
 def _lines(axes: Axes, rows: Rows, name: str) -> None:
     for epoch in dict.fromkeys(row["epoch"] for row in rows):
         of_epoch = [row for row in rows if row["epoch"] == epoch]
-        draw_curve(axes, _column(of_epoch, "layer"), _column(of_epoch, name), f"epoch {epoch}")
-
-
-def _column(rows: Rows, name: str) -> np.ndarray:
-    return np.array([float(row[name]) for row in rows])
+        draw_curve(axes, column(of_epoch, "layer"), column(of_epoch, name), f"epoch {epoch}")
 
 
 def _label_layers(axes: Axes) -> None:

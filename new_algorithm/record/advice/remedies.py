@@ -39,14 +39,6 @@ def penalties_times(record: Record, factor: float, least: float = 0.0) -> str | 
     return first(*(_times(record, name, factor, least) for name in ("lambda_w_layers", "lambda_w")))
 
 
-def input_penalty_times(record: Record, factor: float) -> str | None:
-    """λ_w of the input layer alone, or of all layers where there is one for all."""
-    values = in_force(record, "lambda_w_layers")
-    if not values or len(values) == 1:
-        return penalties_times(record, factor)
-    return _flag("lambda_w_layers", [values[0] * factor, *values[1:]])
-
-
 def penalty_of_steps(record: Record, factor: float) -> str | None:
     """Stronger damping, or shorter steps where there is none."""
     return first(penalties_times(record, factor), steps_times(record, 1 / factor))
