@@ -20,6 +20,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
+
+@pytest.fixture(scope="session")
+def tracked():
+    """The files that git tracks, by path from the root: what is published, and not what runs of
+    this machine left beside it."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    return set(listed.stdout.splitlines())
+
+
 CODE = (".py", ".toml", ".html", ".md")  # with definitions and templates
 
 

@@ -2,21 +2,9 @@
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def tracked():
-    """The files that git tracks, by path from the root."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a checkout of git")
-    return set(listed.stdout.splitlines())
 
 
 def test_every_link_leads_to_a_file_that_is_published_too(tracked):
