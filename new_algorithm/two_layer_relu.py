@@ -88,6 +88,11 @@ class Config(PenaltyFlags, TrainingFlags):
     observe: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="SWEEP ...")] = (1, 10, 100)
     """Sweeps of which every solve is compared with the exact solution."""
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What no flag changes."""
+        return {"batch_size": "full"}
+
 
 def main() -> None:
     config = parse(Config, __doc__)

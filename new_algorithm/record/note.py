@@ -7,7 +7,6 @@ from typing import Any
 
 from new_algorithm.plots.series import Series
 from new_algorithm.record.advice.advise import advise
-from new_algorithm.record.anomalies import find_anomalies
 from new_algorithm.record.files import RECORD_FILE, read_record, save_text
 from new_algorithm.record.history import METRICS_FILE, TIMING_FILE, read_series
 from new_algorithm.record.layout import Layout
@@ -19,12 +18,12 @@ def write_note(tag: str, layout: Layout) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(layout.record(tag)) or {}
     series = read_series(layout.record(tag))
-    parts = note_text(tag, record, series), _links(tag, record, layout)
-    save_text(folder / "README.md", "".join(parts) + findings_text(record, series))
+    parts = note_text(tag, record), _links(tag, record, layout), findings_text(record, series)
+    save_text(folder / "README.md", "".join(parts))
 
 
-def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
-    """The note but for links and findings; a pure function of run.json and the arrays."""
+def note_text(tag: str, record: dict[str, Any]) -> str:
+    """The note but for links and findings; a pure function of run.json."""
     error = f" ({record['error']})" if record.get("error") else ""
     times = f"Started {record.get('start')}, ended {record.get('end')}."
     return "\n".join(
@@ -39,16 +38,9 @@ def note_text(tag: str, record: dict[str, Any], series: Series) -> str:
             "## Final metrics\n",
             table(("metric", "value"), _items(record.get("final_metrics"))),
             "## Anomalies\n",
-            bullets(_met(record, series) or ["None met."]),
+            bullets(record.get("anomalies") or ["None met."]),
         ]
     )
-
-
-def _met(record: dict[str, Any], series: Series) -> list[str]:
-    """The anomalies that the script met, without those read off the arrays: findings say more."""
-    chance = record.get("data", {}).get("chance_accuracy")
-    read_off = find_anomalies(series, chance_accuracy=chance)
-    return [text for text in record.get("anomalies") or [] if text not in read_off]
 
 
 def _inputs(record: dict[str, Any]) -> list[tuple[str, str]]:

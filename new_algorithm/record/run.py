@@ -16,7 +16,6 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import RunFlags
 from new_algorithm.cli.threads import thread_pools
 from new_algorithm.record import checkpoint
-from new_algorithm.record.anomalies import find_anomalies
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import (
     RECORD_FILE,
@@ -27,7 +26,7 @@ from new_algorithm.record.files import (
     save_json,
     save_npz,
 )
-from new_algorithm.record.history import History, epoch_line, plain_row, read_series
+from new_algorithm.record.history import History, epoch_line, plain_row
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
 from new_algorithm.record.note import write_note
@@ -78,7 +77,7 @@ class Run:
 
         script: the file that runs; config: its flags; root: repository below which everything is
         written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
-        `num_classes` makes the loss one in nats, `chance_accuracy` lets an anomaly be recognised.
+        `num_classes` makes the loss one in nats, `chance_accuracy` is a finding's scale.
         resume: continue the record of that tag, from its `checkpoint`, if flags and data are the
         same. keep: leave the content of that tag's folder, for a script that continues by itself.
         kind: a record of one kind never replaces one of another. tables: what draws the tables that
@@ -261,12 +260,8 @@ class Run:
         return True
 
     def _report(self, tables: "Tables") -> None:
-        """Anomalies, figures, note and index, each whatever becomes of the others."""
-        layout, record = self._layout, self._record
-        with self._attempt("anomalies"):
-            chance = record["data"].get("chance_accuracy")
-            record["anomalies"] += find_anomalies(read_series(self.folder), chance_accuracy=chance)
-            self._save()
+        """Figures, note and index, each whatever becomes of the others."""
+        layout = self._layout
         if not layout.group:
             with self._attempt("figures"):
                 from new_algorithm.record.figures import draw_run  # matplotlib takes a second

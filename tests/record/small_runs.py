@@ -5,6 +5,7 @@ A maker of a run takes the root to record below, and pytest's monkeypatch.
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def two_layer(data=None, **flags):
 
 def bench(data=None, **flags):
     return run_of(bench_mnist, data, **flags)
+
+
+def by_flags(script, *flags):
+    """A run of a whole script."""
+
+    def make(root, monkeypatch):
+        monkeypatch.setattr("sys.argv", [script.__file__, *flags, "--tag", "t"])
+        monkeypatch.setattr(Run, "open", partial(Run.open, root=root))
+        script.main()
+        folder = root / "ploting_data" / "t"
+        return read_record(folder), read_series(folder)
+
+    return make
 
 
 def from_weights(change, **flags):

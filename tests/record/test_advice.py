@@ -1,17 +1,22 @@
-"""Thirty-six faulty runs and twenty-six sound ones, most of them trained here, are told apart."""
+"""Thirty-six faulty runs and thirty sound ones, most of them trained here, are told apart."""
 
-import re
+import importlib
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
+from datasets import load_dataset
+from new_algorithm import two_layer_relu
 from new_algorithm.record.advice.advise import advise
 from new_algorithm.record.files import read_record
 from new_algorithm.record.history import read_series
 from tests.record.small_runs import (
     FAITHFUL,
     bench,
+    by_flags,
     drawn,
     flat_strokes,
     from_file,
@@ -72,23 +77,15 @@ TRAINED = {  # what is wrong: the run, the warnings it draws in their order, the
     "two-layer step 100": (two_layer(step_size=100.0), [LARGE], "--step-size 10"),
     "two-layer step 1e4": (two_layer(step_size=1e4), ["Divergence"], "--step-size 1e+03"),
     "two-layer step 1e-6": (two_layer(step_size=1e-6), [SMALL], "--step-size 0.0001"),
-    "classes 120 to 1": (from_file(rare_class), [IMBALANCE], "--dataset BALANCED.npz"),
-    "one outlying row": (from_file(outlier), [WILD], "--dataset CLIPPED.npz"),
-    "a feature times 1000": (n_layer(one_feature_times_1000), [WILD], "--dataset ARRAYS.npz"),
-    "that diverges": (
-        bench(one_feature_times_1000, lr=0.05),
-        [WILD, "Divergence"],
-        "--dataset ARRAYS.npz",
-    ),
-    "labels of test rows shuffled": (
-        n_layer(shuffled_held_out),
-        [CHANCE, "Overfitting"],
-        "--dataset CHECKED.npz",
-    ),
+    "classes 120 to 1": (from_file(rare_class), [IMBALANCE], None),
+    "one outlying row": (from_file(outlier), [WILD], None),
+    "a feature times 1000": (n_layer(one_feature_times_1000), [WILD], None),
+    "that diverges": (bench(one_feature_times_1000, lr=0.05), [WILD, "Divergence"], None),
+    "labels of test rows shuffled": (n_layer(shuffled_held_out), [CHANCE, "Overfitting"], None),
     "targets of test rows shuffled": (
         n_layer(lambda: shuffled_held_out("regression")),
         [CHANCE, "Overfitting"],
-        "--dataset CHECKED.npz",
+        None,
     ),
     "200 rows, 15 epochs": (
         n_layer(lambda: drawn(rows=200), epochs=15, hidden_dim=32, batch_size=32),
@@ -102,6 +99,7 @@ TRAINED = {  # what is wrong: the run, the warnings it draws in their order, the
     ),
 }
 
+TWO_STEPS = {"batch_size": "full", "epochs": 2, "num_layers": 9, "hidden_dim": 64}
 SOUND = {
     "n-layer": n_layer(),
     "another seed": n_layer(seed=1),
@@ -116,6 +114,10 @@ SOUND = {
     "validation": n_layer(lambda: drawn(held_out="validation"), held_out="validation"),
     "a file in other units, standardised as it is loaded": from_file(other_units),
     "two layers": two_layer(),
+    "swings, cut off within one": by_flags(two_layer_relu, "--epochs", "20"),
+    "swings, cut off after three steps": by_flags(two_layer_relu, "--epochs", "3"),
+    "swings that have ceased": by_flags(two_layer_relu),
+    "two steps": n_layer(lambda: load_dataset("higgs-like:20000"), **TWO_STEPS),
     "two layers, regression": two_layer(dataset="regression"),
     "Adam": bench(optimizer="adam", lr=3e-3),
     "Adam, strokes": bench(flat_strokes, optimizer="adam", lr=3e-3),
@@ -139,10 +141,22 @@ def test_a_faulty_run_is_diagnosed(fault, tmp_path, monkeypatch):
     found = warnings(record, series)
     assert [finding.name for finding in found] == expected
     assert found[0].flag == flag
+    assert bool(found[0].words) == (flag is None)
     for finding in advise(record, series):
         assert finding.cause or finding.severity == "hint"
-        for name in re.findall(r"--([\w-]+)", finding.flag or ""):
-            assert name.replace("-", "_") in record["config"], "the script has no such flag"
+        if finding.flag:
+            name, value = accepted(finding.flag, record)
+            assert value != record["config"][name], "it changes nothing"
+
+
+def accepted(flag, record):
+    """The name and the value of a flag, as the script that was run takes it."""
+    script = Path(record["script"]).relative_to(ROOT).with_suffix("")
+    words = shlex.split(flag)
+    config = tyro.cli(importlib.import_module(".".join(script.parts)).Config, args=words)
+    name = words[0].removeprefix("--").replace("-", "_")
+    value = getattr(config, name)
+    return name, list(value) if isinstance(value, tuple) else value
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -232,9 +246,56 @@ def test_a_constructed_fault_is_diagnosed_alone(fault):
     assert evidence in found.seen
 
 
-def test_a_spike_that_came_back_is_a_hint():
-    found = advise(RECORD, series(train_loss=[0.6, 0.4, 0.5, 0.3]))
+@pytest.mark.parametrize(
+    ("losses", "end"), [([0.6, 0.4, 0.5, 0.3], "came back"), ([0.6, 0.3, 0.4, 0.36], "ended 20%")]
+)
+def test_a_spike_is_a_hint(losses, end):
+    found = advise(RECORD, series(train_loss=losses))
     assert (found[0].name, found[0].severity) == ("A spike", "hint")
+    assert end in found[0].seen
+
+
+def swinging(*heights, ends):
+    """Losses that fall by a tenth each time they have been so high above 1; and the end."""
+    pairs = [(0.9**k, 0.9**k + height) for k, height in enumerate(heights)]
+    losses = [*np.ravel(pairs), *ends]
+    flat = {name: [value[-1]] * len(losses) for name, value in series().items()}
+    return series(**flat | {"epoch": np.arange(1, len(losses) + 1), "train_loss": losses})
+
+
+def test_swings_that_come_back_are_a_hint():
+    found = advise(RECORD, swinging(9, 6, 4, ends=[0.5]))
+    assert (found[0].name, found[0].severity) == ("A loss that swings", "hint")
+    assert "3 times" in found[0].seen
+    assert found[0].flag == "--step-size 0.05"
+
+
+def test_the_last_of_ever_smaller_swings_is_no_warning_but_a_higher_or_longer_one_is():
+    cut_off = advise(RECORD, swinging(9, 6, 4, ends=[]))
+    assert (cut_off[0].name, cut_off[0].severity) == ("A loss that swings", "hint")
+    assert "amid the last one" in cut_off[0].seen
+    assert cut_off[0].flag == "--epochs 8"
+    assert names(RECORD, swinging(9, 6, 7, ends=[])) == [LARGE]
+    assert names(RECORD, swinging(9, 6, 4, ends=[3])) == [LARGE]
+
+
+def in_batches_of(size):
+    config = RECORD["config"] | {"batch_size": size}
+    return RECORD | {"config": config, "data": RECORD["data"] | {"counts": {"train": 1000}}}
+
+
+@pytest.mark.parametrize("losses", [[0.6, 0.4, 0.3, 0.9], [0.8, 0.9, 0.7, 0.75]])
+def test_a_handful_of_steps_is_no_ground_for_a_verdict(losses):
+    """Losses that rise far above their best, or stay above that of a constant answer."""
+    arrays = series(train_loss=losses)
+    for steps in (4, 16):
+        found = advise(in_batches_of(1000 * 4 // steps), arrays)
+        assert {one.severity for one in found} == {"hint"}
+        few = next(one for one in found if one.name == "Few steps")
+        assert f"{steps} in all" in few.seen
+    assert few.flag == "--epochs 8"
+    assert names(in_batches_of(200), arrays) == [LARGE], "20 steps"
+    assert names(in_batches_of("full"), series(train_loss=[0.6, 9, 99, 999])) == [LARGE]
 
 
 def test_a_failure_points_to_the_log():

@@ -31,7 +31,8 @@ OF_THE_SERIES: tuple[Rule, ...] = (  # which have at least one epoch
 WITHOUT_A_CAUSE: tuple[Rule, ...] = (  # symptoms, which any warning above explains
     of_training.stuck,
     of_training.below_chance,
-    of_training.spike,
+    of_training.swinging,
+    of_training.few_steps,
     of_training.still_falling,
 )
 LAST: tuple[Rule, ...] = (

@@ -1,7 +1,6 @@
 """Rules on the training rows, by what the record says of them (datasets/facts.py)."""
 
 from new_algorithm.record.advice.finding import Finding, Record, Series, warning
-from new_algorithm.record.advice.remedies import other_data
 
 # Largest deviation of a feature over the median: 2.1 of MNIST's pixels, 2.0 of strokes, 1.3 of
 # CIFAR-10, 1 of what is standardised; with one of 20 features 1000 times as large 1000.
@@ -20,16 +19,15 @@ def wild_features(record: Record, series: Series) -> Finding | None:
         return warning(
             "Features on wild scales",
             f"the standard deviation of the widest feature is {ratio:.4g} times the median one",
-            "features in different units, the widest of which is all that the first layer sees; "
-            "arrays in an .npz file are standardised when they are loaded",
-            other_data(record, "ARRAYS"),
+            "features in different units, the widest of which is all that the first layer sees",
+            words="Standardise each feature, as is done with arrays of an .npz file",
         )
     if largest > WILD_VALUE:
         return warning(
             "Features on wild scales",
             f"the largest value is {largest:.4g} times the root mean square of all",
-            "outlying rows or a feature with a long tail: take its logarithm, or clip it",
-            other_data(record, "CLIPPED"),
+            "outlying rows, or a feature with a long tail",
+            words="Clip that feature, or take its logarithm",
         )
     return None
 
@@ -45,6 +43,6 @@ def class_imbalance(record: Record, series: Series) -> Finding | None:
     return warning(
         "Class imbalance",
         f"the largest class has {largest:.1%} of the training rows, the smallest {smallest:.2%}",
-        "accuracy and loss are those of the large classes; repeat the rows of the small ones",
-        other_data(record, "BALANCED"),
+        "classes that are rare in the data: accuracy and loss are those of the large ones",
+        words="Repeat the training rows of the small classes",
     )

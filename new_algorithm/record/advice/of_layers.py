@@ -6,7 +6,7 @@ Scripts that do not record a quantity are not judged by it.
 import numpy as np
 
 from new_algorithm.record.advice.finding import Finding, Record, Series, warning
-from new_algorithm.record.advice.readings import at_layer, cg_layers
+from new_algorithm.record.advice.readings import at_layer, cg_layers, growth
 from new_algorithm.record.advice.remedies import (
     cap_times,
     fewer_layers,
@@ -172,16 +172,14 @@ def broken_promises(record: Record, series: Series) -> Finding | None:
 
 
 def growing_weights(record: Record, series: Series) -> Finding | None:
-    norms = series["layer_norms"]
-    start = norms[0]
-    growth = np.divide(norms[-1], start, out=np.ones_like(start, float), where=start > 0)
-    growth = np.where(np.isfinite(growth), growth, 1)
-    layer = int(growth.argmax()) if growth.size else 0
-    if not growth.size or growth[layer] < GROWTH:
+    norms, grown = series["layer_norms"], growth(series)
+    grown = np.where(np.isfinite(grown), grown, 1)
+    layer = int(grown.argmax()) if grown.size else 0
+    if not grown.size or grown[layer] < GROWTH:
         return None
     return warning(
         "Exploding weights",
-        f"the weight norm of layer {layer + 1} went from {start[layer]:.3g} to "
+        f"the weight norm of layer {layer + 1} went from {norms[0][layer]:.3g} to "
         f"{norms[-1][layer]:.3g}",
         "long steps in one direction, with nothing that holds the weights",
         penalty_of_steps(record, 10),

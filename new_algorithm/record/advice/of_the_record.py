@@ -9,7 +9,7 @@ def failed(record: Record, series: Series) -> Finding | None:
     if record.get("status") != "failed":
         return None
     seen = f"the run ended with {record.get('error') or 'an error'}; the log says where"
-    return warning("Failure", seen, "an error in the program, or a machine at its limits", None)
+    return warning("Failure", seen, "an error in the program, or a machine at its limits")
 
 
 def interrupted(record: Record, series: Series) -> Finding | None:

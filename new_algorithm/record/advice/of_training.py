@@ -1,30 +1,32 @@
 """Rules on the course of a training: its losses, accuracies, and how far the weights moved."""
 
+import math
+
 import numpy as np
 
 from new_algorithm.record.advice.finding import Finding, Record, Series, hint, warning
 from new_algorithm.record.advice.readings import (
+    LEAST_STEPS,
     fall,
+    first_non_finite,
     held_out,
     learnt,
     loss_of_constant,
     norms_moved,
+    steps_taken,
+    too_early,
 )
-from new_algorithm.record.advice.remedies import (
-    first,
-    other_data,
-    passes_times,
-    steps_times,
-    width_times,
-)
-from new_algorithm.record.anomalies import (
-    CHANCE_MARGIN,
-    first_non_finite,
+from new_algorithm.record.advice.remedies import first, passes_times, steps_times, width_times
+from new_algorithm.record.advice.rises import (
+    AWAY,
+    LARGEST_RISE,
+    Rise,
     largest_rise,
     overfitting,
+    swings,
 )
 
-SPOILT = 0.5  # the final train loss above the best one; sound runs end at most 10% above it
+CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
 NOTHING = 0.1  # of what there is to learn: sound runs are above .2 after two epochs
 THIRD = 1 / 3  # likewise: below it a loss that does not fall is stuck, above it settled
 FROZEN = 1e-3  # relative change of weight norms over a run: sound ones 1% to 100%
@@ -50,12 +52,13 @@ def not_finite(record: Record, series: Series) -> Finding | None:
 
 
 def spoilt(record: Record, series: Series) -> Finding | None:
-    """A train loss that rose and did not come back."""
-    loss = series["train_loss"]
-    if not np.isfinite(loss).all() or not loss[-1] > (1 + SPOILT) * loss.min() > 0:
+    """A train loss that ends far above its best, but for the last of ever smaller swings."""
+    loss, epochs = series["train_loss"], series["epoch"]
+    if not np.isfinite(loss).all() or not loss.min() > 0 or too_early(record, series):
+        return None
+    if not loss[-1] > (1 + AWAY) * loss.min() or _cut_off(loss):
         return None
     best, worst = int(loss.argmin()), int(loss.argmin() + loss[loss.argmin() :].argmax())
-    epochs = series["epoch"]
     return warning(
         "Too large steps",
         f"train loss rose from {loss[best]:.3g} at epoch {epochs[best]} to {loss[worst]:.3g} at "
@@ -65,10 +68,19 @@ def spoilt(record: Record, series: Series) -> Finding | None:
     )
 
 
+def _cut_off(loss: np.ndarray) -> bool:
+    """Whether the end is amid a swing, no higher and no longer than the one before, which came
+    back."""
+    *_, before, last = (None, None, *swings(loss))
+    if before is None or last.end < len(loss) - 1:
+        return False
+    return last.height <= before.height and last.length <= before.length
+
+
 def stuck(record: Record, series: Series) -> Finding | None:
     """A train loss that does not fall: by steps too large, too small, or on a plateau."""
     loss, epochs, share = series["train_loss"], series["epoch"], learnt(record, series)
-    if len(loss) < 2 or not np.isfinite(loss).all():
+    if len(loss) < 2 or not np.isfinite(loss).all() or too_early(record, series):
         return None
     moved, whole = norms_moved(series), fall(loss)
     from_to = f"from {loss[0]:.4g} at epoch {epochs[0]} to {loss[-1]:.4g} at epoch {epochs[-1]}"
@@ -79,7 +91,8 @@ def stuck(record: Record, series: Series) -> Finding | None:
             "steps too short to leave the start",
             steps_times(record, 100),
         )
-    if (constant := loss_of_constant(record, series)) is not None and loss[-1] > constant:
+    constant = loss_of_constant(record, series)
+    if constant is not None and loss[-1] > constant and not _cut_off(loss):
         return warning(
             "Too large steps",
             f"train loss is {loss[-1]:.4g} at the end, and {constant:.4g} of a constant answer",
@@ -119,14 +132,14 @@ def alien_held_out_rows(record: Record, series: Series) -> Finding | None:
         "Below chance",
         f"{seen}, though {train:.0%} of what there is to learn was learnt in training",
         f"{held} rows whose labels or features are not like those of training",
-        other_data(record, "CHECKED"),
+        words="Compare labels and features of both sets of rows",
     )
 
 
 def below_chance(record: Record, series: Series) -> Finding | None:
     """The same of a network that has not, where nothing else says why."""
     seen = _at_chance(record, series)
-    if seen is None:
+    if seen is None or too_early(record, series):
         return None
     return warning("Below chance", seen, "too little training", passes_times(record, 4))
 
@@ -160,14 +173,41 @@ def overfitted(record: Record, series: Series) -> Finding | None:
     )
 
 
-def spike(record: Record, series: Series) -> Finding | None:
-    rise = largest_rise(series)
-    if rise is None or spoilt(record, series) is not None:
+def few_steps(record: Record, series: Series) -> Finding | None:
+    steps = steps_taken(record, series)
+    if steps is None or not too_early(record, series):
         return None
+    return hint(
+        "Few steps",
+        f"{steps} in all: what losses say of the training is left aside",
+        flag=passes_times(record, math.ceil(LEAST_STEPS / steps)),
+    )
+
+
+def swinging(record: Record, series: Series) -> Finding | None:
+    """A train loss that leaves its best again and again; or once, by less."""
+    loss, rise = series["train_loss"], largest_rise(series)
+    if rise is None or not np.isfinite(loss).all() or too_early(record, series):
+        return None
+    many = len(found := swings(loss))
+    if many < 2:
+        return _spike(record, rise, -fall(np.array([loss.min(), loss[-1]])))
+    amid = ", and the run ends amid the last one" if found[-1].end == len(loss) - 1 else ""
+    return hint(
+        "A loss that swings",
+        f"train loss rose far above its best so far {many} times, by up to {rise.relative:.0%}, "
+        f"and came back{amid}",
+        "long steps, lengthened by momentum",
+        passes_times(record, 2) if amid else steps_times(record, 0.5),
+    )
+
+
+def _spike(record: Record, rise: Rise, left: float) -> Finding:
+    end = f"ended {left:.0%} above it" if left > LARGEST_RISE else "came back"
     return hint(
         "A spike",
         f"train loss rose {rise.relative:.0%} above its best so far, from epoch {rise.start} to "
-        f"epoch {rise.end}, and came back",
+        f"epoch {rise.end}, and {end}",
         "single long steps",
         steps_times(record, 0.5),
     )
@@ -175,7 +215,9 @@ def spike(record: Record, series: Series) -> Finding | None:
 
 def still_falling(record: Record, series: Series) -> Finding | None:
     loss = series["train_loss"]
-    if len(loss) < 2 or overfitting(series) or not fall(loss[-2:]) > STILL_FALLING:
+    if len(loss) < 2 or overfitting(series) or too_early(record, series):
+        return None
+    if not fall(loss[-2:]) > STILL_FALLING:
         return None
     return hint(
         "Still learning",

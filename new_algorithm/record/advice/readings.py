@@ -8,6 +8,9 @@ from new_algorithm.plots.series import held_out_name
 from new_algorithm.record.advice.finding import Record, Series
 from new_algorithm.record.advice.remedies import in_force
 
+LEAST_STEPS = 20  # of a run whose losses are judged: two spans of a momentum of .9
+FAR_OUT = 100.0  # times the loss of a constant answer: fewer steps are no excuse for that
+
 
 def loss_of_constant(record: Record, series: Series) -> float | None:
     """The loss of the best answer that is the same for all rows, or an upper bound of it.
@@ -35,11 +38,43 @@ def learnt(record: Record, series: Series, part: str = "train") -> float | None:
     return None if constant is None else float(1 - series[f"{part}_loss"][-1] / constant)
 
 
+def steps_taken(record: Record, series: Series) -> int | None:
+    """Steps of a whole run; None where the rows of a batch are not in the record."""
+    size, rows = (
+        in_force(record, "batch_size"),
+        record.get("data", {}).get("counts", {}).get("train"),
+    )
+    if size == "full":
+        return int(series["epoch"][-1])
+    return int(series["epoch"][-1]) * max(1, rows // size) if size and rows else None
+
+
+def too_early(record: Record, series: Series) -> bool:
+    """Whether so few steps were taken that the losses say nothing of how long these should be."""
+    steps, loss = steps_taken(record, series), series["train_loss"]
+    if steps is None or steps >= LEAST_STEPS:
+        return False
+    constant = loss_of_constant(record, series) or loss.min()
+    return not loss[-1] > FAR_OUT * constant
+
+
+def growth(series: Series) -> np.ndarray:
+    """Weight norms (layers,) of the last epoch over those of the first; 1 where these are 0."""
+    start, end = series["layer_norms"][0], series["layer_norms"][-1]
+    return np.divide(end, start, out=np.ones_like(start, float), where=start > 0)
+
+
+def first_non_finite(series: Series) -> int | None:
+    """The first epoch with a value that is NaN or infinite."""
+    bad = [~np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in series.values()]
+    rows = np.flatnonzero(np.any(bad, axis=0))
+    return int(series["epoch"][rows[0]]) if rows.size else None
+
+
 def norms_moved(series: Series) -> float:
     """The largest relative change of a layer's weight norm from the first epoch to the last."""
-    start, end = series["layer_norms"][0], series["layer_norms"][-1]
-    moved = np.divide(np.abs(end - start), start, out=np.zeros_like(start, float), where=start > 0)
-    return float(np.nan_to_num(moved, nan=np.inf).max()) if start.size else np.inf
+    moved = np.abs(growth(series) - 1)
+    return float(np.nan_to_num(moved, nan=np.inf).max()) if moved.size else np.inf
 
 
 def fall(loss: np.ndarray) -> float:

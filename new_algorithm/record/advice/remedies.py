@@ -74,11 +74,6 @@ def cap_times(record: Record, factor: float) -> str | None:
     return _times(record, "cg_iterations", factor)
 
 
-def other_data(record: Record, name: str) -> str | None:
-    """The user's own file, mended."""
-    return f"--dataset {name}.npz" if has(record, "dataset") else None
-
-
 def other_seed(record: Record) -> str | None:
     return _flag("seed", in_force(record, "seed") + 1) if has(record, "seed") else None
 
@@ -92,7 +87,8 @@ def _times(record: Record, name: str, factor: float, least: float = 0.0) -> str 
         more = max(least, one * factor)
         return max(1, round(more)) if isinstance(one, int) else more
 
-    return _flag(name, _mapped(scaled, value))
+    more = _mapped(scaled, value)
+    return None if more == value else _flag(name, more)
 
 
 def _mapped(change: Callable[[float], float], value: Any) -> Any:
