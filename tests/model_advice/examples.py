@@ -115,6 +115,13 @@ EXAMPLES = {  # name: rule, wrong, right
         lambda: classify(WithLayer(lambda main, other, x: main(x) + (other(x) - 99).relu())),
         lambda: classify(WithLayer(lambda main, other, x: main(x) + other(x).relu())),
     ),
+    "bias that a pair takes away": (
+        "gradient_missing",
+        lambda: classify(
+            WithLayer(lambda main, other, x: main(x) + (other(x) - other(0 * x) - 99).relu())
+        ),
+        lambda: classify(WithLayer(lambda main, other, x: main(x) + other(x) - other(0 * x))),
+    ),
     "head that begins at zero": (
         "gradient_missing",
         lambda: classify(WithLayer(lambda main, other, x: main(x) + 0 * other(x))),
@@ -145,6 +152,17 @@ EXAMPLES = {  # name: rule, wrong, right
         lambda: regress(mlp(outputs=1), BCE),
         lambda: regress(mlp(outputs=1), nn.SmoothL1Loss()),
     ),
+    "cross-entropy of classes that the loss makes of numbers": (
+        "loss_fits_task",
+        lambda: (
+            regress(mlp(), lambda output, y: F.cross_entropy(output, y.softmax(1)))
+            | {"y": ROWS[:, :4]}
+        ),
+        lambda: (
+            regress(mlp(), lambda output, y: F.cross_entropy(output, y.argmax(1)))
+            | {"y": ROWS[:, :4]}
+        ),
+    ),
     "cross-entropy of grey pixels": (
         "loss_fits_task",
         lambda: regress(mlp(), BCE, y=ROWS[:, :4]),
@@ -154,6 +172,11 @@ EXAMPLES = {  # name: rule, wrong, right
         "loss_fits_task",
         lambda: segment(CE, masks(0.03)),
         lambda: segment(CE, masks(0.3)),
+    ),
+    "rare among the pixels that count": (
+        "loss_fits_task",
+        lambda: segment(CE, masks(0.03)),
+        lambda: segment(CE, torch.where(torch.arange(64).view(8, 8) < 5, masks(0.4), -100)),
     ),
     "rare pixels with Dice": (
         "loss_fits_task",
@@ -170,6 +193,11 @@ EXAMPLES = {  # name: rule, wrong, right
         "mode_does_not_fit",
         lambda: classify(mlp(DROP(0.1)).eval()),
         lambda: classify(mlp(DROP(0.1)).train()),
+    ),
+    "norm asleep in training": (
+        "mode_does_not_fit",
+        lambda: images(cnn(BN(5).eval())),
+        lambda: images(changed(cnn(BN(5).eval()), frozen("1.weight", "1.bias"))),
     ),
     "batch normalisation awake in evaluation": (
         "mode_does_not_fit",
@@ -228,6 +256,11 @@ EXAMPLES = {  # name: rule, wrong, right
         "relu_on_output",
         lambda: regress(mlp(nn.ReLU(), outputs=1)),
         lambda: regress(mlp(nn.Softplus(), outputs=1)),
+    ),
+    "ReLU on the output of what may be an encoder": (
+        "relu_on_output",
+        lambda: regress(mlp(nn.ReLU(), outputs=1)),
+        lambda: {"model": mlp(nn.ReLU()), "x": ROWS},
     ),
     "functional ReLU on the output": (
         "relu_on_output",

@@ -119,6 +119,10 @@ def _misfit(seen: Examined, loss: Operation) -> tuple[str, tuple[str, ...]] | No
     target = loss.given[1] if len(loss.given) > 1 else None
     shares_of_one = target is not None and bool(((target >= 0) & (target <= 1)).all())
     fits_numbers = loss.kind == "distance" or ("bce" in loss.kind and shares_of_one)
+    if seen.settings.task is None and loss.kind in ("cross_entropy", "nll"):
+        fits_numbers |= (
+            target is not None and not target.is_floating_point()
+        )  # a loss's own classes
     if seen.task == "regression" and not fits_numbers:
         return (
             "classes have no order for a cross-entropy, and targets outside [0, 1] no probability",
@@ -157,9 +161,15 @@ def _has_other_terms(seen: Examined) -> bool:
 
 
 def _share_but_the_most_frequent(target: Tensor) -> float:
-    """1 − the share of the most frequent class; classes along dimension 1 of rows of shares."""
+    """1 − the share of the most frequent class; classes along dimension 1 of rows of shares.
+
+    Classes below 0 are not counted: -100 is what torch ignores.
+    """
     if shares(target):
         target = target.argmax(dim=1)
+    target = target[target >= 0]
+    if not len(target):
+        return 1.0
     counts = torch.unique(target.detach().round(), return_counts=True)[1]
     return 1 - float(counts.max() / counts.sum())
 

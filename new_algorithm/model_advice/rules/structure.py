@@ -34,11 +34,8 @@ def batch_norm_after_dropout(seen: Examined) -> Iterator[Suggestion]:
         )
 
 
-def biases_before_batch_norm(seen: Examined) -> dict[str, str]:
-    """Names of biases that a batch normalisation subtracts again, and the name of that norm.
-
-    Only where nothing else takes what the layer returns.
-    """
+def bias_before_batch_norm(seen: Examined) -> Iterator[Suggestion]:
+    """Biases that a batch normalisation subtracts again; where nothing else takes the result."""
     trace, found = seen.trace, {}
     for index in trace.of_kind("weighted"):
         layer, next_ones = trace.operations[index], trace.consumers(index)
@@ -46,11 +43,6 @@ def biases_before_batch_norm(seen: Examined) -> dict[str, str]:
         has_bias = getattr(layer.module, "bias", None) is not None
         if has_bias and norms and len(norms) == len(next_ones) and index not in trace.outputs:
             found[f"{layer.name}.bias" if layer.name else "bias"] = norms[0].name
-    return found
-
-
-def bias_before_batch_norm(seen: Examined) -> Iterator[Suggestion]:
-    found = biases_before_batch_norm(seen)
     if found:
         yield Suggestion(
             where=some(list(found)),
@@ -64,6 +56,8 @@ def bias_before_batch_norm(seen: Examined) -> Iterator[Suggestion]:
 
 
 def relu_on_output(seen: Examined) -> Iterator[Suggestion]:
+    if seen.settings.loss is None and seen.task is None:
+        return  # the outputs may be features for another model
     for index in seen.trace.outputs:
         last = seen.trace.source(index)
         if last is not None and last.kind == "relu":

@@ -7,7 +7,6 @@ from torch import nn
 
 from new_algorithm.model_advice.examined import Examined
 from new_algorithm.model_advice.kinds import BATCH_NORM, MODULES
-from new_algorithm.model_advice.rules.structure import biases_before_batch_norm
 from new_algorithm.model_advice.suggestion import Suggestion, some
 
 LARGE_NORM = 300.0  # of the gradient: 1 to 100 at the start of ResNet-18, VGG-11, ConvNeXt-T, …
@@ -22,12 +21,21 @@ MODAL: tuple[type[nn.Module], ...] = (*KINDS["dropout"], BATCH_NORM)  # that the
 def gradient_missing(seen: Examined) -> Iterator[Suggestion]:
     """Parameters that the loss does not reach, or whose gradient is zero throughout.
 
-    Left aside are biases that a batch normalisation subtracts, of which another rule speaks.
+    Left aside are biases of layers that learn: what closes a layer closes both. Such a bias has no
+    effect where it is subtracted again, by a norm, a softmax or the other half of a pair.
     """
     gradients = seen.gradients or {}
     unused = [name for name, one in gradients.items() if one is None]
-    without_effect = biases_before_batch_norm(seen)
-    zero = [name for name in seen.silent if name not in without_effect]
+    learning = {
+        name.rpartition(".")[0]
+        for name, one in gradients.items()
+        if one is not None and name not in seen.silent
+    }
+    zero = [
+        name
+        for name in seen.silent
+        if not (name.endswith("bias") and name.rpartition(".")[0] in learning)
+    ]
     if unused:
         yield Suggestion(
             where=some(unused),
@@ -90,7 +98,11 @@ def mode_does_not_fit(seen: Examined) -> Iterator[Suggestion]:
         for name, one in seen.model.named_modules()
         if isinstance(one, MODAL)
     ]
-    wrong = [name for name, one in modules if one.training != training]
+    wrong = [
+        name
+        for name, one in modules
+        if one.training != training and not (training and _frozen_norm(one))
+    ]
     frozen = [name for name, one in modules if training and one.training and _frozen_norm(one)]
     if wrong:
         is_in, call = ("evaluation", "train") if training else ("training", "eval")
