@@ -18,8 +18,9 @@ Pairs of several runs, say one a seed side by side, are put together by their ta
 
     python new_algorithm/architecture_search.py --gather search_0 search_1 search_2 --tag verdict
 
-Epochs of the record are those of the first derived network. Writes ploting_data/TAG/ (cells.csv,
-alphas.csv, search.csv, retraining.csv and derived_against_random.csv too), figures/TAG/ and _logs/.
+Epochs of the record are those of the first derived network, --profile is of the first search.
+Writes ploting_data/TAG/ (cells.csv, alphas.csv, search.csv, retraining.csv and
+derived_against_random.csv too), figures/TAG/ and _logs/.
 """
 
 import sys

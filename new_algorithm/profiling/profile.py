@@ -65,6 +65,11 @@ class Profile:
         return self.taken.get("profiled", Taken()).steps
 
     @property
+    def has_memory(self) -> bool:
+        """Whether the run was long enough for steps in which memory was traced."""
+        return bool(self.taken.get("memory", Taken()).steps)
+
+    @property
     def cost(self) -> float | None:
         """CPU seconds of a step with the profile over those without it, less 1; None where the run
         was over before there was one of each."""
@@ -96,7 +101,7 @@ def phase_rows(profile: Profile) -> list[Row]:
             "calls": phase.calls / steps,
             "ms": MS * phase.seconds / steps,
             "share": phase.seconds / total if total else 0.0,
-            "peak_memory_mb": phase.peak_bytes / MEGABYTE,
+            **({"peak_memory_mb": phase.peak_bytes / MEGABYTE} if profile.has_memory else {}),
             "gflop": phase.flops / steps / GIGA,
             "gflops": phase.flops / phase.seconds / GIGA if phase.seconds else 0.0,
         }
@@ -163,8 +168,11 @@ def summary_rows(profile: Profile, rate: float) -> list[Row]:
         ("products, achieved in all of a step", achieved / GIGA, "GFLOP/s"),
         ("product of 1024 × 1024 matrices", rate / GIGA, "GFLOP/s"),
         ("achieved, of that rate", achieved / rate, "fraction"),
-        ("peak memory of a step, above that before", profile.peak_bytes / MEGABYTE, "MB"),
     ]
+    if profile.has_memory:
+        rows.append(
+            ("peak memory of a step, above that before", profile.peak_bytes / MEGABYTE, "MB")
+        )
     return [{"quantity": name, "value": value, "unit": unit} for name, value, unit in rows]
 
 

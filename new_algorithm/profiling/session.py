@@ -43,20 +43,27 @@ def profiled(wanted: bool, kind: Kind, run: "Run | None", device: str = "cpu") -
 
 @contextmanager
 def by_the_clock(windows: "Windows") -> Iterator[None]:
-    """Open the windows while a training clock runs, and only then."""
+    """Open the windows while a training clock runs, and only then: the first that runs, since
+    another one is of another training, whose steps are not comparable."""
     from new_algorithm.profiling.patches import Wrap, replaced
+
+    first: list[Any] = []
 
     def starting(enter: Any) -> Any:
         def entered(clock: Any) -> Any:
             found = enter(clock)
-            windows.resume()
+            if not first:
+                first.append(clock)
+            if clock is first[0]:
+                windows.resume()
             return found
 
         return entered
 
     def stopping(leave: Any) -> Any:
         def left(clock: Any, *error: object) -> Any:
-            windows.pause()
+            if first and clock is first[0]:
+                windows.pause()
             return leave(clock, *error)
 
         return left

@@ -13,7 +13,7 @@ from new_algorithm.profiling.products import product
 from new_algorithm.profiling.profile import Layer, Phase, Profile
 from new_algorithm.profiling.spans import Part, Spans
 from new_algorithm.profiling.sweep_parts import FORWARD, Layers, PartOf, Watched
-from new_algorithm.profiling.windows import Kind, Windows
+from new_algorithm.profiling.windows import BLOCK, Kind, Windows
 
 LOOP = "the loop, and the rest"
 
@@ -24,7 +24,7 @@ class SweepProfiler:
     shapes: n, d and m of each layer's product H̃ W̃. dtype: of the weights.
     """
 
-    rounds = 3
+    rounds, block = 3, BLOCK
 
     def __init__(self) -> None:
         self.spans, self.layers = Spans((LOOP, None)), Layers()
@@ -32,10 +32,12 @@ class SweepProfiler:
         self.dtype = np.dtype(np.float32)
 
     def start(self, kind: Kind) -> None:
-        self.spans.start("memory" if kind == "memory" else "time")
+        if kind != "trial":
+            self.spans.start("memory" if kind == "memory" else "time")
 
     def stop(self, kind: Kind) -> None:
-        self.spans.stop()
+        if kind != "trial":
+            self.spans.stop()
 
     @contextmanager
     def watching(self, windows: Windows) -> Iterator[None]:

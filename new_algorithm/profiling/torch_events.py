@@ -36,10 +36,9 @@ class Found:
         self._operators: dict[str, Row] = {}
         self._on_card = on_card
 
-    def add(self, events: Sequence[Any], memory: Iterable[tuple[float, int]] = ()) -> None:
-        """Take in a trace; memory: when, in microseconds, how many bytes came or went."""
-        events = [event for event in events if event.device_type == DeviceType.CPU]
-        events = [event for event in events if event.name != "[memory]"]
+    def add(self, events: Sequence[Any]) -> None:
+        """Take in a trace of times."""
+        events = _of_operators(events)
         layer_of = {
             event.sequence_nr: layer
             for event in events
@@ -51,6 +50,13 @@ class Found:
             if phase_name == BACKWARD:
                 layer = layer_of.get(marked.sequence_nr)
             self._count(event, phase_name, layer, is_mark=event is marked)
+
+    def add_memory(self, events: Sequence[Any], memory: Iterable[tuple[float, int]]) -> None:
+        """Take in a trace of memory: when, in microseconds, how many bytes came or went."""
+        events = _of_operators(events)
+        for event in events:
+            own = event.self_device_memory_usage if self._on_card else event.self_cpu_memory_usage
+            self._row(event)["memory_mb"] += own / MEGABYTE
         self._follow(events, memory)
 
     def _count(self, event: Any, phase_name: str, layer_name: str | None, is_mark: bool) -> None:
@@ -68,14 +74,15 @@ class Found:
             layer.flops += flops
             if found and phase_name == FORWARD:
                 layer.shape = max(layer.shape, found.shape, key=lambda shape: sum(shape))
-        name = MODULES if event.name.startswith(LAYER) else event.name
-        empty = {"operator": name, "calls": 0.0, "ms": 0.0, "memory_mb": 0.0, "gflop": 0.0}
-        row = self._operators.setdefault(name, empty)
-        bytes_ = event.self_device_memory_usage if self._on_card else event.self_cpu_memory_usage
+        row = self._row(event)
         row["calls"] += 1
         row["ms"] += MS * seconds
-        row["memory_mb"] += bytes_ / MEGABYTE
         row["gflop"] += flops / GIGA
+
+    def _row(self, event: Any) -> Row:
+        name = MODULES if event.name.startswith(LAYER) else event.name
+        empty = {"operator": name, "calls": 0.0, "ms": 0.0, "memory_mb": 0.0, "gflop": 0.0}
+        return self._operators.setdefault(name, empty)
 
     def _follow(self, events: Sequence[Any], memory: Iterable[tuple[float, int]]) -> None:
         """Let each phase know the most memory in use, above that at the start of the trace."""
@@ -89,18 +96,28 @@ class Found:
             self.peak_bytes = max(self.peak_bytes, in_use)
             place = bisect_right(starts, when) - 1
             if place >= 0:
-                phase = self.phases[_phase(roots[place])[0]]
+                name = _phase(roots[place])[0]
+                phase = self.phases.setdefault(name, Phase(name))
                 phase.peak_bytes = max(phase.peak_bytes, in_use)
 
-    def operators(self, steps: int) -> list[Row]:
-        """Return a row an operator, per step, the longest first."""
+    def operators(self, steps: int, memory_steps: int) -> list[Row]:
+        """Return a row an operator, the longest first, per step of the traces of times and of
+        memory, where there are any of that."""
+        per = {"calls": steps, "ms": steps, "gflop": steps}
+        per |= {"memory_mb": memory_steps} if memory_steps else {}
         rows = sorted(self._operators.values(), key=lambda row: -row["ms"])
         total = sum(row["ms"] for row in rows) or 1.0
         return [
-            {name: value if name == "operator" else value / steps for name, value in row.items()}
+            {"operator": row["operator"]}
+            | {name: row[name] / count for name, count in per.items()}
             | {"share": row["ms"] / total}
             for row in rows
         ]
+
+
+def _of_operators(events: Sequence[Any]) -> list[Any]:
+    events = [event for event in events if event.device_type == DeviceType.CPU]
+    return [event for event in events if event.name != "[memory]"]
 
 
 def _phase(event: Any) -> tuple[str, Any]:

@@ -18,52 +18,59 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from new_algorithm.profiling.profile import Phase, Profile
 from new_algorithm.profiling.torch_events import LAYER, Found
-from new_algorithm.profiling.windows import Kind, Taken, Windows
+from new_algorithm.profiling.windows import BLOCK, TRIAL, Kind, Taken, Windows
 
 IDLE = "Python between operators"
+MOST_EVENTS = 200_000  # of a block: to read so many takes half a minute
 
 
 class TorchProfiler:
-    """Traces while the windows are open; the traces are read once the training is over."""
+    """Traces while the windows are open; the traces are read once the training is over.
 
-    rounds = 1  # a trace of 20 steps takes seconds to read
+    Memory has traces of its own: what records shapes keeps tensors of torch.func alive meanwhile.
+    """
+
+    rounds, block = 1, BLOCK  # a trace of 20 steps takes seconds to read
 
     def __init__(self, device: str) -> None:
         self.on_card = torch.device(device).type == "cuda"
         self.device = torch.device(device)
         self._trace: Any = None
-        self._traces: list[Any] = []
+        self._traces: dict[Kind, list[Any]] = {"profiled": [], "memory": []}
+        self._trial_events = 0
         self._names: dict[int, str] = {}
         self._open: list[tuple[torch.nn.Module, Any]] = []
         self._hooks = ExitStack()
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self.on_card
-        self._new_trace = partial(
-            profile, activities=activities, record_shapes=True, profile_memory=True, with_flops=True
-        )
+        self._new_trace = partial(profile, activities=activities)
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the tracer tells of every start
         with self._new_trace():  # the first takes longer
             pass
 
     def start(self, kind: Kind) -> None:
-        if kind == "memory":  # the traces have it
-            return
         self._wait()
         before = every_module.register_module_forward_pre_hook(self._enter)
         after = every_module.register_module_forward_hook(self._leave, always_call=True)
         for hook in (before, after):
             self._hooks.callback(hook.remove)
-        self._trace = self._new_trace()
+        shapes = kind != "memory"
+        self._trace = self._new_trace(
+            record_shapes=shapes, with_flops=shapes, profile_memory=not shapes
+        )
         self._trace.__enter__()
 
     def stop(self, kind: Kind) -> None:
-        if kind == "memory":
-            return
         self._wait()
         self._hooks.close()
         while self._open:
             self._open.pop()[1].__exit__(None, None, None)
         self._trace.__exit__(None, None, None)
-        self._traces.append(self._trace)
+        if kind != "trial":
+            self._traces[kind].append(self._trace)
+            return
+        self._trial_events += len(self._trace.profiler.kineto_results.events())
+        steps = MOST_EVENTS * TRIAL // max(1, self._trial_events)
+        self.block = min(BLOCK, max(2, steps - steps % 2))
 
     @contextmanager
     def watching(self, windows: Windows) -> Iterator[None]:
@@ -114,8 +121,10 @@ class TorchProfiler:
         """
         began, taken = time.process_time(), windows.taken.get("profiled", Taken())
         found = Found(self.on_card, 1.0 if self.on_card else taken.cpu_share)
-        for trace in self._traces:
-            found.add(trace.events(), self._memory(trace))
+        for trace in self._traces["profiled"]:
+            found.add(trace.events())
+        for trace in self._traces["memory"]:
+            found.add_memory(trace.events(), self._memory(trace))
         windows.between += time.process_time() - began
         phases = list(found.phases.values())
         idle = taken.wall_seconds * found.scale - sum(phase.seconds for phase in phases)
@@ -128,7 +137,7 @@ class TorchProfiler:
             peak_bytes=found.peak_bytes,
             multiply=self._multiply,
             clock=self._clock if self.on_card else time.process_time,
-            operators=found.operators(taken.steps),
+            operators=found.operators(taken.steps, windows.taken.get("memory", Taken()).steps),
         )
 
     def _multiply(self, n: int, k: int, m: int) -> Callable[[], object]:

@@ -7,32 +7,36 @@ from functools import wraps
 from typing import Any, Literal, Protocol
 
 WARM_UP = 3  # steps: what is made once at the start would weigh too much
+TRIAL = 2  # of them, the last, by which a profiler tells how long its blocks may be
 BLOCK = 20  # steps; back projection judges every 20th, so that each block has one such
 MEMORY_STEPS = 5  # in which memory is traced, which makes them several times as slow
 
-Kind = Literal["warm-up", "profiled", "plain", "memory", "over"]
+Kind = Literal["warm-up", "trial", "profiled", "plain", "memory", "over"]
+PROFILERS_OWN: tuple[Kind, ...] = ("trial", "profiled", "memory")  # in which it is in force
 
 
 class Profiler(Protocol):
     """What is in force during the blocks of its kinds, and only while the training clock runs.
 
-    rounds: of a block with the profile, and one without it.
+    rounds: of a block with the profile, and one without it. block: steps of one, from the end of
+    the trial on at most BLOCK and an even number, since some trainings take two kinds in turn.
     """
 
     rounds: int
+    block: int
 
     def start(self, kind: Kind) -> None: ...
     def stop(self, kind: Kind) -> None: ...
 
 
-def kind_of(step: int, rounds: int) -> Kind:
+def kind_of(step: int, rounds: int, block: int = BLOCK) -> Kind:
     """Return what a step, counted from 0, is for."""
     if step < WARM_UP:
-        return "warm-up"
-    block, place = divmod(step - WARM_UP, BLOCK)
-    if block < 2 * rounds:
-        return "plain" if block % 2 else "profiled"
-    return "memory" if block == 2 * rounds and place < MEMORY_STEPS else "over"
+        return "trial" if step >= WARM_UP - TRIAL else "warm-up"
+    number, place = divmod(step - WARM_UP, block)
+    if number < 2 * rounds:
+        return "plain" if number % 2 else "profiled"
+    return "memory" if number == 2 * rounds and place < MEMORY_STEPS else "over"
 
 
 @dataclass
@@ -78,14 +82,17 @@ class Windows:
 
     @property
     def kind(self) -> Kind:
-        return kind_of(self.steps, self.profiler.rounds)
+        return self._kind_of(self.steps)
+
+    def _kind_of(self, step: int) -> Kind:
+        return kind_of(step, self.profiler.rounds, self.profiler.block)
 
     def step_done(self) -> None:
         if not self._running:  # an evaluation
             return
         before = self.kind
         self.taken.setdefault(before, Taken()).steps += 1
-        if kind_of(self.steps + 1, self.profiler.rounds) == before:
+        if self._kind_of(self.steps + 1) == before:
             self.steps += 1
             return
         self._stop()
@@ -113,7 +120,7 @@ class Windows:
 
     def _start(self) -> None:
         began = time.process_time()
-        if self.kind in ("profiled", "memory"):
+        if self.kind in PROFILERS_OWN:
             self.profiler.start(self.kind)
         self._running = True
         self._mark = time.process_time(), time.perf_counter()
@@ -125,6 +132,6 @@ class Windows:
         taken.cpu_seconds += cpu - self._mark[0]
         taken.wall_seconds += wall - self._mark[1]
         self._running = False
-        if self.kind in ("profiled", "memory"):
+        if self.kind in PROFILERS_OWN:
             self.profiler.stop(self.kind)
         self.between += time.process_time() - cpu

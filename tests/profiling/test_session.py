@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 import torch.optim.optimizer as optimizer
 from torch.nn.modules import module
 
@@ -16,8 +17,10 @@ from new_algorithm.back_projection.network import Workspace
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.plots.profile_figure import PROFILE_SIZE, draw_profile
 from new_algorithm.plots.style import draw
+from new_algorithm.profiling import torch_profile
 from new_algorithm.profiling.session import profiled
 from new_algorithm.profiling.torch_events import MODULES
+from new_algorithm.profiling.windows import Windows
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import save_csv
 from tests.recorder import Recorder
@@ -140,3 +143,23 @@ def test_a_run_of_too_few_steps_leaves_no_table(capsys):
     run = trained("NumPy", profile=True, rows=3 * ROWS)
     assert run.tables == {}
     assert "3 steps are too few" in capsys.readouterr().out
+
+
+def test_blocks_are_short_where_a_step_has_many_operators(monkeypatch):
+    monkeypatch.setattr(torch_profile, "MOST_EVENTS", 1)
+    told = {row["quantity"]: row["value"] for row in trained("PyTorch", True).tables["profile"]}
+    assert told["steps profiled"] == 2
+    assert np.isfinite(told["cost of the profile, of a step's CPU time"])
+
+
+def test_memory_of_steps_by_torch_func_is_that_of_one_step():
+    """A trace with shapes keeps their tensors, so that memory would grow from step to step."""
+    profiler = torch_profile.TorchProfiler("cpu")
+    windows, x = Windows(profiler), torch.randn(256, 256)
+    gradient = torch.func.grad(lambda weight: (x @ weight).relu().sum())
+    step = windows.ending(lambda: gradient(x))
+    windows.resume()
+    while windows.kind != "over":
+        step()
+    found = profiler.profile(windows)
+    assert 2 * x.nbytes <= found.peak_bytes <= 5 * x.nbytes
