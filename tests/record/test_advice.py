@@ -279,6 +279,19 @@ def test_the_last_of_ever_smaller_swings_is_no_warning_but_a_higher_or_longer_on
     assert names(RECORD, swinging(9, 6, 4, ends=[3])) == [LARGE]
 
 
+def test_a_loss_that_falls_all_the_time_is_not_of_too_large_steps():
+    """However high it began."""
+    numbers = series(train_loss=[2.4, 2.2, 2.0, 1.8], train_accuracy=[0.5, 0.5, 0.51, 0.51])
+    assert names(RECORD, numbers) == []
+    assert names(RECORD, numbers | {"train_loss": np.array([1.8, 1.7, 1.9, 1.8])}) == [LARGE]
+
+
+def test_a_run_of_an_experiment_has_no_flags_of_its_own_and_other_seeds_beside_it():
+    record = RECORD | {"config": RECORD["config"] | {"variation": "ours"}}
+    (found,) = advise(record, series(train_loss=[0.6, 0.4, 0.3, 0.9]))
+    assert (found.name, found.flag) == (LARGE, None)
+
+
 def in_batches_of(size):
     config = RECORD["config"] | {"batch_size": size}
     return RECORD | {"config": config, "data": RECORD["data"] | {"counts": {"train": 1000}}}

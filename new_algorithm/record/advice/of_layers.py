@@ -13,6 +13,7 @@ from new_algorithm.record.advice.remedies import (
     first,
     in_force,
     other_seed,
+    passes_less_than_back_propagation,
     penalties_times,
     penalty_of_steps,
     steps_times,
@@ -76,7 +77,7 @@ def exploding_or_vanishing(record: Record, series: Series) -> Finding | None:
         "times that of the output",
         "what is passed down is no multiple of the back-propagated residual, and errs more with "
         "every layer"
-        if whole_residual(record)
+        if passes_less_than_back_propagation(record)
         else f"weights that {'lengthen' if grows else 'shorten'} Δ in layer after layer",
         first(
             whole_residual(record),
@@ -165,7 +166,7 @@ def broken_promises(record: Record, series: Series) -> Finding | None:
         "summed over the means of the epochs",
         "what is passed down is not the back-propagated residual, so that the changes need not "
         "lower the loss"
-        if whole_residual(record)
+        if passes_less_than_back_propagation(record)
         else "steps beyond the reach of the layers' linear problems",
         first(whole_residual(record), steps_times(record, 0.5)),
     )

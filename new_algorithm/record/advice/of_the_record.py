@@ -2,7 +2,7 @@
 
 from new_algorithm.record.advice.finding import Finding, Record, Series, hint, warning
 from new_algorithm.record.advice.readings import held_out
-from new_algorithm.record.advice.remedies import has, other_seed
+from new_algorithm.record.advice.remedies import has, of_experiment, other_seed
 
 
 def failed(record: Record, series: Series) -> Finding | None:
@@ -21,7 +21,7 @@ def interrupted(record: Record, series: Series) -> Finding | None:
 
 
 def settings_chosen(record: Record, series: Series) -> Finding | None:
-    if not series or held_out(series) != "validation":
+    if not series or held_out(series) != "validation" or of_experiment(record):
         return None
     seen = "settings may be chosen by validation rows; once they are, evaluate them once"
     return hint("Validation", seen, flag="--held-out test" if has(record, "held_out") else None)
@@ -37,6 +37,6 @@ def uncommitted(record: Record, series: Series) -> Finding | None:
 
 
 def one_seed(record: Record, series: Series) -> Finding | None:
-    if not series or record.get("status") != "completed":
+    if not series or record.get("status") != "completed" or of_experiment(record):
         return None
     return hint("One seed", "a single run says nothing about spread", flag=other_seed(record))

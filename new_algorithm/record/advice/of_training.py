@@ -29,6 +29,7 @@ from new_algorithm.record.advice.rises import (
 CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
 NOTHING = 0.1  # of what there is to learn: sound runs are above .2 after two epochs
 THIRD = 1 / 3  # likewise: below it a loss that does not fall is stuck, above it settled
+HIGH_START = 3.0  # times the loss of a constant answer, from which a sound loss may still fall
 FROZEN = 1e-3  # relative change of weight norms over a run: sound ones 1% to 100%
 RESTLESS = 0.05  # likewise: who moves so far and learns nothing has taken too long steps
 FLAT = 0.01  # relative fall of the train loss over the last half of a run
@@ -91,15 +92,17 @@ def stuck(record: Record, series: Series) -> Finding | None:
             "steps too short to leave the start",
             steps_times(record, 100),
         )
-    constant = loss_of_constant(record, series)
-    if constant is not None and loss[-1] > constant and not _cut_off(loss):
+    constant, falls = loss_of_constant(record, series), bool((np.diff(loss) < 0).all())
+    high = constant is not None and loss[-1] > constant * (HIGH_START if falls else 1)
+    if high and not _cut_off(loss):
         return warning(
             "Too large steps",
             f"train loss is {loss[-1]:.4g} at the end, and {constant:.4g} of a constant answer",
             "steps so long that outputs are far too large",
             steps_times(record, 0.1),
         )
-    if share is not None and share < NOTHING and moved > RESTLESS and whole < 2 * NOTHING:
+    learns_nothing = share is not None and share < NOTHING and whole < 2 * NOTHING
+    if share is not None and learns_nothing and moved > RESTLESS and not falls:
         return warning(
             "Too large steps",
             f"train loss went {from_to} and {max(share, 0):.0%} of what there is to learn was "

@@ -17,8 +17,25 @@ def in_force(record: Record, name: str) -> Any:
     return record.get("settings", {}).get(name) if value is None else value
 
 
+def of_experiment(record: Record) -> bool:
+    """Whether the run is one of an experiment, whose flags are others."""
+    return "variation" in record.get("config", {})
+
+
 def has(record: Record, name: str) -> bool:
-    return name in record.get("config", {})
+    return name in record.get("config", {}) and not of_experiment(record)
+
+
+def has_finite_lambda_h(record: Record) -> bool:
+    """Whether a layer above the first takes from Δ what its own change makes up for."""
+    penalties = in_force(record, "lambda_h_layers")
+    return bool(penalties) and any(
+        not math.isinf(float(value)) for value in penalties[1:] or penalties
+    )
+
+
+def passes_less_than_back_propagation(record: Record) -> bool:
+    return has_finite_lambda_h(record) or in_force(record, "pass_down") == "left"
 
 
 def first(*flags: str | None) -> str | None:
@@ -56,10 +73,10 @@ def width_times(record: Record, factor: float) -> str | None:
 
 def whole_residual(record: Record) -> str | None:
     """Δ passed down whole and by λ_h = ∞, where it is not."""
-    penalties = in_force(record, "lambda_h_layers")
-    if penalties and not all(math.isinf(float(value)) for value in penalties[1:] or penalties):
+    if has(record, "lambda_h_layers") and has_finite_lambda_h(record):
         return "--lambda-h-layers inf"
-    return "--pass-down whole" if in_force(record, "pass_down") == "left" else None
+    fits = has(record, "pass_down") and in_force(record, "pass_down") == "left"
+    return "--pass-down whole" if fits else None
 
 
 def fewer_layers(record: Record) -> str | None:
