@@ -58,7 +58,8 @@ class Config:
     ] = None
     """What the model is for."""
     loss: Annotated[str | None, tyro.conf.arg(metavar="NAME", **NONE)] = None
-    """Of torch.nn or torch.nn.functional, or FILE.py:LOSS; called as loss(output, y)."""
+    """Of torch.nn or torch.nn.functional, or, as outputs in a dict or tuple need, FILE.py:LOSS;
+    called as loss(output, y)."""
     optimizer: Annotated[str | None, tyro.conf.arg(metavar="NAME", **NONE)] = None
     """Of torch.optim, with all parameters in one group."""
     weight_decay: Annotated[
@@ -157,7 +158,9 @@ def advice_text(name: str, advice: list) -> str:
 
     suggestions = [one for one in advice if isinstance(one, Suggestion)]
     notes = [str(one) for one in advice if not isinstance(one, Suggestion)]
-    title = f"{name}: {len(suggestions)} to reconsider" if suggestions else "Nothing to suggest."
+    title = f"Nothing to suggest{', as far as was seen:' if notes else '.'}"
+    if suggestions:
+        title = f"{name}: {len(suggestions)} to reconsider"
     numbered = [f"{number}. {one}" for number, one in enumerate(suggestions, 1)]
     return "\n\n".join((title, *numbered, *notes))
 

@@ -116,7 +116,8 @@ def _look(seen: Examined, subject: nn.Module, loss: Callable[..., Any] | None) -
         seen.notes.append(f"The forward pass fails, so that little was seen: {one_line(error)}")
         return
     if error is not None:
-        seen.notes.append(f"The loss fails on this batch: {one_line(error)}")
+        takes = f"; it must take a {type(output).__name__}" * (not isinstance(output, Tensor))
+        seen.notes.append(f"The loss fails on this batch{takes}: {one_line(error)}")
     elif loss is not None:
         _differentiate(seen, subject, loss, value)
     subject.eval()
