@@ -12,7 +12,7 @@ from torch import nn
 from new_algorithm.model_advice import Note, Suggestion, advise
 from new_algorithm.model_advice.recommendations import PARTS, recommendations_text, recommended
 from new_algorithm.model_advice.targets import TASKS, draw_targets, inferred_task
-from tests.model_advice.small_models import CE, CLASSES, IMAGES, ROWS, mlp
+from tests.model_advice.small_models import CE, CLASSES, IMAGES, ROWS, Call, mlp
 
 
 class Unsteady(nn.Module):
@@ -96,6 +96,7 @@ class Locked(nn.Module):
         (Locked(), CE, "The model cannot be copied"),
         (mlp(), lambda output, y: output, "The loss is no single number"),
         (mlp(), lambda output, y: CE(output, y[:3]), "The loss fails on this batch"),
+        (mlp(Call(lambda x: {"logits": x})), CE, "this batch; it must take a dict: TypeError"),
         (mlp(), lambda output, y: output.detach().sum(), "depends on no parameter"),
     ],
 )
