@@ -80,6 +80,7 @@ def load_cifar10(
         scaling="none, pixels 0 to 255",
         sha256=hash_arrays(arrays),
         target_scale=None,
+        image_shape=IMAGE_SHAPE,
     )
 
 

@@ -29,6 +29,8 @@ class Dataset:
     held_out: what x_test and y_test really are.
     target_scale: of regression targets: y = mean + sd · standardised y.
     sha256: array name -> hash of the bytes read, before hold-out, limits and scaling.
+    image_shape: of rows that are pictures, before they were flattened: (height, width), or with the
+    colours first or last; None where rows are none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     scaling: str
     sha256: dict[str, str]
     target_scale: Standardiser | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def provenance(self) -> dict[str, Any]:
         """What a record of a run says about its data, ready for JSON.

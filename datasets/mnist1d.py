@@ -55,6 +55,7 @@ def load_mnist1d(
         scaling="as made: mean 0 and standard deviation 1 of all numbers of all series",
         sha256=dict(SHA256),
         target_scale=None,
+        image_shape=None,
     )
 
 

@@ -76,4 +76,5 @@ def load_strokes(
         source=f"invented characters, seed {SEED}: figures say nothing about real ones",
         scaling="pixels in [0, 1]",
         sha256=hash_arrays(arrays),
+        image_shape=rows.shape[1:],
     )

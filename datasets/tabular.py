@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray]
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+COLOURS = {1, 3}  # of a picture: grey, or red, green and blue
 FEATURE_SCALING = (
     "features standardised with the mean and standard deviation of all training rows that are not "
     "held out"
@@ -72,7 +73,16 @@ def tabular_dataset(
         scaling=scaling,
         sha256=hash_arrays(loaded),
         target_scale=target_scale,
+        image_shape=image_shape(loaded["x_train"]),
     )
+
+
+def image_shape(x: NDArray) -> tuple[int, ...] | None:
+    """Return the shape of rows that are pictures: bytes in two dimensions, or in three of which the
+    first or the last is the colour; None of others."""
+    shape = x.shape[1:]
+    pictures = len(shape) == 2 or (len(shape) == 3 and not COLOURS.isdisjoint(shape[::2]))
+    return shape if x.dtype == np.uint8 and pictures else None
 
 
 def check_arrays(path: Path, arrays: Arrays) -> None:

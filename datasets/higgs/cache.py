@@ -100,6 +100,7 @@ def load_cached(origin: Origin, split: Split, name: str, source: str) -> Dataset
         scaling=FEATURE_SCALING,
         sha256=sha256,
         target_scale=None,
+        image_shape=None,
     )
 
 

@@ -154,6 +154,26 @@ def test_images_are_flattened_by_rows(load, classification):
     assert dataset.x_train.flags.c_contiguous
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "known"),
+    [
+        ((6, 6), np.uint8, True),
+        ((3, 4, 5), np.uint8, True),
+        ((4, 5, 1), np.uint8, True),
+        ((36,), np.uint8, False),  # a table, whatever the root of its features
+        ((6, 6), np.float32, False),
+        ((2, 4, 5), np.uint8, False),
+    ],
+)
+def test_bytes_in_the_shape_of_pictures_are_known_to_be_some(
+    load, classification, shape, dtype, known
+):
+    pixels = np.random.default_rng(3).integers(0, 256, (39, *shape)).astype(dtype)
+    dataset = load(classification | {"x_train": pixels[:30], "x_test": pixels[30:]})
+    assert dataset.image_shape == (shape if known else None)
+    assert dataset.x_train.shape == (30, np.prod(shape))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint8, np.int64, ">f4"])
 def test_the_type_of_the_features_does_not_matter(load, classification, dtype):
     whole = {k: np.rint(v).astype(int) for k, v in classification.items()}
