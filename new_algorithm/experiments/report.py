@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
 from new_algorithm.experiments import report_tables as tables
 from new_algorithm.experiments import report_text as text
 from new_algorithm.experiments.leaderboard import leaderboard
@@ -17,7 +15,6 @@ from new_algorithm.experiments.report_figures import (
 )
 from new_algorithm.record.files import save_text
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.note import table
 from new_algorithm.record.pages import page_templates
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -74,15 +71,7 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
         ]
     pictures: list[Picture] = [one for section in sections for one in section["pictures"]]
     pictures += [content[name] for name in ("lambda_map", "depth") if content[name]]
-    templates = _templates()
+    templates = page_templates(TEMPLATES)
     for template, name in PAGES.items():
         save_text(folder / name, templates.get_template(template).render(content))
     return [folder / name for name in PAGES.values()] + [picture.svg for picture in pictures]
-
-
-def _templates() -> Environment:
-    templates = page_templates(TEMPLATES)
-    templates.globals["markdown_table"] = lambda one: table(
-        one.header, [[*map(str, row)] for row in one.rows]
-    )
-    return templates

@@ -1,7 +1,6 @@
 """The tables of a report, cell by cell, for the HTML page and its Markdown twin."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,31 +16,10 @@ from new_algorithm.experiments.quantities import (
 )
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import Summary
+from new_algorithm.record.pages import Cell, Table
 
 NOT_TESTABLE = "not testable"
 NOTHING = "–"
-
-
-class Cell(NamedTuple):
-    """interval: what stands smaller beside the text. strong: in bold."""
-
-    text: str
-    interval: str = ""
-    strong: bool = False
-
-    def __str__(self) -> str:
-        """In Markdown."""
-        text = f"**{self.text}**" if self.strong else self.text
-        return f"{text} {self.interval}".strip()
-
-
-class Table(NamedTuple):
-    """texts: how many columns from the left are words, aligned left; the others are numbers."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
-    texts: int = 1
-    notes: Sequence[str] = ()
 
 
 def overview_table(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> Table:

@@ -11,14 +11,13 @@ from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.report_tables import (
     NOT_TESTABLE,
     NOTHING,
-    Cell,
-    Table,
     show_p,
     threads,
     with_interval,
 )
 from new_algorithm.experiments.statistics import LEVEL, Comparison, summarise
 from new_algorithm.models.model import MODELS
+from new_algorithm.record.pages import Cell, Table
 
 OVER_BUDGET = 1.1  # times the budget: CPU time varies on a shared machine
 

@@ -1,17 +1,52 @@
-"""Pages and their twins in Markdown, from templates."""
+"""Pages and their twins in Markdown, from templates; what all of them share is in templates/."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from new_algorithm.record.note import table
+
+SHARED = Path(__file__).parent / "templates"
+
+
+class Cell(NamedTuple):
+    """interval: what stands smaller beside the text. strong: in bold."""
+
+    text: str
+    interval: str = ""
+    strong: bool = False
+
+    def __str__(self) -> str:
+        """In Markdown."""
+        text = f"**{self.text}**" if self.strong else self.text
+        return f"{text} {self.interval}".strip()
+
+
+class Table(NamedTuple):
+    """texts: how many columns from the left are words, aligned left; the others are numbers."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    texts: int = 1
+    notes: Sequence[str] = ()
+
 
 def page_templates(folder: Path) -> Environment:
-    """Return the templates in `folder`: what is missing is an error, and HTML is escaped."""
-    return Environment(
-        loader=FileSystemLoader(folder),
+    """Return the templates in `folder`, which may extend the shared ones: what is missing is an
+    error, and HTML is escaped."""
+    templates = Environment(
+        loader=FileSystemLoader([folder, SHARED]),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.globals["markdown_table"] = _in_markdown
+    return templates
+
+
+def _in_markdown(one: Table) -> str:
+    return table(one.header, [[*map(str, row)] for row in one.rows])
