@@ -35,6 +35,8 @@ from new_algorithm.back_projection.reference import RELU_TARGETS, ReluTarget, fo
 from new_algorithm.record.files import Row
 
 TRIED = (10.0, 1.0, 0.1)  # λ_h, relative to the mean eigenvalue of K
+AS_THE_RUN = "λ_h as the run"  # heads of columns
+TRIED_HEADS = tuple(f"λ_h = {relative:g}" for relative in TRIED)
 CG_TOLERANCE = 1e-3
 CG_ITERATIONS, MOST_ITERATIONS = 1200, 100  # of all layers together, and of each
 
@@ -206,10 +208,10 @@ class Directions:
     def passed_down_angles(self, penalties: Penalties) -> list[Row]:
         """Return the cosine between H̃ᵀΔ/n of what a layer is asked for and minus the gradient:
         as the run had it, and if λ_h were one of TRIED in all layers."""
-        kinds = {"as_the_run": self.asked(penalties)}
-        for relative in TRIED:
+        kinds = {AS_THE_RUN: self.asked(penalties)}
+        for relative, head in zip(TRIED, TRIED_HEADS, strict=True):
             lambda_h = [absolute_lambda_h(weight, relative) for weight in self.weights]
-            kinds[f"{relative:g}"] = deltas(self.weights, self.zs, self.residual, lambda_h)
+            kinds[head] = deltas(self.weights, self.zs, self.residual, lambda_h)
         cosines = {
             kind: list(map(cosine, self.moments(of_layers), self.gradient))
             for kind, of_layers in kinds.items()

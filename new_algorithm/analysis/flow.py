@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from new_algorithm.analysis.directions import TRIED, Directions, Penalties, penalties_of
+from new_algorithm.analysis.directions import (
+    AS_THE_RUN,
+    TRIED,
+    TRIED_HEADS,
+    Directions,
+    Penalties,
+    penalties_of,
+)
 from new_algorithm.analysis.figures import flow as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import factors, row_residual
@@ -215,16 +222,16 @@ def _passed_sentences(passed: list[Row], penalties: Penalties) -> list[str]:
         return []
     sentences = []
     if penalties.changes_what_is_passed:
-        lowest = min(last, key=lambda row: row["as_the_run"])
+        lowest = min(last, key=lambda row: row[AS_THE_RUN])
         sentences.append(
             f"As the run passes Δ down, what the first layer is asked for has a cosine of "
-            f"{last[0]['as_the_run']:.3f} with minus the gradient; the lowest is "
-            f"{lowest['as_the_run']:.3f}, in layer {lowest['layer']}."
+            f"{last[0][AS_THE_RUN]:.3f} with minus the gradient; the lowest is "
+            f"{lowest[AS_THE_RUN]:.3f}, in layer {lowest['layer']}."
         )
     names = [f"{relative:g}" for relative in TRIED]
-    first = [last[0][name] for name in names]
+    first = [last[0][head] for head in TRIED_HEADS]
     turns = [f"{np.degrees(np.arccos(np.clip(cosine, -1, 1))):.0f}°" for cosine in first]
-    against = sum(row[name] < 0 for row in last for name in names)
+    against = sum(row[head] < 0 for row in last for head in TRIED_HEADS)
     sentences.append(
         f"With λ_h of {', '.join(names)} in all layers, the first layer would be asked for a "
         f"change {', '.join(turns)} away from minus the gradient (cosines "

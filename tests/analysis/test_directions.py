@@ -125,10 +125,10 @@ def test_with_a_large_lambda_h_the_gradient_is_passed_down_and_less_of_it_with_a
     for found, expected in zip(steps.asked(penalties(layers, lambda_h=1e7)), exact, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     rows = steps.passed_down_angles(penalties(layers, lambda_h=1.0))
-    assert rows[-1]["0.1"] == pytest.approx(1)  # the output's own residual
+    assert rows[-1]["λ_h = 0.1"] == pytest.approx(1)  # the output's own residual
     for row in rows[:-1]:
-        assert row["0.1"] < row["1"] < row["10"] < 1
-        assert row["as_the_run"] == pytest.approx(row["1"])
+        assert row["λ_h = 0.1"] < row["λ_h = 1"] < row["λ_h = 10"] < 1
+        assert row["λ_h as the run"] == pytest.approx(row["λ_h = 1"])
 
 
 def test_penalties_are_read_off_the_record():

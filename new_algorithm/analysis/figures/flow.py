@@ -49,11 +49,13 @@ def draw_angles(figure: Figure, path: Path) -> None:
 def draw_passed_down(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
     run, tried = figure.subplots(1, 2, sharey=True)
-    _lines(run, rows, "as_the_run")
+    own, *others = list(rows[0])[2:]  # after epoch and layer
+    _lines(run, rows, own)
     run.set(title="as the run passes Δ down", ylabel="cosine with minus the gradient")
     last = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
-    for name in list(rows[0])[3:]:  # after epoch, layer and the run's own
-        draw_curve(tried, column(last, "layer"), column(last, name), rf"$\lambda_h$ = {name}")
+    for name in others:
+        label = name.replace("λ_h", r"$\lambda_h$")
+        draw_curve(tried, column(last, "layer"), column(last, name), label)
     tried.set_title(rf"with other $\lambda_h$, epoch {rows[-1]['epoch']}")
     for axes in (run, tried):
         axes.axhline(0, color="tab:gray", linewidth=0.8)
