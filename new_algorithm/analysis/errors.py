@@ -4,13 +4,13 @@ Calibration: predictions are put into BINS of equal width by the probability p o
 named; the expected calibration error is Σ_b n_b/n |accuracy_b − mean p_b| (Guo et al. 2017, eq. 3).
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from new_algorithm.analysis.figures import errors as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
+from new_algorithm.analysis.pictures import in_unit_range, pictures
 from new_algorithm.analysis.subject import Subject, outputs_of
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, sigmoid, softmax
 from new_algorithm.record.files import Row
@@ -65,7 +65,8 @@ def per_class(confusion: NDArray) -> list[Row]:
 def reliability(sure: NDArray, right: NDArray) -> tuple[list[Row], float]:
     """Return a row a bin that is not empty, and the expected calibration error.
 
-    sure: p of the named class (n,). right: whether it was the row's (n,).
+    sure: p of the named class (n,). right: whether it was the row's (n,). Shares that are right
+    have 95% intervals of Wilson (1927), which stay in [0, 1] and are wide for few rows.
     """
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     rows: list[Row] = []
@@ -75,8 +76,9 @@ def reliability(sure: NDArray, right: NDArray) -> tuple[list[Row], float]:
         n = int(inside.sum())
         mean, accuracy = float(sure[inside].mean()), float(right[inside].mean())
         error += n / len(sure) * abs(accuracy - mean)
-        half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
-        rows.append({"probability": mean, "accuracy": accuracy, "half_interval": half, "rows": n})
+        low, high = binomtest(int(right[inside].sum()), n).proportion_ci(method="wilson")
+        at: Row = {"probability": mean, "accuracy": accuracy}
+        rows.append(at | {"low": float(low), "high": float(high), "rows": n})
     return rows, error
 
 
@@ -97,39 +99,50 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
     )
     if p.shape[1] <= MOST_CLASSES:
         found.arrays["confusion"] = confusion
-    wrong = np.flatnonzero(~right)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
-    if len(worst):
-        number = np.repeat(
-            subject.chosen(part, _count(settings), settings.seed), len(labels) // len(x)
-        )
-        rows: list[Row] = [
-            {
-                "row": int(number[i]),
-                "class": int(labels[i]),
-                "named": int(named[i]),
-                "probability": float(sure[i]),
-            }
-            for i in worst
-        ]
-        found.tables.append(Table("surest_mistakes", "The surest mistakes", rows))
-        side = math.isqrt(x[0].size)
-        if len(x) == len(labels) and side**2 == x[0].size and side > 4:  # a picture a row
-            found.arrays["mistakes"] = x[worst].reshape(-1, side, side)
-    off = confusion * (1 - np.eye(len(confusion), dtype=int))
-    if off.any():
-        a, b = np.unravel_index(off.argmax(), off.shape)
-        found.sentences.append(
-            f"{len(wrong):,} of {len(labels):,} {part} rows are named wrong; most often class {a} "
-            f"is taken for {b}, in {off[a, b]} rows."
-        )
+    _show_surest(found, subject, settings, x, labels, p)
+    found.sentences.append(_wrong_sentence(confusion, part))
     gap = float(sure.mean() - right.mean())
     way = "too sure" if gap > 0 else "not sure enough"
     found.sentences.append(
-        f"The expected calibration error is {error:.4f}: on average the network is {way} by "
-        f"{abs(gap):.4f}."
+        f"On {len(labels):,} {part} rows the expected calibration error is {error:.4f}: on average "
+        f"the network is {way} by {abs(gap):.4f}."
     )
     return found
+
+
+def _show_surest(
+    found: Findings, subject: Subject, settings: Settings, x: NDArray, labels: NDArray, p: NDArray
+) -> None:
+    """The rows that are named wrong with the highest probabilities, and what they look like."""
+    named, sure = p.argmax(axis=1), p.max(axis=1)
+    wrong = np.flatnonzero(named != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
+    if not len(worst):
+        return
+    chosen = subject.chosen(subject.parts[1], _count(settings), settings.seed)
+    number = np.repeat(chosen, len(labels) // len(x))
+    rows: list[Row] = [
+        {
+            "row": int(number[i]),
+            "class": int(labels[i]),
+            "named": int(named[i]),
+            "probability": float(sure[i]),
+        }
+        for i in worst
+    ]
+    found.tables.append(Table("surest_mistakes", "The surest mistakes", rows))
+    if subject.data.image_shape is not None:
+        images = pictures(x, subject.data.image_shape)
+        found.arrays["mistakes"] = in_unit_range(images[worst], images)
+
+
+def _wrong_sentence(confusion: NDArray, part: str) -> str:
+    off = confusion * (1 - np.eye(len(confusion), dtype=int))
+    told = f"{off.sum():,} of {confusion.sum():,} {part} rows are named wrong"
+    if not off.any():
+        return f"{told}."
+    a, b = np.unravel_index(off.argmax(), off.shape)
+    return f"{told}; most often class {a} is taken for {b}, in {off[a, b]} rows."
 
 
 PART = Part(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from new_algorithm.analysis.figures import representations as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.layer_outputs import MOST_FEATURES, on_share, outputs_of_layers, places
+from new_algorithm.analysis.pictures import pictures
 from new_algorithm.analysis.similarity import cka, effective_rank, principal_components
 from new_algorithm.analysis.subject import Subject, outputs_of
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX
@@ -34,7 +35,7 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         for row, error in zip(rows, errors, strict=True):
             row["probe_error"] = error
             row["standard_error"] = math.sqrt(error * (1 - error) / len(y_new))
-        found.sentences.append(_probe_sentence(subject, rows, x_new, y_new))
+        found.sentences.append(_probe_sentence(subject, rows, len(x), x_new, y_new))
     else:
         found.sentences.append("Rows have no class each: nothing for a linear probe to name.")
     title = (
@@ -42,9 +43,9 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         f"{len(x_new):,} {held_out} rows"
     )
     found.tables.append(Table("representations", title, rows))
-    found.sentences += _rank_sentences(rows)
+    found.sentences += _rank_sentences(rows, len(x))
     _compare(found, subject, settings, new)
-    _project(found, new, y_new.numpy() if labelled else None, settings.seed)
+    _project(found, new, y_new.numpy() if labelled else None, held_out, settings.seed)
     filters = first_filters(subject)
     if filters is not None:
         found.arrays["filters"] = filters
@@ -85,29 +86,35 @@ def probe_errors(
     return errors
 
 
-def _probe_sentence(subject: Subject, rows: list[Row], x_new: Tensor, y_new: Tensor) -> str:
+def _probe_sentence(
+    subject: Subject, rows: list[Row], seen: int, x_new: Tensor, y_new: Tensor
+) -> str:
     held_out, outputs = subject.parts[1], outputs_of(subject.network, x_new)
     named = outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(dim=1)
     own = float((named != y_new).double().mean())
     best = min(rows, key=lambda row: row["probe_error"])
     return (
-        f"A linear probe errs on {rows[0]['probe_error']:.3f} of {held_out} rows from "
-        f"{rows[0]['output_of']}, and least, on {best['probe_error']:.3f} ± "
-        f"{best['standard_error']:.3f}, from layer {best['layer']}; the network itself, which has "
-        f"seen all rows, on {own:.3f}."
+        f"Of {len(x_new):,} {held_out} rows a linear probe, fitted to {seen:,} training rows, "
+        f"names {rows[0]['probe_error']:.3f} wrong from {rows[0]['output_of']}, and least, "
+        f"{best['probe_error']:.3f} ± {best['standard_error']:.3f}, from layer {best['layer']}; "
+        f"the network itself, which has seen all training rows, {own:.3f}."
     )
 
 
-def _rank_sentences(rows: list[Row]) -> list[str]:
+def _rank_sentences(rows: list[Row], seen: int) -> list[str]:
     hidden = [row for row in rows if not math.isnan(row["dead_units"])]
+    ranks = ", ".join(f"{row['effective_rank']:.1f}" for row in rows)
     told = [
-        "Effective ranks: " + ", ".join(f"{row['effective_rank']:.1f}" for row in rows) + "; "
+        f"Effective ranks on {seen:,} training rows: {ranks}; "
         f"units: {', '.join(str(row['units']) for row in rows)}."
     ]
     if hidden:
         units = sum(row["units"] for row in hidden)
         dead, always = (sum(row[name] for row in hidden) for name in ("dead_units", "always_on"))
-        told.append(f"Of {units:,} hidden units {dead} are dead and {always} are on for all rows.")
+        told.append(
+            f"Of {units:,} hidden units {dead} are on for none of {seen:,} training rows, which is "
+            f"to be dead, and {always} for all of them."
+        )
     return told
 
 
@@ -118,10 +125,11 @@ def _compare(
     own = [h[:CKA_ROWS] for h in new.values()]
     alike = cka(own, own)
     found.arrays["cka"] = alike
+    rows = f"{len(own[0]):,} {subject.parts[1]} rows"
     apart = np.unravel_index(np.nanargmin(alike), alike.shape)
     found.sentences.append(
-        f"CKA between a layer and the next is {np.nanmean(np.diag(alike, 1)):.3f} on average; "
-        f"least alike are layers {apart[0]} and {apart[1]}, with {alike[apart]:.3f}."
+        f"On {rows} CKA between a layer and the next is {np.nanmean(np.diag(alike, 1)):.3f} on "
+        f"average; least alike are layers {apart[0]} and {apart[1]}, with {alike[apart]:.3f}."
     )
     other = settings.other
     if other is None:
@@ -136,12 +144,14 @@ def _compare(
     best = np.where(np.isnan(across), -np.inf, across).argmax(axis=1)  # dead layers are like none
     same = f"; the same layers of both: {np.nanmean(np.diag(across)[1:]):.3f} on average"
     found.sentences.append(
-        f"Beside {other.tag}: layers are most like its layers "
+        f"Beside {other.tag}, on {rows}: layers are most like its layers "
         f"{', '.join(str(b) for b in best)}{same if len(theirs) == len(own) else ''}."
     )
 
 
-def _project(found: Findings, new: dict[str, NDArray], labels: NDArray | None, seed: int) -> None:
+def _project(
+    found: Findings, new: dict[str, NDArray], labels: NDArray | None, held_out: str, seed: int
+) -> None:
     """The first two principal components and t-SNE of the layer before the last."""
     from sklearn.manifold import TSNE
 
@@ -162,26 +172,28 @@ def _project(found: Findings, new: dict[str, NDArray], labels: NDArray | None, s
     ]
     found.tables.append(Table("projection", f"Outputs of {name}", rows, shown=False))
     found.sentences.append(
-        f"Two principal components have {shares.sum():.3f} of the variance of layer {len(new) - 2}."
+        f"Two principal components have {shares.sum():.3f} of the variance of layer {len(new) - 2} "
+        f"on {len(h):,} {held_out} rows."
     )
 
 
 def first_filters(subject: Subject) -> NDArray | None:
     """Return the incoming weights of the FILTERS units of the first layer with the largest norm, as
-    pictures (k, side, side) or of three channels (k, side, side, 3); None where they are none."""
+    pictures (k, height, width), or (k, height, width, 3) in colours. None where rows are no
+    pictures, or the first layer does not see their pixels."""
+    shape = subject.data.image_shape
+    if shape is None:
+        return None
     first = next(iter(subject.layers.values()))
     weight: NDArray = next(first.parameters()).detach().double().numpy()
-    if isinstance(first, nn.Linear):
-        side = math.isqrt(weight.shape[1])
-        if side < 5 or side**2 != weight.shape[1] or len(subject.data.x_train.shape) != 2:
+    if isinstance(first, nn.Conv2d):
+        shape = weight.shape[1:]  # colours first, fewer of them where they are in groups
+        if shape[0] not in (1, 3):
             return None
-        pictures = weight.reshape(-1, side, side)
-    elif weight.ndim == 4 and weight.shape[1] in (1, 3):
-        pictures = weight[:, 0] if weight.shape[1] == 1 else np.moveaxis(weight, 1, -1)
-    else:
+    elif not isinstance(first, nn.Linear) or weight.shape[1] != math.prod(shape):
         return None
-    norms = np.linalg.norm(pictures.reshape(len(pictures), -1), axis=1)
-    return pictures[np.argsort(-norms, kind="stable")[:FILTERS]]
+    norms = np.linalg.norm(weight.reshape(len(weight), -1), axis=1)
+    return pictures(weight[np.argsort(-norms, kind="stable")[:FILTERS]], shape)
 
 
 PART = Part(
@@ -200,6 +212,7 @@ PART = Part(
         "cka": "How alike the layers of the run are: linear CKA, unbiased.",
         "cka_beside": "How alike the layers of the two runs are: linear CKA, unbiased.",
         "projection": "The layer before the last: its first two principal components, and t-SNE.",
-        "filters": "The first layer's weights of largest norm; red above 0, blue below.",
+        "filters": "The first layer's weights of largest norm: red above 0 and blue below, or in "
+        "the colours of the rows, with grey for 0.",
     },
 )

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import precision_recall_fscore_support
+from torch import nn
 
 from new_algorithm.analysis import errors
 from new_algorithm.analysis.findings import Settings
+from new_algorithm.analysis.pictures import pictures
 from new_algorithm.analysis.subject import outputs_of
 from tests.analysis.subjects import relu_subject
 
@@ -46,8 +48,11 @@ def test_who_is_as_sure_as_right_is_calibrated():
     rows, error = errors.reliability(sure, right)
     assert error == pytest.approx(0, abs=1e-12)
     assert [row["accuracy"] for row in rows] == pytest.approx([0.25, 0.5, 0.75, 1])
-    half = 1.96 * np.sqrt(0.25 * 0.75 / 100)
-    assert rows[0]["half_interval"] == pytest.approx(half)
+    for row in rows:  # Wilson's ends p solve (share − p)² = z² p (1 − p)/n
+        for end in (row["low"], row["high"]):
+            distance = 1.959964**2 * end * (1 - end) / row["rows"]
+            assert (row["accuracy"] - end) ** 2 == pytest.approx(distance, rel=1e-5, abs=1e-12)
+        assert row["low"] < row["high"]
 
 
 @pytest.mark.parametrize(("sure", "accuracy"), [(0.9, 0.6), (0.4, 0.7), (1.0, 0.0)])
@@ -101,13 +106,36 @@ def test_the_surest_mistakes_are_rows_of_the_data_set(monkeypatch):
     assert found.sentences[0].startswith(f"{wrong} of 40 test rows are named wrong")
 
 
+@pytest.mark.parametrize(
+    ("image_shape", "picture"), [(None, None), ((6, 6), (6, 6)), ((3, 3, 4), (3, 4, 3))]
+)
+def test_mistakes_are_shown_as_the_data_set_says_whatever_the_number_of_features(
+    image_shape, picture
+):
+    subject = relu_subject(rows=60)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 5, (60, 36)).astype(np.float32)
+    y = rng.integers(0, 4, 60)
+    data = replace(subject.data, x_test=x, y_test=y, image_shape=image_shape)
+    network = nn.Sequential(nn.Linear(36, 4))
+    found = errors.analyse(replace(subject, data=data, network=network), SETTINGS)
+    if image_shape is None:
+        assert "mistakes" not in found.arrays
+        return
+    assert found.arrays["mistakes"].shape == (errors.MISTAKES, *picture)
+    row = table(found, "surest_mistakes")[0]["row"]
+    shown = pictures(x[row][None], image_shape)
+    low, high = (end(pictures(x, image_shape), axis=(0, 1, 2)) for end in (np.min, np.max))
+    np.testing.assert_allclose(found.arrays["mistakes"][0], ((shown - low) / (high - low))[0])
+
+
 def test_who_makes_no_mistakes_has_no_table_of_them():
     subject = relu_subject()
     f = outputs_of(subject.network, subject.rows("test", 60, 0)[0]).numpy()
     data = replace(subject.data, y_test=f.argmax(axis=1))
     found = errors.analyse(replace(subject, data=data), SETTINGS)
     assert [one.name for one in found.tables] == ["classes", "reliability"]
-    assert all("taken for" not in sentence for sentence in found.sentences)
+    assert found.sentences[0] == "0 of 60 test rows are named wrong."
 
 
 def test_regression_has_no_classes():

@@ -69,19 +69,47 @@ def test_a_run_beside_itself_is_itself():
     assert any("other inputs" in sentence for sentence in found.sentences)
 
 
+def filters_of(*layers, image_shape):
+    subject = relu_subject()
+    data = replace(subject.data, image_shape=image_shape)
+    network = nn.Sequential(*layers).double()
+    return representations.first_filters(replace(subject, data=data, network=network))
+
+
 def test_filters_are_the_largest_of_the_first_layer_as_pictures():
-    subject = relu_subject()  # 20 features are no picture
-    assert representations.first_filters(subject) is None
-    wide = nn.Sequential(nn.Linear(36, 30), nn.ReLU(), nn.Linear(30, 2)).double()
+    wide = nn.Linear(36, 30)
     with torch.no_grad():
-        wide[0].weight[7] *= 100
-    pictured = replace(subject, network=wide)
-    pictures = representations.first_filters(pictured)
-    assert pictures.shape == (representations.FILTERS, 6, 6)
-    np.testing.assert_allclose(pictures[0].ravel(), wide[0].weight[7].detach())
-    coloured = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).double()
-    pictures = representations.first_filters(replace(subject, network=coloured))
+        wide.weight[7] *= 100
+    grey = filters_of(wide, nn.ReLU(), nn.Linear(30, 2), image_shape=(6, 6))
+    assert grey.shape == (representations.FILTERS, 6, 6)
+    np.testing.assert_allclose(grey[0].ravel(), wide.weight[7].detach())
+    coloured = filters_of(nn.Flatten(), wide, image_shape=(3, 3, 4))
+    assert coloured.shape == (representations.FILTERS, 3, 4, 3)
+    np.testing.assert_allclose(coloured[0, 1, 2], wide.weight[7].detach()[[6, 18, 30]])
+
+
+def test_filters_of_a_convolution_are_its_kernels():
+    kernel = nn.Conv2d(3, 4, 5)
+    with torch.no_grad():
+        kernel.weight[2] *= 100
+    pictures = filters_of(kernel, nn.ReLU(), image_shape=(3, 32, 32))
     assert pictures.shape == (4, 5, 5, 3)
+    np.testing.assert_allclose(np.moveaxis(pictures[0], -1, 0), kernel.weight[2].detach())
+    assert filters_of(nn.Conv2d(1, 4, 3), image_shape=(28, 28)).shape == (4, 3, 3)
+
+
+def test_there_are_no_filters_where_rows_are_no_pictures_or_pixels_are_not_seen():
+    assert filters_of(nn.Linear(36, 30), image_shape=None) is None
+    assert filters_of(nn.Conv2d(3, 4, 5), image_shape=None) is None
+    assert filters_of(nn.Linear(30, 4), image_shape=(6, 6)) is None
+    assert filters_of(nn.Conv2d(8, 4, 3), image_shape=(8, 5, 5)) is None
+
+
+def test_sentences_say_on_how_many_rows_they_were_measured():
+    subject = relu_subject()
+    found = representations.analyse(subject, Settings(40, 0, other=subject))
+    for sentence in found.sentences:
+        assert "40 test rows" in sentence or "40 training rows" in sentence
 
 
 @pytest.mark.parametrize("name", ["spirals", "regression"])

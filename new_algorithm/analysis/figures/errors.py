@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from new_algorithm.analysis.figures import columns
 from new_algorithm.record.files import read_csv
 
 
@@ -31,13 +32,12 @@ def draw_confusion(figure: Figure, path: Path) -> None:
 
 def draw_reliability(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
-    p, accuracy, half = (
-        np.array([float(row[name]) for row in rows])
-        for name in ("probability", "accuracy", "half_interval")
-    )
+    p, accuracy, low, high = columns(rows, "probability", "accuracy", "low", "high")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="tab:gray", marker="", linestyle=":", label="as sure as right")
-    axes.errorbar(p, accuracy, half, fmt="o", capsize=2, color="black", label="95% interval")
+    # at the ends of [0, 1] an interval begins at the share, to within rounding
+    reach = np.maximum(0, [accuracy - low, high - accuracy])
+    axes.errorbar(p, accuracy, reach, fmt="o", capsize=2, color="black", label="95% interval")
     axes.set(xlabel="probability of the named class", ylabel="share that is right")
     axes.legend()
 
@@ -47,7 +47,7 @@ def draw_mistakes(figure: Figure, path: Path) -> None:
     told = read_csv(path.with_name("surest_mistakes.csv"))
     for place, (picture, row) in enumerate(zip(pictures, told, strict=True), start=1):
         axes = figure.add_subplot(-(-len(pictures) // 6), 6, place)
-        axes.imshow(picture, cmap="Greys")
+        axes.imshow(picture, cmap="Greys", vmin=0, vmax=1)
         axes.set_title(
             f"{row['class']} as {row['named']}, {float(row['probability']):.3f}", fontsize="x-small"
         )
