@@ -67,7 +67,7 @@ def main() -> None:
 
     from new_algorithm.analysis.findings import Settings
     from new_algorithm.analysis.page import write_page
-    from new_algorithm.analysis.parts import chosen_parts
+    from new_algorithm.analysis.parts import chosen_parts, tables_of
     from new_algorithm.analysis.subject import read_subject
 
     torch.set_num_threads(config.threads)
@@ -84,7 +84,7 @@ def main() -> None:
         "data": subject.data.provenance(),
         "keep": True,
         "kind": "analysis",
-        "tables": {file: draw for part in parts for file, draw in part.figures.items()},
+        "tables": tables_of(parts),
     }
     with Run.open(**run_flags) as run:
         prepare(run, config.of, subject.record["start"])
@@ -114,7 +114,8 @@ def found_by(part: "Part", subject: "Subject", settings: "Settings", run: Run) -
         raise
     except Exception as error:
         run.anomaly(f"{part.name}: {type(error).__name__}: {error}")
-        return Findings(sentences=[f"This part failed: {type(error).__name__}: {error}."])
+        told = f"This part failed: {type(error).__name__}: {error}."
+        return Findings(sentences=[told], failed=True)
 
 
 def forget(run: Run, part: dict[str, Any]) -> None:
@@ -147,6 +148,7 @@ def record_findings(run: Run, part: "Part", found: "Findings") -> None:
     facts["parts"][part.name] = {
         "name": part.name,
         "title": part.title,
+        "failed": found.failed,
         "sentences": found.sentences,
         "tables": tables,
         "arrays": list(found.arrays),

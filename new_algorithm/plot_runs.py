@@ -1,12 +1,14 @@
-"""Draw the figures of recorded runs again, or several runs in one figure.
+"""Draw the figures of recorded runs or analyses again, or several runs in one figure.
 
     python new_algorithm/plot_runs.py my_run
     python new_algorithm/plot_runs.py run_a run_b run_c
     python new_algorithm/plot_runs.py run_a run_b --output-name adam_and_back_projection
     python new_algorithm/plot_runs.py my_experiment/mnist.Adam.0
+    python new_algorithm/plot_runs.py my_run.analysis
 
-One tag draws figures/<tag>/ anew; several draw figures/<output name>/comparison.png. A run of an
-experiment is named by the experiment's tag, a slash, and its own.
+One tag writes figures/<tag>/ anew, with the note of a run or the page of an analysis, from its
+record alone; several draw figures/<output name>/comparison.png. A run of an experiment is named by
+the experiment's tag, a slash, and its own.
 """
 
 import difflib
@@ -28,6 +30,7 @@ from new_algorithm.cli.flags import parse, validate_tag
 from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import ASIDE, Layout
+from new_algorithm.record.reservation import kind_of
 
 if TYPE_CHECKING:
     from new_algorithm.record.figures import Tables
@@ -57,21 +60,18 @@ def main() -> None:
 
 
 def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]:
-    """Draw one run or a comparison of several; the paths of the figures.
+    """Draw one run or a comparison of several; the paths of what is written.
 
     UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
     """
     # matplotlib takes a second to import
     from new_algorithm.plots.run_figures import COMPARISON_SIZE, draw_comparison
     from new_algorithm.plots.style import draw
-    from new_algorithm.record.figures import draw_run, save_figure
+    from new_algorithm.record.figures import save_figure
 
     _check_known(tags, layout)
     if len(tags) == 1 and output_name is None:
-        paths = draw_run(tags[0], layout, _tables())
-        if not paths:
-            raise UserError(f"run {tags[0]} has recorded no epoch: there is nothing to draw")
-        return paths
+        return _draw_one(tags[0], layout)
     name = output_name if output_name is not None else _joined(tags)
     validate_tag(name, "--output-name")
     if layout.record(name).exists():
@@ -84,6 +84,25 @@ def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]
             raise UserError(f"run {tag} has recorded no epoch: leave it out")
     image = draw(partial(draw_comparison, runs=runs), COMPARISON_SIZE)
     return [save_figure(layout.figures(name) / "comparison.png", image)]
+
+
+def _draw_one(tag: str, layout: Layout) -> list[Path]:
+    """Draw what the record of that kind has, and write what shows the figures."""
+    from new_algorithm.record.figures import draw_run
+    from new_algorithm.record.note import write_note
+
+    kind = kind_of(layout.record(tag))
+    if kind == "experiment":
+        raise UserError(f"{tag} is an experiment: write_report.py {tag} draws it")
+    if kind == "analysis":
+        from new_algorithm.analysis.page import write_page  # torch takes seconds
+        from new_algorithm.analysis.parts import PARTS, tables_of
+
+        return draw_run(tag, layout, tables_of(PARTS.values())) + write_page(tag, layout)
+    paths = draw_run(tag, layout, _tables())
+    if not paths:
+        raise UserError(f"run {tag} has recorded no epoch: there is nothing to draw")
+    return [*paths, write_note(tag, layout)]
 
 
 def _tables() -> "Tables":

@@ -56,6 +56,19 @@ def test_numbers_that_two_parts_find_agree(analysed, work_tree):
     assert {"start to end", "to seed_1", "to seed_1, units matched"} == barriers.keys()
 
 
+def test_an_analysis_is_drawn_again_from_its_record_alone(analysed, work_tree, run_script):
+    folder = work_tree / "figures" / "seed_0.analysis"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        path.unlink()
+    weights = work_tree / "ploting_data" / "seed_0" / "weights.npz"
+    aside = weights.rename(weights.with_suffix(".aside"))
+    done = run_script("new_algorithm/plot_runs.py", "seed_0.analysis")
+    aside.rename(weights)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_part_analysed_again_leaves_the_others(analysed, work_tree, run_script):
     folder = work_tree / "ploting_data" / "seed_0.analysis"
     before = (folder / "curvature.csv").read_bytes()

@@ -43,6 +43,20 @@ def test_one_tag_draws_its_figures_anew_without_training(layout):
     assert all(path.exists() for path in paths)
 
 
+def test_the_note_is_written_again_with_the_figures(layout):
+    paths = draw(["adam"], None, layout)
+    note = (layout.figures("adam") / "README.md").read_text(encoding="utf-8")
+    assert layout.figures("adam") / "README.md" in paths
+    assert "![loss](loss.png)" in note
+    assert note.count("## Findings") == 1
+
+
+def test_an_experiment_is_left_to_its_report(layout):
+    save_json(layout.record("leaderboard") / "experiment.json", {})
+    with pytest.raises(UserError, match=r"write_report\.py leaderboard"):
+        draw(["leaderboard"], None, layout)
+
+
 def test_several_tags_are_compared_under_a_name_of_their_own(layout):
     assert draw(["adam", "back_projection"], None, layout) == [
         layout.root / "figures" / "adam-back_projection" / "comparison.png"
@@ -55,7 +69,8 @@ def test_several_tags_are_compared_under_a_name_of_their_own(layout):
 def test_run_of_an_experiment_is_drawn_below_the_experiments_folder(layout):
     paths = draw(["leaderboard/mnist.Adam.0"], None, layout)
     folder = layout.root / "figures" / "leaderboard" / "mnist.Adam.0"
-    assert {path.name for path in paths} == {"loss.png", "accuracy.png", "layer_norms.png"}
+    drawn = {"loss.png", "accuracy.png", "layer_norms.png"}
+    assert {path.name for path in paths} == drawn | {"README.md"}
     assert all(path.parent == folder and path.exists() for path in paths)
 
 

@@ -24,11 +24,13 @@ class Table(NamedTuple):
 @dataclass
 class Findings:
     """tables, and arrays by name for what is no table, such as pictures: <name>.npy. sentences:
-    what follows from them, with the numbers that it rests on."""
+    what follows from them, with the numbers that it rests on. failed: whether these say why there
+    is nothing else."""
 
     tables: list[Table] = field(default_factory=list)
     arrays: dict[str, NDArray] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
+    failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """All parts of an analysis, in the order in which a reader wants them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from new_algorithm.analysis import (
     capacity,
@@ -13,6 +13,7 @@ from new_algorithm.analysis import (
 )
 from new_algorithm.analysis.findings import Part
 from new_algorithm.cli.errors import UserError
+from new_algorithm.record.figures import Tables
 
 PARTS: dict[str, Part] = {
     one.name: one
@@ -34,3 +35,8 @@ def chosen_parts(names: Sequence[str]) -> list[Part]:
         if name not in PARTS:
             raise UserError(f"--parts {name}: give some of {', '.join(PARTS)}")
     return [part for name, part in PARTS.items() if not names or name in names]
+
+
+def tables_of(parts: Iterable[Part]) -> Tables:
+    """Return what draws the tables and arrays of these parts, by file name."""
+    return {file: draw for part in parts for file, draw in part.figures.items()}

@@ -12,14 +12,15 @@ from new_algorithm.record.history import METRICS_FILE, TIMING_FILE, read_series
 from new_algorithm.record.layout import Layout
 
 
-def write_note(tag: str, layout: Layout) -> None:
-    """Write the note from ploting_data/<tag>/; OSError where it cannot be written."""
+def write_note(tag: str, layout: Layout) -> Path:
+    """Write the note from ploting_data/<tag>/ and return it; OSError where it cannot be written."""
     folder = layout.figures(tag)
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(layout.record(tag)) or {}
     series = read_series(layout.record(tag))
     parts = note_text(tag, record), _links(tag, record, layout), findings_text(record, series)
     save_text(folder / "README.md", "".join(parts))
+    return folder / "README.md"
 
 
 def note_text(tag: str, record: dict[str, Any]) -> str:
@@ -78,8 +79,10 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
 def findings_text(record: dict[str, Any], series: Series) -> str:
     """The last section: warnings, or that there are none, then hints."""
     found = advise(record, series)
-    sound = [] if any(one.severity == "warning" for one in found) else ["Nothing stands out."]
-    return f"\n## Findings\n\n{bullets([*sound, *(one.sentence for one in found)])}"
+    warned = any(one.severity == "warning" for one in found)
+    none = "Nothing stands out." if series else "There are no arrays of epochs to judge."
+    told = [one.sentence for one in found]
+    return f"\n## Findings\n\n{bullets(told if warned else [none, *told])}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
