@@ -1,7 +1,9 @@
-"""The references without a network; scikit-learn is an extra."""
+"""The references without a network, which scikit-learn fits."""
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 
 from datasets import load_dataset
 from new_algorithm.cli.errors import UserError
@@ -22,7 +24,6 @@ def problem(tmp_path_factory):
 
 
 def test_trees_find_a_product_that_a_linear_model_cannot(problem):
-    pytest.importorskip("sklearn")
     [linear] = trained(LOGISTIC_REGRESSION, problem)
     [trees] = trained(GRADIENT_BOOSTING, problem, max_iter=30)
     assert linear.scores()[1].auc == pytest.approx(0.5, abs=0.1)
@@ -33,10 +34,6 @@ def test_trees_find_a_product_that_a_linear_model_cannot(problem):
 
 
 def test_scores_are_scikit_learns_own(problem):
-    pytest.importorskip("sklearn")
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss, roc_auc_score
-
     data = problem.data
     model = LogisticRegression(C=0.1, max_iter=1_000).fit(data.x_train, data.y_train)
     [epoch] = trained(LOGISTIC_REGRESSION, problem, inverse_penalty=0.1)
