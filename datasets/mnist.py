@@ -94,7 +94,7 @@ def load_mnist(data_dir: Path | None, split: Split) -> Dataset:
         scaling=f"(x/255 - {PIXEL_MEAN})/{PIXEL_SD}, flattened to 784 pixels",
         sha256={key: array.sha256 for key, array in MNIST.items()},
         target_scale=None,
-        image_shape=MNIST["x_train"].shape[1:],
+        image_shape=loaded["x_train"].shape[1:],
     )
 
 

@@ -71,6 +71,7 @@ def test_the_archive_is_read_in_the_order_of_its_batches(tmp_path, batches, writ
     data = load_cifar10(folder)
     assert (data.x_train.shape, data.x_train.dtype) == ((50, 3, 32, 32), np.uint8)
     assert (data.x_test.shape, data.y_test.dtype) == ((10, 3, 32, 32), np.int64)
+    assert data.image_shape == (3, 32, 32)
     names = ("data_batch_2", "test_batch")
     second, test = (pickle.loads(batches[name], encoding="bytes") for name in names)
     np.testing.assert_array_equal(data.x_train[10:20].reshape(10, -1), second[b"data"])

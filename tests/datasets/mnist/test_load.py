@@ -185,6 +185,7 @@ def test_validation_and_limits_choose_the_rows():
 def test_the_form_is_the_common_one():
     dataset = mnist.load_mnist(None, Split())
     assert dataset.x_train.shape == (12, 784)
+    assert dataset.image_shape == (28, 28)
     assert dataset.y_test.dtype == np.int64
     assert dataset.num_classes == 10
     assert dataset.source == "a fake"
