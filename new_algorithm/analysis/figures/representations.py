@@ -24,7 +24,7 @@ def draw_layers(figure: Figure, path: Path) -> None:
             left.plot(layers, values, label=name.replace("_", " "))
     left.set(xlabel="layer", ylabel="number")
     left.set_yscale("symlog", linthresh=1)
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     if has_probe:
         error, standard = (
             np.array([float(row[name]) for row in rows])
