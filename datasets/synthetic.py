@@ -37,6 +37,25 @@ def teacher_network(
     return inputs, outputs, weights
 
 
+def teacher_data(seed: int, widths: Sequence[int], rows: int) -> tuple[Dataset, list[NDArray]]:
+    """Return `rows` rows to train on and as many to test on, float64, targets as they are, and the
+    weights of the `teacher_network` that made them."""
+    x, y, teacher = teacher_network(np.random.default_rng(seed), widths, 2 * rows)
+    data = Dataset(
+        name="teacher",
+        x_train=x[:rows],
+        y_train=y[:rows],
+        x_test=x[rows:],
+        y_test=y[rows:],
+        num_classes=None,
+        held_out="test",
+        source=f"a random ReLU network, drawn with seed {seed}",
+        scaling="standard normal inputs, noiseless targets",
+        sha256={},
+    )
+    return data, teacher
+
+
 def load_synthetic(name: str, seed: int, split: Split) -> Dataset:
     """Load the data set `name` of SYNTHETIC; only "synthetic" depends on `seed`."""
     rows, draw, source = SYNTHETIC[name]

@@ -29,15 +29,15 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from datasets import Dataset
 from datasets.batches import in_chunks
-from datasets.synthetic import teacher_network
+from datasets.synthetic import teacher_data
 from new_algorithm.back_projection.diagnostics import ObservedSolve, observe
 from new_algorithm.back_projection.losses import SQUARED
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import (
     FlatParameters,
     append_ones,
-    initial_weights,
     mask,
     momentum_step,
     weight_norms,
@@ -57,6 +57,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.methods.method import Problem
 from new_algorithm.plots.run_figures import CONVERGENCE_FILE, CONVERGENCE_SIZE, draw_convergence
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
@@ -106,20 +107,12 @@ def main() -> None:
         CGSolver(Penalties(lambda_w[0]), rtol=config.cg_tolerance),  # the data cannot change
         CGSolver(Penalties(lambda_w[1], lambda_h[1]), rtol=config.cg_tolerance),
     ]
-    inputs, targets, teacher = teacher_network(
-        np.random.default_rng(config.seed), config.teacher_widths, 2 * config.rows
-    )
-    data = {
-        "name": "teacher",
-        "source": f"a random ReLU network, drawn with seed {config.seed}",
-        "scaling": "standard normal inputs, noiseless targets",
-        "held_out": "test",
-        "counts": {"train": config.rows, "test": config.rows},
-    }
+    data, teacher = teacher_data(config.seed, config.teacher_widths, config.rows)
     tables = {CONVERGENCE_FILE: (draw_convergence, CONVERGENCE_SIZE)}
-    with Run.open(script=Path(__file__), config=config, data=data, tables=tables) as run:
+    provenance = data.provenance()
+    with Run.open(script=Path(__file__), config=config, data=provenance, tables=tables) as run:
         with profiled(config.profile, "NumPy", run):
-            student, solves = train(config, append_ones(inputs), targets, solvers, run)
+            student, solves = train(config, data, solvers, run)
         run.table(
             "teacher_units",
             closest_units(teacher[0], student[0]),
@@ -137,21 +130,20 @@ def main() -> None:
 
 @np.errstate(over="ignore", invalid="ignore")  # found and named by the sweep
 def train(
-    config: Config, inputs: NDArray, targets: NDArray, solvers: Sequence[CGSolver], run: Run
+    config: Config, data: Dataset, solvers: Sequence[CGSolver], run: Run
 ) -> tuple[list[NDArray], list[tuple[Row, list[Row]]]]:
-    """Train on the first half of the rows, test on the second; return W̃ and what `beside_theory`
-    makes of the solves that are observed.
+    """Train; return W̃ and what `beside_theory` makes of the solves that are observed.
 
-    inputs: X̃ (2 rows, d + 1). DivergedError leaves the weights of the last good sweep saved.
+    DivergedError leaves the weights of the last good sweep saved.
     """
-    x_train, x_test = np.split(inputs, 2)
-    y_train, y_test = np.split(targets, 2)
-    rng = np.random.default_rng([config.seed, 1])  # another stream than the teacher's
-    widths = (config.teacher_widths[0], config.hidden_dim, config.teacher_widths[-1])
-    parameters = FlatParameters.of(initial_weights(rng, widths, np.float64))
+    x_train, x_test = map(append_ones, (data.x_train, data.x_test))  # X̃
+    y_train, y_test = data.y_train, data.y_test
+    start = Problem(data, (config.hidden_dim,), config.epochs, config.seed).start(np.float64)[1]
+    parameters = FlatParameters.of(start)
     velocity, weights = parameters.zeros_like(), parameters.matrices
     sweep = Sweep(parameters, solvers, SQUARED, mask, chunk_rows=config.rows, pass_residual=True)
     run.save_weights(weights)
+    run.save_snapshot(0, weights)
     solves = []
     clock = TrainingClock()
     for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
@@ -182,6 +174,7 @@ def train(
                 "lower --step-size or change the penalties"
             ) from error
         run.save_weights(weights)
+        run.save_snapshot(epoch, weights)
         for number, solve in enumerate(sweep.solves, start=1):
             if solve is not None and solve.status != "converged":
                 run.anomaly(f"sweep {epoch}, layer {number}: CG ended with {solve.status}")
