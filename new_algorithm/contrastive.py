@@ -162,8 +162,8 @@ def learn(config: Config, task: "Task", encoder: "torch.nn.Module", run: Run) ->
     """Train the encoder in place, without labels, and record every epoch."""
     import torch
 
-    from new_algorithm.gallery.contrastive.label_efficiency import read_out
-    from new_algorithm.gallery.contrastive.moco import MomentumContrast, features, rate_schedule
+    from new_algorithm.gallery.contrastive.classifier import read_classifier
+    from new_algorithm.gallery.contrastive.moco import MomentumContrast, rate_schedule
 
     x = task.train[0]
     learner = MomentumContrast(
@@ -179,13 +179,17 @@ def learn(config: Config, task: "Task", encoder: "torch.nn.Module", run: Run) ->
     clock, has_collapsed = TrainingClock(), False
     with clock:
         learner.fill_queue(x, config.batch_size)
+    with_labels = encoder, task, max(config.labels), config.seed
+    run.save_snapshot(0, read_classifier(*with_labels)[1])
     for epoch in progress(range(1, config.passes + 1), "epochs", config.passes):
         with clock:
             loss = learner.epoch(x, config.batch_size, optimizer, schedule)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of epoch {epoch} is {loss}: lower --lr")
         of_views = learner.geometry(task.held_out[0], config.seed)
-        known = read_out(partial(features, encoder), task, max(config.labels), config.seed)
+        known, arrays = read_classifier(*with_labels)
+        run.save_weights(arrays)
+        run.save_snapshot(epoch, arrays)
         run.record_epoch(
             epoch,
             train=Scores(loss),
@@ -289,7 +293,7 @@ def end_to_end(config: Config, task: "Task", count: int) -> "ReadOut":
         generator=torch.Generator(device).manual_seed(config.seed),
     )
     of_neighbours = read_out(partial(features, model[0]), task, count, config.seed).knn
-    return ReadOut(accuracy(model, task.held_out), of_neighbours, math.nan)
+    return ReadOut(accuracy(model, task.held_out), of_neighbours, None)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How well classes are read out of features from few labels."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,18 +9,23 @@ import torch
 from torch import Tensor
 
 from new_algorithm.gallery.contrastive.neighbours import nearest_neighbours
-from new_algorithm.gallery.contrastive.probe import fit_probe
+from new_algorithm.gallery.contrastive.probe import Probe, fit_probe
 from new_algorithm.gallery.contrastive.tasks import Task
 
 Represent = Callable[[Tensor], Tensor]
 
 
 class ReadOut(NamedTuple):
-    """Accuracies on held-out rows of the probe and the nearest neighbours; the probe's λ_w."""
+    """Accuracies on held-out rows of the probe and the nearest neighbours; the probe itself, None
+    of another read-out in its place."""
 
     probe: float
     knn: float
-    penalty: float
+    fitted: Probe | None
+
+    @property
+    def penalty(self) -> float:
+        return math.nan if self.fitted is None else self.fitted.penalty
 
 
 def labelled_rows(task: Task, count: int, seed: int) -> Tensor:
@@ -50,6 +56,4 @@ def read_out(represent: Represent, task: Task, count: int, seed: int) -> ReadOut
     of_probe = probe.classes(held_out.cpu().numpy())
     of_knn = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
     right = task.data.y_test
-    return ReadOut(
-        float((of_probe == right).mean()), float((of_knn == right).mean()), probe.penalty
-    )
+    return ReadOut(float((of_probe == right).mean()), float((of_knn == right).mean()), probe)
