@@ -60,6 +60,7 @@ from new_algorithm.cli.flags import (
 )
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.methods.torch_network import arrays_of
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import save_csv
@@ -70,7 +71,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: flags are checked first
     from torch import Tensor
 
     from new_algorithm.gallery.meta_learning.learners import Learner
-    from new_algorithm.gallery.meta_learning.models import Model, Parameters
+    from new_algorithm.gallery.meta_learning.models import Parameters
     from new_algorithm.gallery.meta_learning.tasks import Problem
 
 EPOCHS = 20  # parts of a run, after each of which it is evaluated
@@ -190,33 +191,20 @@ def main() -> None:
     fix_threads(config.threads)
 
     from new_algorithm.cli.device import torch_device
+    from new_algorithm.gallery.meta_learning.by_name import learner_of
     from new_algorithm.gallery.meta_learning.figures import TABLES
     from new_algorithm.gallery.meta_learning.tasks import Demand, make_problem
 
     demand = Demand(config.task, ways, config.used_shots, config.held_out, config.test_tasks)
     device = torch_device(config.device)
     problem = make_problem(demand, config.seed, config.data_dir, device)
-    learner = make_learner(config, settings, problem.model)
+    how = settings.rate, settings.steps, config.proximity
+    learner = learner_of(config.learner, problem.model, *how)
     data = problem.provenance
     with Run.open(script=Path(__file__), config=config, data=data, tables=TABLES) as run:
         with profiled(config.profile, "PyTorch", run, config.device):
             theta = train(config, settings, learner, problem, run)
         report(config, learner, theta, problem, run)
-
-
-def make_learner(config: Config, settings: Settings, model: "Model") -> "Learner":
-    from new_algorithm.gallery.meta_learning.implicit import ImplicitMaml
-    from new_algorithm.gallery.meta_learning.learners import LayerProblem, Maml, Reptile
-
-    rate, steps = settings.rate, settings.steps
-    if config.learner == "implicit":
-        weight = config.proximity or (50.0 if config.has_classes else 10.0)
-        return ImplicitMaml(model, weight, rate, steps)
-    if config.learner == "reptile":
-        return Reptile(model, rate, steps)
-    if config.learner.endswith("maml"):
-        return Maml(model, rate, steps, second_order=config.learner == "maml")
-    return LayerProblem(model, rate, warm=steps - 1)
 
 
 def train(
@@ -238,6 +226,7 @@ def train(
         tasks=settings.tasks,
         lr=settings.lr,
     )
+    run.save_snapshot(0, arrays_of(theta))
     pulled = iter(progress(learning, "iterations", settings.iterations))
     clock, left_out, skipped = TrainingClock(), 0.0, 0.0
     for epoch, size in enumerate(epoch_sizes(settings.iterations), start=1):
@@ -248,6 +237,8 @@ def train(
                 f"epoch {epoch}: the loss after adaptation is not finite; smaller steps may help: "
                 f"--rate {settings.rate / 2:g} or --lr {settings.lr / 2:g}"
             )
+        run.save_weights(arrays_of(theta))
+        run.save_snapshot(epoch, arrays_of(theta))
         run.record_epoch(
             epoch,
             train=Scores(tally.loss),

@@ -1,5 +1,7 @@
 """Stands for a Run and keeps in memory what it is told."""
 
+import copy
+
 
 class Recorder:
     def __init__(self):
@@ -13,7 +15,7 @@ class Recorder:
         self.results |= numbers
 
     def save_weights(self, weights):
-        self.weights = [weight.copy() for weight in weights]
+        self.weights = copy.deepcopy(weights)
 
     def save_snapshot(self, epoch, weights):
         pass

@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.gallery.meta_learning.by_name import learner_of
 from new_algorithm.gallery.meta_learning.tasks import Demand, make_problem
-from new_algorithm.meta_learning import CLASSES, FUNCTIONS, Config, epoch_sizes, make_learner, train
+from new_algorithm.meta_learning import CLASSES, FUNCTIONS, Config, epoch_sizes, train
 from tests.processes import assert_one_clear_line
 from tests.recorder import Recorder
 
 SCRIPT = "new_algorithm/meta_learning.py"
+
+
+def learner_for(config, model):
+    rate, steps = config.settings.rate, config.settings.steps
+    return learner_of(config.learner, model, rate, steps, config.proximity)
 
 
 def test_every_learner_has_settings_for_every_kind_of_task():
@@ -80,7 +86,7 @@ def learnt(seed):
     """The parameters and the record after a few iterations."""
     config = Config(task="waves", iterations=20, tasks=5, seed=seed)
     problem = make_problem(Demand("waves", None, 5, "test", 5), seed, None, torch.device("cpu"))
-    learner, run = make_learner(config, config.settings, problem.model), Recorder()
+    learner, run = learner_for(config, problem.model), Recorder()
     theta = train(config, config.settings, learner, problem, run)
     return theta, [epoch["held_out"] for epoch in run.epochs]
 
@@ -97,7 +103,7 @@ def test_left_out_tasks_are_told():
     config = Config(learner="implicit", steps=1, iterations=3)  # a step is too little
     demand = Demand("sinusoids", None, 5, "test", 5)
     problem = make_problem(demand, 0, None, torch.device("cpu"))
-    run, learner = Recorder(), make_learner(config, config.settings, problem.model)
+    run, learner = Recorder(), learner_for(config, problem.model)
     train(config, config.settings, learner, problem, run)
     shares = [epoch["left_out_fraction"] for epoch in run.epochs]
     assert 0.5 < np.mean(shares) <= 1
@@ -109,7 +115,7 @@ def test_left_out_tasks_are_told():
 def test_a_run_that_learns_nothing_says_so():
     config = Config(learner="implicit", steps=1, rate=1e-9, iterations=3)
     problem = make_problem(Demand("sinusoids", None, 5, "test", 5), 0, None, torch.device("cpu"))
-    run, learner = Recorder(), make_learner(config, config.settings, problem.model)
+    run, learner = Recorder(), learner_for(config, problem.model)
     theta = train(config, config.settings, learner, problem, run)
     for name, value in problem.model.start(config.seed).items():
         assert torch.equal(theta[name], value)
@@ -121,6 +127,6 @@ def test_a_run_that_learns_nothing_says_so():
 def test_losses_that_are_not_finite_end_the_run_with_a_remedy():
     config = Config(learner="maml", rate=1e30, iterations=1)
     problem = make_problem(Demand("sinusoids", None, 5, "test", 5), 0, None, torch.device("cpu"))
-    learner = make_learner(config, config.settings, problem.model)
+    learner = learner_for(config, problem.model)
     with pytest.raises(DivergedError, match=r"epoch 1: .* not finite.*--rate 5e\+29"):
         train(config, config.settings, learner, problem, Recorder())

@@ -75,7 +75,7 @@ def make_problem(demand: Demand, seed: int, data_dir: Path | None, device: torch
         new_classes(torch.from_numpy(part).to(device), demand.ways, demand.shots, queries)
         for part, queries in zip((train, held_out), CLASS_QUERIES, strict=True)
     ]
-    facts = {"num_classes": demand.ways, "chance_accuracy": 1 / demand.ways}
+    facts = {"num_classes": demand.ways, "chance_accuracy": 1 / demand.ways, "shots": demand.shots}
     return Problem(
         model,
         samples[0],
@@ -104,6 +104,7 @@ def _of_functions(demand: Demand, model: Model, device: torch.device) -> Problem
         "source": f"drawn at random, frequencies {frequencies[0]:g} to {frequencies[1]:g}",
         "held_out": demand.held_out,
         "num_classes": None,
+        "shots": demand.shots,
     }
     return Problem(model, train, _held_out_tasks(held_out, demand), provenance)
 
