@@ -18,7 +18,7 @@ Pairs of several runs, say one a seed side by side, are put together by their ta
 
     python new_algorithm/architecture_search.py --gather search_0 search_1 search_2 --tag verdict
 
-Epochs of the record are those of the first derived network, --profile is of the first search.
+Recorded epochs and weights are the first derived network's, --profile is of the first search.
 Writes ploting_data/TAG/ (cells.csv, alphas.csv, search.csv, retraining.csv and
 derived_against_random.csv too), figures/TAG/ and _logs/.
 """
@@ -43,6 +43,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import Limit, PositiveFloat, PositiveInt, Rule, TorchFlags, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.methods.torch_network import arrays_of
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.files import Row, save_csv
@@ -227,6 +228,9 @@ class Laboratory:
 
         config, clock = self.config, TrainingClock()
         network = self._seeded(seed, partial(self.plan.derived, genotype))
+        is_kept = cells == "derived" and seed == config.seed
+        if is_kept:
+            self.run.save_snapshot(0, arrays_of(network.state_dict()))
         training = retrain(
             network,
             self.train,
@@ -241,7 +245,10 @@ class Laboratory:
             row: Row = {"seed": seed, "cells": cells, "epoch": epoch, "train_loss": train.loss}
             row |= {"held_out_loss": held_out.loss, "held_out_accuracy": held_out.accuracy}
             self._note("retraining", [row])
-            if cells == "derived" and seed == config.seed:
+            if is_kept:
+                arrays = arrays_of(network.state_dict())
+                self.run.save_weights(arrays)
+                self.run.save_snapshot(epoch, arrays)
                 self.run.record_epoch(
                     epoch, train=train, held_out=held_out, layer_norms=network.norms(), clock=clock
                 )

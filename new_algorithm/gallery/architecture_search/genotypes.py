@@ -1,7 +1,8 @@
 """Cells as graphs: what α is about, what is derived from it, and cells drawn at random."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,15 @@ Genotype = Mapping[str, tuple[Edge, ...]]  # the edges of each kind of cell
 def rows_of(genotype: Genotype) -> list[dict[str, object]]:
     """Return a row of a table for each edge."""
     return [{"kind": kind, **vars(edge)} for kind, edges in genotype.items() for edge in edges]
+
+
+def genotype_of(rows: Iterable[Mapping[str, Any]]) -> Genotype:
+    """Return what `rows_of` has made rows of, also where they come from a file."""
+    edges = [
+        (row["kind"], Edge(int(row["target"]), int(row["source"]), row["operation"]))
+        for row in rows
+    ]
+    return {kind: tuple(edge for of, edge in edges if of == kind) for kind in KINDS}
 
 
 def all_edges(nodes: int) -> list[tuple[int, int]]:
