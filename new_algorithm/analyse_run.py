@@ -3,10 +3,10 @@
     python new_algorithm/analyse_run.py TAG                         # all parts, a minute
     python new_algorithm/analyse_run.py TAG --parts errors curvature
     python new_algorithm/analyse_run.py TAG --beside OTHER          # and what two runs share
+    python new_algorithm/analyse_run.py EXPERIMENT/RUN              # a script's in an experiment
 
-TAG is a run of n_layer_relu_data.py, two_layer_relu_data.py, bench_mnist.py, torch_benchmark.py or
-attention.py, made on this machine: its weights.npz and snapshots/ are read, which are never
-committed. The data that it was trained on are loaded again.
+TAG is a run of any script that trains a network, made on this machine: its weights.npz and
+snapshots/ are read, which are never committed. The data that it was trained on are loaded again.
 
 Writes ploting_data/TAG.analysis/, a page and its twin in figures/TAG.analysis/, and _logs/; parts
 that are analysed again replace their own tables alone.
@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Config(RunFlags):
     of: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TAG")]
-    """The run to look into: a folder in ploting_data/."""
+    """The run to look into: a folder in ploting_data/, or in that of an experiment."""
     tag: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: TAG.analysis)")
+        str | None,
+        tyro.conf.arg(
+            metavar="NAME", help_behavior_hint="(default: TAG.analysis, a dot for a slash)"
+        ),
     ] = None
     """Name of the analysis."""
     overwrite: bool = False
@@ -63,6 +66,11 @@ class Config(RunFlags):
 def main() -> None:
     config = parse(Config, __doc__)
     fix_threads(config.threads)
+    analyse(config, Layout())
+
+
+def analyse(config: Config, layout: Layout) -> None:
+    """Analyse a run and write the page; UserError for a run or a part that is not there."""
     import torch
 
     from new_algorithm.analysis.findings import Settings
@@ -71,37 +79,44 @@ def main() -> None:
     from new_algorithm.analysis.subject import read_subject
 
     torch.set_num_threads(config.threads)
-    layout, tag = Layout(), config.tag or f"{config.of}.analysis"
+    tag = config.tag or f"{config.of.replace('/', '.')}.analysis"
     for name in filter(None, (config.of, config.beside)):
-        validate_tag(name, "TAG")
+        for folder in name.split("/", 1):
+            validate_tag(folder, "TAG")
     parts = chosen_parts(config.parts)
     subject = read_subject(config.of, layout, config.data_dir)
-    other = config.beside and read_subject(config.beside, layout, config.data_dir)
-    settings = Settings(config.rows, config.seed, other or None)
+    other = None
+    if config.beside:
+        other = read_subject(config.beside, layout, config.data_dir).to(subject.dtype)
+    settings = Settings(config.rows, config.seed, other)
     run_flags: dict[str, Any] = {
         "script": Path(__file__),
         "config": replace(config, tag=tag),
         "data": subject.data.provenance(),
+        "root": layout.root,
         "keep": True,
         "kind": "analysis",
         "tables": tables_of(parts),
     }
     with Run.open(**run_flags) as run:
-        prepare(run, config.of, subject.record["start"])
+        prepare(run, subject, layout)
         for part in parts:
-            record_findings(run, part, found_by(part, subject, settings, run))
+            record_findings(run, part, found_by(part, subject, settings, run), layout)
     for path in write_page(tag, layout):
         print(f"Wrote {layout.relative(path)}", flush=True)
 
 
-def prepare(run: Run, of: str, start: str) -> None:
+def prepare(run: Run, subject: "Subject", layout: Layout) -> None:
     """Forget what was found in a run that is no longer the same, or in another one."""
-    known = {"of": of, "start": start}
+    known = {"of": subject.tag, "start": subject.record["start"]}
     facts = read_json(run.folder / PARTS_FILE) or {}
+    parts = facts.get("parts", {})
     if any(facts.get(name) != value for name, value in known.items()):
-        for part in facts.get("parts", {}).values():
-            forget(run, part)
-        save_json(run.folder / PARTS_FILE, {**known, "parts": {}})
+        for part in parts.values():
+            forget(run, part, layout)
+        parts = {}
+    save_json(run.folder / PARTS_FILE, {**known, "about": subject.about, "parts": parts})
+    print(subject.about, flush=True)
 
 
 def found_by(part: "Part", subject: "Subject", settings: "Settings", run: Run) -> "Findings":
@@ -118,20 +133,20 @@ def found_by(part: "Part", subject: "Subject", settings: "Settings", run: Run) -
         return Findings(sentences=[told], failed=True)
 
 
-def forget(run: Run, part: dict[str, Any]) -> None:
+def forget(run: Run, part: dict[str, Any], layout: Layout) -> None:
     """Delete the tables, arrays and figures of a part that was analysed before."""
     for name in (*(table["name"] for table in part["tables"]), *part["arrays"]):
         for path in (run.folder / f"{name}.csv", run.folder / f"{name}.npy"):
             path.unlink(missing_ok=True)
     for name in part["captions"]:
-        (Layout().figures(run.tag) / f"{name}.png").unlink(missing_ok=True)
+        (layout.figures(run.tag) / f"{name}.png").unlink(missing_ok=True)
 
 
-def record_findings(run: Run, part: "Part", found: "Findings") -> None:
+def record_findings(run: Run, part: "Part", found: "Findings", layout: Layout) -> None:
     """Print what a part found, and write it to the record in place of what it found before."""
     facts = read_json(run.folder / PARTS_FILE) or {}
     if part.name in facts["parts"]:
-        forget(run, facts["parts"][part.name])
+        forget(run, facts["parts"][part.name], layout)
     for one in filter(lambda table: table.rows, found.tables):
         if one.shown:
             run.table(one.name, one.rows, one.title)

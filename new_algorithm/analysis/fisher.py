@@ -130,9 +130,10 @@ def expected_sketch(mean_square: NDArray, squared_mean: NDArray, rows: int, batc
 
 
 def batch_size_of(subject: Subject, rows: int) -> int:
-    """Return the batch size of the run, at most `rows`; `full` is all of them."""
+    """Return the batch size of the run, at most `rows`; `full`, or none at all, is all of them."""
     config = subject.record["config"]
-    size = config.get("batch_size") or MODELS[config["model"]].batch_size
+    of_model = MODELS[config["model"]].batch_size if "model" in config else "full"
+    size = config.get("batch_size") or of_model
     return rows if size == "full" else min(int(size), rows)
 
 

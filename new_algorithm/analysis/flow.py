@@ -116,7 +116,7 @@ def networks_over_time(subject: Subject) -> Iterator[tuple[int, nn.Module]]:
     if subject.snapshots:
         yield from subject.over_time(MOST_EPOCHS)
     else:
-        yield int(np.max(subject.series.get("epoch", [0]))), subject.network
+        yield subject.epoch, subject.network
 
 
 def directions(subject: Subject, network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Directions:
@@ -256,6 +256,6 @@ PART = Part(
         "angles": "Cosines between minus the gradient, back projection's step and the Gauss–Newton "
         "step of each layer; a line an epoch.",
         "passed_down": "Cosines of what each layer is asked for with minus the gradient: as the "
-        "run passes Δ down, and at the last epoch with other λ_h.",
+        "run passes Δ down, and at the last epoch kept with other λ_h.",
     },
 )

@@ -61,8 +61,8 @@ def random_plane(subject: Subject, surface: LossSurface, seed: int) -> Findings:
         at = {radius: _around(rows, f"{part}_loss", radius) for radius in (0.0, 0.5, 1.0)}
         told.append(f"{part} {_shown(at[0.0])}, {_shown(at[0.5])} and {_shown(at[1.0])}")
     sentences = [
-        f"On a random plane the loss of {surface.count:,} rows of each part at the end, and at .5 "
-        "and 1 lengths of each filter from it on average along both directions, is "
+        f"On a random plane the loss of up to {surface.count:,} rows of a part at the end, and at "
+        ".5 and 1 lengths of each filter from it on average along both directions, is "
         f"{'; '.join(told)}.",
         _coincidence(rows, subject.parts, "random plane"),
     ]
@@ -78,7 +78,8 @@ def random_plane(subject: Subject, surface: LossSurface, seed: int) -> Findings:
 
 
 def plane_of_path(subject: Subject, surface: LossSurface) -> Findings:
-    """The loss on the plane of the path's two leading principal directions."""
+    """The loss on the plane of the path's two leading principal directions, through the last
+    epoch kept."""
     epochs, path = [], []
     for epoch, network in subject.over_time():
         epochs.append(epoch)
@@ -97,7 +98,8 @@ def plane_of_path(subject: Subject, surface: LossSurface) -> Findings:
     sentences = [
         f"The path's two leading directions have {plane.shares[0]:.3f} and {plane.shares[1]:.3f} "
         f"of the variance of its {len(path)} snapshots; of a random walk of as many they would "
-        f"have {walk[0]:.3f} and {walk[1]:.3f}.",
+        f"have {walk[0]:.3f} and {walk[1]:.3f}. It goes through the last epoch kept, "
+        f"{epochs[-1]}.",
         _coincidence(rows, subject.parts, "plane of the path"),
     ]
     return Findings(
@@ -224,7 +226,7 @@ PART = Part(
         "landscape_random": "Loss on a random plane through the end (Li et al. 2018): each "
         "direction has filter by filter the length of the network's; biases and norms stay.",
         "landscape_path": "Loss on the plane of the path's two leading principal directions, "
-        "through its end; numbers are epochs.",
+        "through the last epoch kept; numbers are epochs.",
         "slices": "Straight lines between networks: unbroken on training rows, dashed on held-out "
         "ones.",
     },

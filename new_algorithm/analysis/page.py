@@ -29,6 +29,7 @@ def write_page(tag: str, layout: Layout) -> list[Path]:
     content: dict[str, Any] = {
         "tag": tag,
         "of": facts.get("of", ""),
+        "about": facts.get("about", ""),
         "record": record,
         "status": _status(record, parts),
         "sections": [_section(part, folder, figures) for part in parts],

@@ -8,37 +8,34 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datasets import Dataset, load_dataset
-from new_algorithm.back_projection.losses import Loss, loss_for
+from datasets import Dataset
+from new_algorithm.analysis.readers import READERS, Arrays, Source
+from new_algorithm.back_projection.losses import Loss
 from new_algorithm.cli.errors import UserError
-from new_algorithm.gallery.attention.shape import SCALES, Shape
-from new_algorithm.gallery.attention.tasks import sequence_model
-from new_algorithm.methods.method import Problem
-from new_algorithm.methods.torch_network import arrays_of, relu_network, torch_objective
-from new_algorithm.models.model import MODELS, Model
+from new_algorithm.methods.torch_network import torch_objective
 from new_algorithm.plots.series import Series
 from new_algorithm.record.files import read_record
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.snapshots import named, read_arrays, snapshots
+from new_algorithm.record.snapshots import read_arrays, snapshots
 
-Arrays = Mapping[str, NDArray]
-Part = str  # "train", or what the held-out rows of the run are called
+Rows = str  # "train", or what the held-out rows of the run are called
 
 
 @dataclass(frozen=True)
 class Subject:
-    """record: run.json. network: as weights.npz has it, in evaluation mode. snapshots: the arrays
-    after some epochs, 0 the start, by epoch. load: those arrays → a network of its own. drawn: the
-    arrays as the seed alone gives them; back projection's start has of layer 1 what lies among the
-    leading eigenvectors of the training rows."""
+    """tag: as the run was asked for. record: run.json. network: as weights.npz has it, in
+    evaluation mode. snapshots: the arrays after some epochs, 0 the start, by epoch. load: those
+    arrays → a network of its own. drawn: the arrays as the seed alone gives them; back projection's
+    start has of layer 1 what lies among the leading eigenvectors of the training rows. kind: a
+    sentence on what network this is, where the run alone does not tell."""
 
     tag: str
     record: dict[str, Any]
@@ -49,6 +46,7 @@ class Subject:
     snapshots: Mapping[int, Callable[[], Arrays]]
     load: Callable[[Arrays], nn.Module] = field(repr=False)
     drawn: Callable[[], Arrays] | None = field(default=None, repr=False)
+    kind: str = ""
 
     @cached_property
     def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -62,11 +60,35 @@ class Subject:
         return {n: m for n, m in self.network.named_modules() if isinstance(m, kinds)}
 
     @property
-    def parts(self) -> tuple[Part, Part]:
+    def epoch(self) -> int:
+        """After which the weights of weights.npz were."""
+        metrics = self.record["final_metrics"]
+        return int(metrics.get("saved_epoch", metrics.get("epoch", 0)))
+
+    @property
+    def about(self) -> str:
+        """What is looked at: which network, of which epoch."""
+        metrics = self.record["final_metrics"]
+        of = f"of {metrics.get('epoch', 0)}, that of the lowest train loss"
+        which = of if "saved_epoch" in metrics else "the last that was recorded"
+        weights = f"The end of the run is here epoch {self.epoch}, {which}: weights.npz has it."
+        if not self.snapshots:
+            weights += " No snapshots on the way to it are kept."
+        elif (last := max(self.snapshots)) != self.epoch:
+            weights += f" The last epoch kept, where paths of snapshots end, is {last}."
+        return f"{self.kind} {weights}".strip()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's parameters."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def parts(self) -> tuple[Rows, Rows]:
         """The names of the training rows and of the held-out ones."""
         return "train", self.data.held_out
 
-    def chosen(self, part: Part, count: int, seed: int) -> NDArray[np.intp]:
+    def chosen(self, part: Rows, count: int, seed: int) -> NDArray[np.intp]:
         """Return the numbers of at most `count` rows of a part, drawn by the seed, rising."""
         rows = len(self.data.x_train if part == "train" else self.data.x_test)
         if count >= rows:
@@ -74,7 +96,7 @@ class Subject:
         rng = np.random.default_rng([seed, int(part == "train")])
         return np.sort(rng.choice(rows, count, replace=False))
 
-    def rows(self, part: Part, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    def rows(self, part: Rows, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return x (n, …) and y of the `chosen` rows; in the type of the network's parameters
         where they are not whole numbers."""
         data, rows = self.data, self.chosen(part, count, seed)
@@ -89,19 +111,18 @@ class Subject:
         for place in np.linspace(0, len(epochs) - 1, count).round().astype(int):
             yield epochs[place], self.load(self.snapshots[epochs[place]]())
 
-    def in_double(self) -> "Subject":
-        """Return the same in float64."""
+    def to(self, dtype: torch.dtype) -> "Subject":
+        """Return the same with parameters of this type."""
         load = self.load
-        network = copy.deepcopy(self.network).double()
-        return replace(self, network=network, load=lambda arrays: load(arrays).double())
+        network = copy.deepcopy(self.network).to(dtype)
+        return replace(self, network=network, load=lambda arrays: load(arrays).to(dtype))
+
+    def in_double(self) -> "Subject":
+        return self.to(torch.float64)
 
     def _tensor(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
-        return (
-            tensor.to(next(self.network.parameters()).dtype)
-            if tensor.is_floating_point()
-            else tensor
-        )
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
 
 def is_relu_network(network: nn.Module) -> bool:
@@ -123,43 +144,58 @@ def outputs_of(network: nn.Module, x: Tensor, size: int = 500) -> Tensor:
 def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subject:
     """Rebuild the network of a run and load its data, from `data_dir` if it is named.
 
-    UserError where there is no such run, its script trains no network that is known here, its
-    weights are missing, or the data are not those it was trained on.
+    tag: of a run, or EXPERIMENT/RUN. UserError where there is no such run, its script keeps no
+    weights, they are missing, or the data are not those that it was trained on.
     """
-    folder = layout.record(tag)
+    experiment, _, name = tag.rpartition("/")
+    layout = replace(layout, group=experiment) if experiment else layout
+    folder = layout.record(name)
     record = read_record(folder)
     where = layout.relative(folder)
     if record is None:
         raise UserError(
             f"{tag}: {where}/run.json is missing or damaged: name a run of ploting_data/"
         )
-    script = Path(record.get("script", "")).name
-    if script not in READERS:
+    again = f"run `{record['command']}` again" + f", then analyse {name}" * bool(experiment)
+    read = READERS.get(Path(record.get("script", "")).name)
+    if read is None:
         raise UserError(
-            f"{tag}: {script or record['kind']} leaves no network that can be analysed: "
-            f"name a run of {', '.join(READERS)}"
-        )
-    if not (folder / "weights.npz").exists():
-        raise UserError(
-            f"{tag}: {where}/weights.npz is missing (it is never committed): run "
-            f"`{record['command']}` again"
+            f"{tag}: {record.get('script') or record['kind']} keeps no weights that can be "
+            f"analysed: train such a network alone, by one of {', '.join(READERS)}"
         )
     config = record["config"]
-    place = Path(config["data_dir"]) if config.get("data_dir") and data_dir is None else data_dir
-    reading = READERS[script](config, place)
+    if config.get("gather"):
+        raise UserError(
+            f"{tag} has no network of its own: name one of {', '.join(config['gather'])}"
+        )
+    if not (folder / "weights.npz").exists():
+        raise UserError(f"{tag}: {where}/weights.npz is missing (it is never committed): {again}")
+    given = Path(config["data_dir"]) if config.get("data_dir") and data_dir is None else data_dir
+    reading = read(Source(record, folder, given))
     _check_data(tag, record, reading.data)
+
+    def load(arrays: Arrays) -> nn.Module:
+        return reading.load(arrays).eval()
+
     kept = {epoch: _reader(path) for epoch, path in snapshots(folder).items()}
-    if kept:
+    if kept and reading.drawn is not None:
         kept = {0: reading.drawn, **kept}
     try:
-        network = reading.load(read_arrays(folder / "weights.npz"))
+        network = load(read_arrays(folder / "weights.npz"))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{tag}: {where}/weights.npz cannot be read ({error}): run `{record['command']}` again"
-        ) from error
-    of_data = reading.data, reading.loss
-    how = reading.load, reading.drawn
-    return Subject(tag, record, read_series(folder), *of_data, network, kept, *how)
+        raise UserError(f"{tag}: {where}/weights.npz cannot be read ({error}): {again}") from error
+    return Subject(
+        tag,
+        record,
+        read_series(folder),
+        reading.data,
+        reading.loss,
+        network,
+        kept,
+        load,
+        reading.drawn,
+        reading.about,
+    )
 
 
 def _reader(path: Path) -> Callable[[], Arrays]:
@@ -173,65 +209,3 @@ def _check_data(tag: str, record: dict[str, Any], data: Dataset) -> None:
             f"{tag}: the data are others than those that it was trained on: give their "
             "folder with --data-dir"
         )
-
-
-class Reading(NamedTuple):
-    """load: arrays → the network. drawn: the arrays that the seed gives."""
-
-    data: Dataset
-    loss: Loss
-    load: Callable[[Arrays], nn.Module]
-    drawn: Callable[[], Arrays]
-
-
-def _relu(config: dict[str, Any], data_dir: Path | None) -> Reading:
-    names = ("train_limit", "test_limit", "held_out", "seed", "batch_size")
-    settings = {name: config[name] for name in names}
-    data = load_dataset(name=config["dataset"], data_dir=data_dir, **settings)
-
-    def load(arrays: Arrays) -> nn.Module:
-        return relu_network([arrays[f"layer_{i}"] for i in range(1, len(arrays) + 1)]).eval()
-
-    def drawn() -> Arrays:
-        widths = tuple(config.get("widths") or ())
-        widths = widths or (config["hidden_dim"],) * (config["num_layers"] - 1)
-        return named(Problem(data, widths, 1, config["seed"]).start()[1])
-
-    return Reading(data, loss_for(data.num_classes, data.y_train)[0], load, drawn)
-
-
-def _model(config: dict[str, Any], data_dir: Path | None) -> Reading:
-    return _of(MODELS[config["model"]], config, data_dir)
-
-
-def _sequences(config: dict[str, Any], data_dir: Path | None) -> Reading:
-    scales = tuple(config["scales"] or SCALES)
-    size = config["width"], config["layers"], config["heads"]
-    shape = Shape(config["architecture"], *size, scales, config["router"] or "soft")
-    at = config["context"], config["batch_size"], config["seed"]
-    return _of(sequence_model(config["task"], shape, *at), config, data_dir)
-
-
-def _of(model: Model, config: dict[str, Any], data_dir: Path | None) -> Reading:
-    data = model.load(config["held_out"], config["train_limit"], data_dir)
-
-    def load(arrays: Arrays) -> nn.Module:
-        network = model.build(data)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        return network.eval()
-
-    def drawn() -> Arrays:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
-            return arrays_of(model.build(data).state_dict())
-
-    return Reading(data, model.loss, load, drawn)
-
-
-READERS: dict[str, Callable[[dict[str, Any], Path | None], Reading]] = {
-    "n_layer_relu_data.py": _relu,
-    "two_layer_relu_data.py": _relu,
-    "bench_mnist.py": _relu,
-    "torch_benchmark.py": _model,
-    "attention.py": _sequences,
-}
