@@ -3,24 +3,44 @@
 import csv
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 
+from new_algorithm.analyse_run import Config, analyse
+from new_algorithm.analysis import landscape
 from new_algorithm.analysis.parts import PARTS
+from new_algorithm.cli.errors import UserError
+from new_algorithm.plots import style
+from new_algorithm.record.files import save_npz
+from new_algorithm.record.layout import Layout
+from new_algorithm.record.snapshots import read_arrays
 
 SCRIPT = "new_algorithm/analyse_run.py"
 
 
 @pytest.fixture(scope="module")
 def analysed(work_tree, run_script):
-    flags = ["--dataset", "synthetic", "--widths", "12", "8", "--epochs", "3"]
+    """Two runs, and the analysis of one beside the other, landscapes and pictures coarse."""
+    flags = ["--dataset", "synthetic", "--widths", "7", "6", "--epochs", "2"]
     for seed in ("0", "1"):
         tag = ["--seed", seed, "--tag", f"seed_{seed}"]
         done = run_script("new_algorithm/n_layer_relu_data.py", *flags, *tag)
         assert done.returncode == 0, done.stderr
-    done = run_script(SCRIPT, "seed_0", "--beside", "seed_1", "--rows", "200")
-    assert done.returncode == 0, done.stderr
-    return done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(landscape, "SIDE", 5)
+        patch.setattr(landscape, "POINTS", 9)
+        patch.setitem(style.HOUSE_STYLE, "savefig.dpi", 40)
+        analyse(Config(of="seed_0", beside="seed_1", rows=100), Layout(work_tree))
+
+
+@pytest.fixture
+def look(analysed, work_tree, monkeypatch):
+    """look("seed_0", parts=("errors",)): the same of few rows."""
+    monkeypatch.setattr(landscape, "SIDE", 5)
+    monkeypatch.setitem(style.HOUSE_STYLE, "savefig.dpi", 40)
+    return lambda of, **flags: analyse(Config(of=of, rows=50, **flags), Layout(work_tree))
 
 
 def test_every_part_has_a_section_with_sentences_and_pictures(analysed, work_tree):
@@ -74,42 +94,71 @@ def test_a_part_analysed_again_leaves_the_others(analysed, work_tree, run_script
     before = (folder / "curvature.csv").read_bytes()
     done = run_script(SCRIPT, "seed_0", "--parts", "errors", "--rows", "50")
     assert done.returncode == 0, done.stderr
+    assert "Wrote figures/seed_0.analysis/report.html" in done.stdout
     assert (folder / "curvature.csv").read_bytes() == before
     facts = json.loads((folder / "analysis.json").read_text("utf-8"))
     assert list(facts["parts"]) == list(PARTS)
 
 
-def test_a_training_is_never_replaced_by_an_analysis(analysed, work_tree, run_script):
+def test_a_training_is_never_replaced_by_an_analysis(look, work_tree):
     record = work_tree / "ploting_data" / "seed_1" / "run.json"
     before = record.read_bytes()
-    for more in ([], ["--overwrite"]):
-        done = run_script(SCRIPT, "seed_0", "--tag", "seed_1", "--parts", "errors", *more)
-        assert done.returncode != 0
-        assert "holds a whole run" in done.stderr
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="holds a whole run"):
+            look("seed_0", tag="seed_1", parts=("errors",), overwrite=overwrite)
     assert record.read_bytes() == before
 
 
-def test_the_analysis_of_another_run_begins_anew(analysed, work_tree, run_script):
+def test_the_analysis_of_another_run_begins_anew(look, work_tree):
     folder = work_tree / "ploting_data" / "mixed"
     for of, part in (("seed_0", "errors"), ("seed_1", "representations")):
-        done = run_script(SCRIPT, of, "--tag", "mixed", "--parts", part, "--rows", "50")
-        assert done.returncode == 0, done.stderr
+        look(of, tag="mixed", parts=(part,))
     facts = json.loads((folder / "analysis.json").read_text("utf-8"))
     assert (facts["of"], list(facts["parts"])) == ("seed_1", ["representations"])
     assert not (folder / "classes.csv").exists()
 
 
+def test_the_page_says_which_epoch_is_looked_at(look, work_tree):
+    figures = work_tree / "figures" / "seed_0.analysis"
+    for name in ("report.html", "README.md"):
+        page = (figures / name).read_text(encoding="utf-8")
+        assert "The end of the run is here epoch 2, of 2, that of the lowest train loss" in page
+
+
+def test_a_run_of_an_experiment_has_an_analysis_beside_the_others(look, work_tree):
+    records = work_tree / "ploting_data"
+    shutil.copytree(records / "seed_0", records / "experiment" / "task.one.0")
+    look("experiment/task.one.0", parts=("errors",))
+    facts = json.loads(
+        (records / "experiment.task.one.0.analysis" / "analysis.json").read_text("utf-8")
+    )
+    assert facts["of"] == "experiment/task.one.0"
+    assert (work_tree / "figures" / "experiment.task.one.0.analysis" / "README.md").exists()
+
+
+def test_a_run_in_double_precision_stands_beside_one_in_single(look, work_tree):
+    records = work_tree / "ploting_data"
+    shutil.copytree(records / "seed_1", records / "double")
+    for path in (records / "double").rglob("*.npz"):
+        weights = read_arrays(path)
+        assert {one.dtype for one in weights.values()} == {np.dtype(np.float32)}
+        save_npz(path, **{name: one.astype(np.float64) for name, one in weights.items()})
+    look("seed_0", beside="double", parts=("landscape",), tag="two_types")
+    facts = json.loads((records / "two_types" / "analysis.json").read_text("utf-8"))
+    assert "to double, units matched" in " ".join(facts["parts"]["landscape"]["sentences"])
+
+
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("of", "flags", "told"),
     [
-        (["absent"], "run.json is missing"),
-        (["seed_0", "--parts", "nothing"], "--parts nothing: give some of errors"),
-        (["seed_0", "--beside", "absent"], "run.json is missing"),
-        (["../seed_0"], "is not allowed"),
+        ("absent", {}, "run.json is missing"),
+        ("seed_0", {"parts": ("nothing",)}, "--parts nothing: give some of errors"),
+        ("seed_0", {"beside": "absent"}, "run.json is missing"),
+        ("../seed_0", {}, "is not allowed"),
+        ("seed_0/..", {}, "is not allowed"),
+        ("seed_0/a/b", {}, "is not allowed"),
     ],
 )
-def test_mistakes_are_one_line(analysed, run_script, words, told):
-    done = run_script(SCRIPT, *words)
-    assert done.returncode != 0
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+def test_mistakes_are_refused(look, of, flags, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        look(of, **flags)

@@ -11,18 +11,19 @@ from new_algorithm.methods.torch_network import relu_network
 from new_algorithm.record.snapshots import named
 
 
-def relu_subject(name="synthetic", widths=(5, 4), rows=60, seed=0, epochs=2):
-    """A ReLU network in float64 on a drawn data set: synthetic (20 features, 4 classes), spirals
-    (two classes) or regression. Snapshots drift at random from the start to the end."""
+def relu_subject(name="synthetic", widths=(5, 4), rows=60, seed=0, epochs=2, dtype=np.float64):
+    """A ReLU network on a drawn data set: synthetic (20 features, 4 classes), spirals (two classes)
+    or regression. Snapshots drift at random from the start to the end."""
     data = load_dataset(name, train_limit=rows, test_limit=rows)
     loss, outputs = loss_for(data.num_classes, data.y_train)
     rng = np.random.default_rng(seed)
     sizes = (data.x_train.shape[1], *widths, outputs)
-    kept = [initial_weights(rng, sizes, np.float64)]
+    kept = [initial_weights(rng, sizes, dtype)]
     for weight in kept[0]:
         weight[-1] = rng.standard_normal(weight.shape[1]) / 4  # biases that are not all zero
     for _ in range(epochs):
-        kept.append([w + rng.standard_normal(w.shape) / 20 for w in kept[-1]])
+        drift = [rng.standard_normal(w.shape) / 20 for w in kept[-1]]
+        kept.append([(w + d).astype(dtype) for w, d in zip(kept[-1], drift, strict=True)])
 
     def load(arrays):
         return relu_network([arrays[f"layer_{i}"] for i in range(1, len(arrays) + 1)]).eval()
@@ -32,6 +33,7 @@ def relu_subject(name="synthetic", widths=(5, 4), rows=60, seed=0, epochs=2):
         "command": "python …",
         "config": {"batch_size": 16, "seed": seed},
         "data": data.provenance(),
+        "final_metrics": {"epoch": epochs},
     }
     network = load(named(kept[-1]))
     shots = {epoch: (lambda w=w: named(w)) for epoch, w in enumerate(kept)}
