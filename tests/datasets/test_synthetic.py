@@ -3,7 +3,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from datasets import load_dataset
-from datasets.synthetic import SYNTHETIC, teacher_network
+from datasets.synthetic import SYNTHETIC, teacher_data, teacher_network
 
 
 def rng(seed=0):
@@ -137,3 +137,13 @@ def fit_two_layer_relu_network(x, one_hot, hidden=64, epochs=12, batch=100, rate
             speed -= rate * (1 - step / len(steps)) * gradient
             weight += speed
     return weights
+
+
+def test_the_data_of_a_teacher_are_its_rows_in_two_halves():
+    data, teacher = teacher_data(3, (4, 5, 2), 7)
+    x, y, weights = teacher_network(np.random.default_rng(3), (4, 5, 2), 14)
+    np.testing.assert_array_equal(np.concatenate([data.x_train, data.x_test]), x)
+    np.testing.assert_array_equal(np.concatenate([data.y_train, data.y_test]), y)
+    assert len(data.x_train) == len(data.y_test) == 7
+    for one, other in zip(teacher, weights, strict=True):
+        np.testing.assert_array_equal(one, other)

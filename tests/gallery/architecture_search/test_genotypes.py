@@ -20,8 +20,10 @@ from new_algorithm.gallery.architecture_search.genotypes import (
     Edge,
     all_edges,
     derive,
+    genotype_of,
     random_genotype,
     random_of_size,
+    rows_of,
 )
 from new_algorithm.gallery.architecture_search.operations import NAMES
 
@@ -157,3 +159,9 @@ def test_networks_give_logits_of_every_class_for_images_of_either_size(side):
     assert derived(x).shape == (2, 7)
     alphas = {kind: torch.zeros(5, len(NAMES)) for kind in KINDS}
     assert plan.mixture()(x, alphas).shape == (2, 7)
+
+
+def test_a_genotype_comes_back_from_the_texts_of_its_rows():
+    genotype = random_genotype(np.random.default_rng(0), 3)
+    texts = [{name: str(cell) for name, cell in row.items()} for row in rows_of(genotype)]
+    assert genotype_of(texts) == genotype
