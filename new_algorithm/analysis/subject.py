@@ -157,6 +157,8 @@ def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subj
             f"{tag}: {where}/run.json is missing or damaged: name a run of ploting_data/"
         )
     again = f"run `{record['command']}` again" + f", then analyse {name}" * bool(experiment)
+    if record.get("kind") == "experiment":
+        raise UserError(f"{tag} is an experiment: name a run in its folder, as {tag}/RUN")
     read = READERS.get(Path(record.get("script", "")).name)
     if read is None:
         raise UserError(

@@ -194,8 +194,12 @@ def test_a_run_of_an_experiment_is_read_from_its_folder(made):
     assert subject.record["command"] in str(told.value)
     record = subject.record | {"script": "new_algorithm/compare_methods.py"}
     (own / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(UserError, match=r"compare_methods.py keeps no weights .* train .* alone"):
+    with pytest.raises(UserError, match=r"compare_methods\.py keeps no weights .* train .* alone"):
         read_subject("experiment/task.variation.0", layout)
+    whole = layout.record("experiment") / "run.json"
+    whole.write_text(json.dumps(record | {"kind": "experiment"}), encoding="utf-8")
+    with pytest.raises(UserError, match="name a run in its folder, as experiment/RUN"):
+        read_subject("experiment", layout)
 
 
 def test_gathered_pairs_have_no_network_of_their_own(made):
