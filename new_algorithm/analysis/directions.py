@@ -6,10 +6,8 @@ At each layer of a ReLU network, with M = H̃ᵀΔ/n (layer_problem.py),
     back projection (G + λ_w I)⁻¹ M, or (2) where λ_h is finite: G = H̃ᵀH̃/n, of inputs alone
     Gauss–Newton  (GN + λ I)⁻¹ M,   GN = (1/n) Σ_i J_iᵀ Λ_i J_i of this layer's W̃ alone,
 
-J_i the derivative of row i's outputs in W̃. With Σ_k b_k b_kᵀ = Λ (likelihood.py) and S_k what b_k
-becomes when it is passed back to this layer, GN V = (1/n) Σ_k H̃ᵀ(c_k ∘ S_k) with
-c_k = rowsum((H̃ V) ∘ S_k): after one pass back of B a product costs the same at any depth. λ is
-the same multiple of GN's mean eigenvalue as λ_w is of G's, as their scales have nothing in common;
+J_i the derivative of row i's outputs in W̃ (products: relu_curvature.LayerBlock). λ is the same
+multiple of GN's mean eigenvalue as λ_w is of G's, as their scales have nothing in common;
 for a linear layer under the squared loss GN = G ⊗ I, and both steps are one.
 """
 
@@ -18,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from new_algorithm.analysis.relu_curvature import LayerBlock
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
 from new_algorithm.back_projection.gram import dense_inverse
 from new_algorithm.back_projection.layer_problem import (
@@ -103,25 +103,13 @@ def deltas(
     return found
 
 
-def gauss_newton_mean_eigenvalue(inputs: NDArray, passed: NDArray) -> float:
-    """Return trace(GN) over its order, from S (k, n, d_out): Σ_i ‖h̃_i‖² Σ_k ‖s_ki‖² / n."""
-    of_rows = np.square(inputs).sum(axis=1) @ np.square(passed).sum(axis=(0, 2))
-    return float(of_rows) / (len(inputs) * inputs.shape[1] * passed.shape[2])
-
-
-def gauss_newton_product(inputs: NDArray, passed: NDArray, v: NDArray) -> NDArray:
-    """Return GN V, like V (d_in + 1, d_out), from H̃ and S (k, n, d_out)."""
-    c = np.einsum("knd,nd->kn", passed, inputs @ v)
-    return cross_moment(inputs, np.einsum("kn,knd->nd", c, passed))
-
-
 def gauss_newton_step(
-    inputs: NDArray, passed: NDArray, moment: NDArray, relative: float, iterations: int
+    block: LayerBlock, moment: NDArray, relative: float, iterations: int
 ) -> CGResult:
     """Solve (GN + λ I) δW̃ = M, λ = `relative` times GN's mean eigenvalue."""
-    damping = relative * gauss_newton_mean_eigenvalue(inputs, passed)
+    damping = relative * block.mean_eigenvalue()
     return conjugate_gradients(
-        lambda v: gauss_newton_product(inputs, passed, v) + damping * v,
+        lambda v: block.of_folded(torch.from_numpy(v)).numpy() + damping * v,
         moment,
         rtol=CG_TOLERANCE,
         max_iterations=iterations,
@@ -190,9 +178,9 @@ class Directions:
         for index, asked in enumerate(self.asked(penalties)):
             moment, h = self.gradient[index], self.inputs[index]
             step = self.step(index, asked, penalties)
-            solve = gauss_newton_step(
-                h, passed[index], moment, penalties.lambda_w[index], iterations
-            )
+            block = LayerBlock(*(torch.from_numpy(one).float() for one in (h, passed[index])))
+            relative = penalties.lambda_w[index]
+            solve = gauss_newton_step(block, moment.astype(np.float32), relative, iterations)
             rows.append(
                 {
                     "layer": index + 1,

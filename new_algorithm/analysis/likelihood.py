@@ -10,8 +10,11 @@ so that the Fisher information E[Jᵀ r rᵀ J] is the Gauss–Newton matrix J�
 insights and perspectives on the natural gradient method"). A few vectors a row stand for Λ.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from new_algorithm.back_projection.losses import (
     BERNOULLI,
@@ -62,6 +65,17 @@ def exact_factors(loss: Loss, outputs: NDArray) -> NDArray:
         return np.broadcast_to(identity, (len(identity), *outputs.shape)).copy()
     p = sigmoid(outputs)
     return identity * np.sqrt(p * (1 - p))
+
+
+def times_hessian(loss: Loss, outputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return t → Λ t, row by row, at outputs (n, m)."""
+    if loss is SQUARED:
+        return lambda t: t
+    if loss is SOFTMAX:
+        p = outputs.softmax(1)
+        return lambda t: p * (t - (p * t).sum(1, keepdim=True))
+    spread = outputs.sigmoid() * (1 - outputs.sigmoid())
+    return lambda t: spread * t
 
 
 def draw(loss: Loss, outputs: NDArray, rng: np.random.Generator) -> NDArray:

@@ -102,20 +102,20 @@ def certify(
     one output stands for the second of two classes.
     """
     rng = torch.Generator().manual_seed(seed)
-    means = [w.clone().requires_grad_() for w in trained]
-    prior = torch.cat([w.flatten() for w in initial])
-    far = (torch.cat([w.flatten() for w in trained]) - prior).square().mean().sqrt()
+    prior, shapes = _flat(initial), [w.shape for w in initial]
+    mean = _flat(trained).requires_grad_()
+    far = (mean.detach() - prior).square().mean().sqrt()
     start = 2 * (START * far.clamp(min=1e-3)).log().item()
-    log_variances = [torch.full_like(w, start).requires_grad_() for w in trained]
-    groups = [{"params": means, "lr": RATE_MEAN}, {"params": log_variances, "lr": RATE_SPREAD}]
-    optimizer = torch.optim.Adam(groups)
+    log_variance = torch.full_like(prior, start).requires_grad_()
+    groups = [{"params": [mean], "lr": RATE_MEAN}, {"params": [log_variance], "lr": RATE_SPREAD}]
+    optimizer = torch.optim.Adam(groups, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     x, y = train
     n = len(x)
     for _ in range(steps):
         rows = torch.randint(n, (min(BATCH, n),), generator=rng)
+        means, log_variances = _layers(mean, shapes), _layers(log_variance, shapes)
         loss = _cross_entropy(drawn_outputs(means, log_variances, x[rows], rng), y[rows])
-        mean, log_variance = _flat(means), _flat(log_variances)
         kl = gaussian_kl(mean, log_variance, prior, _best_variance(mean, log_variance, prior))
         slack = (kl + math.log(math.pi**2 * n / (6 * DELTA))) / (2 * (n - 1))
         optimizer.zero_grad()
@@ -123,7 +123,8 @@ def certify(
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        mean, log_variance = _flat(means).double(), _flat(log_variances).double()
+        means, log_variances = _layers(mean, shapes), _layers(log_variance, shapes)
+        mean, log_variance = mean.double(), log_variance.double()
         best = float(_best_variance(mean, log_variance, prior))
         j = max(1, round(B * math.log(C / best)))
         variance = C * math.exp(-j / B)
@@ -138,6 +139,12 @@ def certify(
 
 def _flat(tensors: Layers) -> Tensor:
     return torch.cat([one.flatten() for one in tensors])
+
+
+def _layers(vector: Tensor, shapes: Sequence[torch.Size]) -> Layers:
+    """Views of a vector (P,) as its layers."""
+    pieces = vector.split([shape.numel() for shape in shapes])
+    return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
 def _best_variance(mean: Tensor, log_variance: Tensor, prior: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ of a loss L of outputs F. Products and estimates are curvlinops'. A block is wha
 columns are that belong to some of the parameters, as those of one layer.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,19 +18,24 @@ from curvlinops import (
     hutchpp_trace,
     lanczos_approximate_spectrum,
 )
+from curvlinops._torch_base import PyTorchLinearOperator as Operator
+from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum_from_iter
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
-Operator: TypeAlias = GGNLinearOperator | HessianLinearOperator
 Batches = Sequence[tuple[Tensor, Tensor]]
 GAUSS_NEWTON, HESSIAN = "Gauss–Newton", "Hessian"
-KINDS: dict[str, type[Operator]] = {GAUSS_NEWTON: GGNLinearOperator, HESSIAN: HessianLinearOperator}
+KINDS: dict[str, type[GGNLinearOperator | HessianLinearOperator]] = {
+    GAUSS_NEWTON: GGNLinearOperator,
+    HESSIAN: HessianLinearOperator,
+}
 DENSE = 100  # parameters up to which a matrix is formed: as many products as estimates take
 TOLERANCE = 1e-3  # of an eigenpair's residual, relative; a value's error is of its square
 BASIS = 20  # vectors of a Lanczos basis at least
 RESTARTS = 30  # of Lanczos, after which the pairs that were found are all
 POINTS = 400  # of a density
+BUMPS = 3.0, 0.05  # its bumps' width, and the margin on both sides, as in Papyan 2020, D.2
 
 
 class MeanLoss(nn.Module):
@@ -117,24 +122,58 @@ def trace(matrix: Operator, rank: int, estimates: int) -> tuple[float, float]:
     if matrix.shape[0] <= max(DENSE, 3 * rank):
         return float(np.trace(dense(matrix))), 0.0
     found = np.array([float(hutchpp_trace(matrix, 3 * rank)) for _ in range(estimates)])
-    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(estimates))
+    return float(found.mean()), float(_standard_error(found))
 
 
-def density(
-    matrix: Operator, bounds: tuple[float, float], steps: int, probes: int
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return a grid of λ, the spectral density p(λ) = 1/d Σ_i δ(λ − λ_i) on it and its standard
-    error over the probes.
+@dataclass(frozen=True)
+class Density:
+    """grid of λ (points,); of_probes (probes, points): the density as each probe has it, or the
+    only one, where it is exact."""
+
+    grid: NDArray
+    of_probes: NDArray
+
+    @property
+    def mean(self) -> NDArray:
+        return self.of_probes.mean(axis=0)
+
+    @property
+    def error(self) -> NDArray:
+        """The standard error of the mean over probes."""
+        return _standard_error(self.of_probes)
+
+    def share_above(self, level: float) -> tuple[float, float]:
+        """Return the share of the eigenvalues above a level, and its standard error."""
+        shares = self.of_probes[:, self.grid > level].sum(axis=1) * (self.grid[1] - self.grid[0])
+        return float(shares.mean()), float(_standard_error(shares))
+
+
+def density(matrix: Operator, bounds: tuple[float, float], steps: int, probes: int) -> Density:
+    """Return the spectral density p(λ) = 1/d Σ_i δ(λ − λ_i).
 
     Stochastic Lanczos quadrature (Papyan 2020, algorithm 2): of each probe the nodes and weights
-    of `steps` Lanczos steps, as bumps. bounds: the smallest eigenvalue and the largest.
+    of `steps` Lanczos steps, as bumps; of small matrices all eigenvalues as such bumps. bounds: the
+    smallest eigenvalue and the largest.
     """
-    steps = min(steps, matrix.shape[0])
-    settings = {"num_points": POINTS, "boundaries": bounds}
-    found = [lanczos_approximate_spectrum(matrix, steps, **settings) for _ in range(probes)]
-    grid = found[0][0].double().numpy()
-    densities = np.stack([one.double().numpy() for _, one in found])
-    return grid, densities.mean(axis=0), densities.std(axis=0, ddof=1) / np.sqrt(probes)
+    size = matrix.shape[0]
+    if size <= DENSE:
+        values = torch.from_numpy(np.linalg.eigvalsh(dense(matrix)))
+        same = torch.full((1, size), 1 / math.sqrt(size), dtype=values.dtype)  # weights 1/d
+        found = [lanczos_approximate_spectrum_from_iter((values, same), bounds, POINTS, *BUMPS)]
+    else:
+        settings = {"num_points": POINTS, "boundaries": bounds}
+        settings |= dict(zip(("kappa", "margin"), BUMPS, strict=True))
+        found = [lanczos_approximate_spectrum(matrix, steps, **settings) for _ in range(probes)]
+    return Density(
+        found[0][0].double().numpy(), np.stack([one.double().numpy() for _, one in found])
+    )
+
+
+def _standard_error(values: NDArray) -> NDArray:
+    """That of the mean over the first axis; 0 of a single value, which is exact here."""
+    if len(values) == 1:
+        return np.zeros(values.shape[1:])
+    return values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
 def dense(matrix: Operator) -> NDArray:

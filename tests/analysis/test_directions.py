@@ -8,6 +8,7 @@ from torch.func import functional_call, jacrev
 from new_algorithm.analysis import directions as d
 from new_algorithm.analysis.flow import directions
 from new_algorithm.analysis.likelihood import exact_factors
+from new_algorithm.analysis.relu_curvature import LayerBlock
 from new_algorithm.back_projection import reference
 from new_algorithm.back_projection.losses import SQUARED
 from tests.analysis.subjects import relu_subject
@@ -79,11 +80,12 @@ def test_gauss_newton_is_the_dense_matrix_of_each_layer(name):
         dense = np.einsum("nap,nab,nbq->pq", j, curvature, j) / ROWS
         inputs, moment = steps.inputs[index], steps.gradient[index]
         v = rng.standard_normal(moment.shape)
-        product = d.gauss_newton_product(inputs, passed[index], v)
+        block = LayerBlock(torch.from_numpy(inputs), torch.from_numpy(passed[index]))
+        product = block.of_folded(torch.from_numpy(v)).numpy()
         np.testing.assert_allclose(product.ravel(), dense @ v.ravel(), rtol=1e-8, atol=1e-11)
         mean = np.trace(dense) / len(dense)
-        assert d.gauss_newton_mean_eigenvalue(inputs, passed[index]) == pytest.approx(mean)
-        solve = d.gauss_newton_step(inputs, passed[index], moment, 0.5, 500)
+        assert block.mean_eigenvalue() == pytest.approx(mean)
+        solve = d.gauss_newton_step(block, moment, 0.5, 500)
         exact = np.linalg.solve(dense + 0.5 * mean * np.eye(len(dense)), moment.ravel())
         error = np.linalg.norm(solve.solution.ravel() - exact) / np.linalg.norm(exact)
         assert error < 10 * d.CG_TOLERANCE
@@ -99,7 +101,8 @@ def test_for_a_linear_layer_under_the_squared_loss_both_steps_are_one():
     assert row["step_gauss_newton"] == pytest.approx(1, abs=1e-5)
     assert row["step_gradient"] < 0.99
     step = steps.step(0, residual, penalties(1, lambda_w=0.1))
-    solve = d.gauss_newton_step(inputs, factors, steps.gradient[0], 0.1, 100)
+    block = LayerBlock(torch.from_numpy(inputs), torch.from_numpy(factors))
+    solve = d.gauss_newton_step(block, steps.gradient[0], 0.1, 100)
     np.testing.assert_allclose(solve.solution, step, rtol=0.02, atol=1e-3)
 
 

@@ -1,5 +1,7 @@
 """Curvature matrices, eigenpairs, traces and densities against dense oracles."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -173,12 +175,32 @@ def test_the_density_is_one_in_all_and_its_mean_is_that_of_the_eigenvalues(large
     torch.manual_seed(0)
     known = np.linalg.eigvalsh(whole)
     probes, d = 8, len(known)
-    grid, mean, error = density(matrix, (known[0], known[-1]), 25, probes)
+    found = density(matrix, (known[0], known[-1]), 25, probes)
+    grid, mean, error = found.grid, found.mean, found.error
     step = grid[1] - grid[0]
     assert mean.sum() * step == pytest.approx(1, rel=1e-3)
     # of v uniform on the sphere vᵀAv has the variance 2/(d + 2) times that of the eigenvalues
     deviation = np.sqrt(2 / (d + 2) / probes) * known.std()
     assert (grid * mean).sum() * step == pytest.approx(known.mean(), abs=4 * deviation)
     half = known[-1] / 2  # above it there are few, which each probe sees by its own weights
-    assert mean[grid > half].sum() * step == pytest.approx((known > half).mean(), abs=0.02)
+    share, bar = found.share_above(half)
+    assert share == pytest.approx(mean[grid > half].sum() * step)
+    assert share == pytest.approx((known > half).mean(), abs=5 * bar)
     assert 0.005 < (error[grid > half].sum() / mean[grid > half].sum()) < 1
+    assert 0 < bar < 0.02
+
+
+def test_the_density_of_a_small_matrix_is_that_of_its_eigenvalues_without_error():
+    loss, network, x, y = problem("softmax")
+    matrix = operator(GAUSS_NEWTON, network, torch_objective(loss), [(x, y)])
+    known = np.linalg.eigvalsh(dense(matrix))
+    found = density(matrix, (0.0, known[-1]), 25, 3)
+    width = 2 / (len(known) - 1) / math.sqrt(8 * math.log(3)) * 1.1 * known[-1] / 2  # of a bump
+    bumps = np.exp(-(((found.grid[:, None] - known) / width) ** 2) / 2)
+    expected = bumps.mean(axis=1) / width / math.sqrt(2 * math.pi)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9, atol=1e-12)
+    assert not found.error.any()
+    level = (known[-2] + known[-1]) / 2
+    share, bar = found.share_above(level)
+    assert share == pytest.approx(1 / len(known), rel=0.05)
+    assert bar == 0

@@ -1,15 +1,18 @@
 """Spectral densities, blocks of layers, and what changes promised beside what they did."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from new_algorithm.analysis.figures import columns
-from new_algorithm.plots.style import log_where_wide
+from new_algorithm.plots.style import COLOURS, log_where_wide
 from new_algorithm.record.files import read_csv
 
+PANELS, COLUMNS = 12, 4  # of layers
 SHOWN = 5  # layers whose curves can be told apart
 LEAST = 1e-7  # of a density, of its peak: below it is the tail of bumps
 
@@ -17,16 +20,49 @@ LEAST = 1e-7  # of a density, of its peak: below it is the tail of bumps
 def draw_density(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
     kinds = list(dict.fromkeys(row["matrix"] for row in rows))
-    for panel, kind in enumerate(kinds, start=1):
-        axes = figure.add_subplot(1, len(kinds), panel)
-        own = [row for row in rows if row["matrix"] == kind]
-        at, mean, error = columns(own, "eigenvalue", "density", "error")
-        floor = LEAST * mean.max()
-        low, high = (np.maximum(mean + sign * error, floor) for sign in (-1, 1))
-        axes.plot(at, np.maximum(mean, floor), color="black", marker="")
-        axes.fill_between(at, low, high, color="red", alpha=0.4, linewidth=0)
-        axes.set(title=kind, xlabel="eigenvalue", ylabel="density" if panel == 1 else "")
-        axes.set_yscale("log")
+    for axes, kind in zip(np.ravel(figure.subplots(1, len(kinds))), kinds, strict=True):
+        _curve(axes, [row for row in rows if row["matrix"] == kind], "black")
+        axes.set(title=kind, xlabel="eigenvalue")
+    figure.axes[0].set_ylabel("density")
+
+
+def draw_densities_of_layers(figure: Figure, path: Path) -> None:
+    """A panel a layer, with its own axis of eigenvalues."""
+    rows = read_csv(path)
+    blocks = list(dict.fromkeys(row["block"] for row in rows))
+    kinds = list(dict.fromkeys(row["matrix"] for row in rows))
+    shown = [blocks[i] for i in evenly(len(blocks), PANELS)]
+    panels = figure.subplots(-(-len(shown) // COLUMNS), min(COLUMNS, len(shown)), squeeze=False)
+    for axes, block in itertools.zip_longest(panels.flat, shown):
+        if block is None:
+            axes.set_visible(False)
+            continue
+        for kind, colour in zip(kinds, COLOURS, strict=False):
+            own = [row for row in rows if (row["block"], row["matrix"]) == (block, kind)]
+            if own:
+                _curve(axes, own, colour, kind)
+        axes.set_title(block)
+    for axes in panels[-1]:
+        axes.set_xlabel("eigenvalue")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("density")
+    if len(kinds) > 1:
+        panels[0, 0].legend()
+
+
+def _curve(axes: Axes, rows: list[dict[str, str]], colour: str, label: str | None = None) -> None:
+    """A density on a logarithmic scale, and a standard error on both sides."""
+    at, mean, error = columns(rows, "eigenvalue", "density", "error")
+    floor = LEAST * mean.max()
+    low, high = (np.maximum(mean + sign * error, floor) for sign in (-1, 1))
+    axes.plot(at, np.maximum(mean, floor), color=colour, linestyle="-", marker="", label=label)
+    axes.fill_between(at, low, high, color="red", alpha=0.4, linewidth=0)
+    axes.set_yscale("log")
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most `most` of 0 … count − 1, the first and the last among them."""
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
 
 
 def draw_layers(figure: Figure, path: Path) -> None:
@@ -53,7 +89,6 @@ def draw_decreases(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
     names = list(dict.fromkeys(row["layers"] for row in rows))
     alone = names[1:]
-    picked = np.unique(np.linspace(0, len(alone) - 1, SHOWN).round().astype(int))
     together, apart = figure.subplots(1, 2, sharey=True)
     own = [row for row in rows if row["layers"] == "all"]
     at, slope, model, gauss_newton, actual = columns(
@@ -62,7 +97,7 @@ def draw_decreases(figure: Figure, path: Path) -> None:
     curves = ("actual", actual), ("model Ḡ ⊗ I", model), ("Gauss–Newton", gauss_newton)
     for label, curve in curves:
         together.plot(at, curve / slope, label=label)
-    for name in (alone[i] for i in picked):
+    for name in (alone[i] for i in evenly(len(alone), SHOWN)):
         own = [row for row in rows if row["layers"] == name]
         at, slope, actual = columns(own, "step", "slope", "actual")
         apart.plot(at, actual / slope, label=name)
