@@ -63,23 +63,38 @@ def kl_inverse(q: float, most: float) -> float:
     return float(brentq(lambda p: binary_kl(q, p) - most, low, high, xtol=1e-15))
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
-    """Return KL(N(mean, diag exp(log_variance)) ‖ N(prior, variance I)) in nats; all but the last
-    are (P,)."""
-    spread = (log_variance.exp().sum() + (mean - prior).square().sum()) / variance
-    return (spread - len(mean) + len(mean) * variance.log() - log_variance.sum()) / 2
+def gaussian_kl(mean: Tensor, variance: Tensor, prior: Tensor, of_prior: Tensor) -> Tensor:
+    """Return KL(N(mean, diag variance) ‖ N(prior, of_prior I)) in nats; all but the last are
+    (P,)."""
+    spread = (variance.sum() + (mean - prior).square().sum()) / of_prior
+    return (spread - len(mean) + len(mean) * of_prior.log() - variance.log().sum()) / 2
 
 
-def drawn_outputs(means: Layers, log_variances: Layers, x: Tensor, rng: torch.Generator) -> Tensor:
+def layer_moments(mean: Tensor, variance: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (n, d_out) of what a layer makes of rows x (n, d)."""
+    h = functional.pad(x, (0, 1), value=1.0)
+    return h @ mean, (h.square() @ variance).sqrt()
+
+
+def drawn_above(
+    first: Sequence[Tensor], means: Layers, variances: Layers, rng: torch.Generator
+) -> Tensor:
+    """Return F (n, m), each row by a network of its own, from the first layer's `layer_moments` and
+    the layers above it."""
+    z = _normal(*first, rng)
+    for mean, variance in zip(means, variances, strict=True):
+        z = _normal(*layer_moments(mean, variance, z.relu()), rng)
+    return z
+
+
+def _normal(mean: Tensor, deviation: Tensor, rng: torch.Generator) -> Tensor:
+    return torch.addcmul(mean, deviation, torch.empty_like(mean).normal_(generator=rng))
+
+
+def drawn_outputs(means: Layers, variances: Layers, x: Tensor, rng: torch.Generator) -> Tensor:
     """Return F (n, m) of rows x (n, d), each by a network of its own."""
-    last = len(means) - 1
-    for i, (mean, log_variance) in enumerate(zip(means, log_variances, strict=True)):
-        h = functional.pad(x, (0, 1), value=1.0)
-        spread = (h.square() @ log_variance.exp()).sqrt()
-        noise = torch.empty(len(x), mean.shape[1], dtype=x.dtype).normal_(generator=rng)
-        x = h @ mean + spread * noise
-        x = x if i == last else x.relu()
-    return x
+    first = layer_moments(means[0], variances[0], x)
+    return drawn_above(first, means[1:], variances[1:], rng)
 
 
 def complexity(kl: float, j: int, n: int) -> float:
@@ -114,27 +129,28 @@ def certify(
     n = len(x)
     for _ in range(steps):
         rows = torch.randint(n, (min(BATCH, n),), generator=rng)
-        means, log_variances = _layers(mean, shapes), _layers(log_variance, shapes)
-        loss = _cross_entropy(drawn_outputs(means, log_variances, x[rows], rng), y[rows])
-        kl = gaussian_kl(mean, log_variance, prior, _best_variance(mean, log_variance, prior))
+        variance = log_variance.exp()
+        means, variances = _layers(mean, shapes), _layers(variance, shapes)
+        loss = _cross_entropy(drawn_outputs(means, variances, x[rows], rng), y[rows])
+        kl = gaussian_kl(mean, variance, prior, _best_variance(mean, variance, prior))
         slack = (kl + math.log(math.pi**2 * n / (6 * DELTA))) / (2 * (n - 1))
         optimizer.zero_grad()
         (loss / math.log(2) + slack.clamp(min=1e-12).sqrt()).backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        means, log_variances = _layers(mean, shapes), _layers(log_variance, shapes)
-        mean, log_variance = mean.double(), log_variance.double()
-        best = float(_best_variance(mean, log_variance, prior))
-        j = max(1, round(B * math.log(C / best)))
-        variance = C * math.exp(-j / B)
-        chosen = torch.tensor(variance, dtype=torch.float64)
-        nats = float(gaussian_kl(mean, log_variance, prior.double(), chosen))
-        train_error = _drawn_error(means, log_variances, train, draws, rng)
-        held_out_error = _drawn_error(means, log_variances, held_out, draws // 10, rng)
+        variance = log_variance.exp()
+        network = _layers(mean, shapes), _layers(variance, shapes)
+        train_error = _drawn_error(network, train, draws, rng)
+        held_out_error = _drawn_error(network, held_out, draws // 10, rng)
+        mean, variance = mean.double(), variance.double()
+        j = max(1, round(B * math.log(C / float(_best_variance(mean, variance, prior)))))
+        of_prior = C * math.exp(-j / B)
+        chosen = torch.tensor(of_prior, dtype=torch.float64)
+        nats = float(gaussian_kl(mean, variance, prior.double(), chosen))
     at_most = kl_inverse(train_error, math.log(2 / DELTA_DRAWS) / draws)
     bound = kl_inverse(at_most, complexity(nats, j, n))
-    return Certificate(bound, train_error, held_out_error, nats, variance)
+    return Certificate(bound, train_error, held_out_error, nats, of_prior)
 
 
 def _flat(tensors: Layers) -> Tensor:
@@ -147,9 +163,9 @@ def _layers(vector: Tensor, shapes: Sequence[torch.Size]) -> Layers:
     return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
-def _best_variance(mean: Tensor, log_variance: Tensor, prior: Tensor) -> Tensor:
+def _best_variance(mean: Tensor, variance: Tensor, prior: Tensor) -> Tensor:
     """λ with the least KL(Q ‖ P): the mean of s + (w − w₀)², if that is on the grid."""
-    best = (log_variance.exp() + (mean - prior).square()).mean()
+    best = (variance + (mean - prior).square()).mean()
     return best.detach().clamp(max=C * math.exp(-1 / B))
 
 
@@ -160,17 +176,16 @@ def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _drawn_error(
-    means: Layers,
-    log_variances: Layers,
-    part: tuple[Tensor, Tensor],
-    draws: int,
-    rng: torch.Generator,
+    network: tuple[Layers, Layers], part: tuple[Tensor, Tensor], draws: int, rng: torch.Generator
 ) -> float:
     """The share of mistakes among draws of a row, with replacement, and a network."""
-    x, y = part
+    (x, y), (means, variances) = part, network
     wrong = 0
-    for chunk in torch.randint(len(x), (draws,), generator=rng).split(5000):
-        outputs = drawn_outputs(means, log_variances, x[chunk], rng)
+    for chunk in torch.randint(len(x), (draws,), generator=rng).sort().values.split(5000):
+        rows, times = chunk.unique_consecutive(return_counts=True)
+        moments = layer_moments(means[0], variances[0], x[rows])  # once for a row drawn often
+        first = [one.repeat_interleave(times, dim=0) for one in moments]
+        outputs = drawn_above(first, means[1:], variances[1:], rng)
         if outputs.shape[1] == 1:
             outputs = functional.pad(outputs, (1, 0))
         wrong += int((outputs.argmax(dim=1) != y[chunk]).sum())

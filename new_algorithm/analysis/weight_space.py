@@ -6,7 +6,7 @@ p numbers are too many to look at; what a plane or a line shows of them is a sec
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 from torch.utils.flop_counter import FlopCounterMode
 
-from new_algorithm.analysis.subject import Subject
+from new_algorithm.analysis.subject import Part, Subject, is_relu_network
 from new_algorithm.record.files import Row
 
 MOST_OPERATIONS = 2e12  # of all points together: a minute of one core
@@ -66,22 +67,41 @@ class LossSurface:
         self._rows = {part: subject.rows(part, self.count, seed) for part in subject.parts}
 
     @torch.no_grad()
-    def at(self, theta: Tensor) -> Row:
-        """Return <part>_loss, and of classifiers <part>_accuracy, of both parts at θ (p,)."""
+    def linear(self, theta: Tensor) -> dict[Part, Tensor] | None:
+        """Return what the first layer makes of both parts' rows at θ, which is linear in θ; None of
+        a network that does not begin with such a layer, and is more than it."""
+        if not is_relu_network(self.network) or len(self.network) == 1:
+            return None
+        weight, bias = list(self._state(theta).values())[:2]
+        return {part: functional.linear(x, weight, bias) for part, (x, _) in self._rows.items()}
+
+    def _state(self, theta: Tensor) -> dict[str, Tensor]:
         sizes = [shape.numel() for shape in self.shapes.values()]
-        state = {
+        return {
             name: piece.view(shape)
             for (name, shape), piece in zip(self.shapes.items(), theta.split(sizes), strict=True)
         }
+
+    @torch.no_grad()
+    def at(self, theta: Tensor, first: Mapping[Part, Tensor] | None = None) -> Row:
+        """Return <part>_loss, and of classifiers <part>_accuracy, of both parts at θ (p,).
+
+        first: `linear` of θ, where it is known.
+        """
+        state = self._state(theta)
         state |= {name: one.clone() for name, one in self.network.named_buffers()}
         if self.norms:
             self._train_norms(True)
             functional_call(self.network, state, (self._rows["train"][0],))  # into the clones
             self._train_norms(False)
         values: Row = {}
+        network = self.network
+        if first is not None:
+            network = self.network[1:]  # its modules keep their names
+            state = dict(list(state.items())[2:])
         for part, (x, y) in self._rows.items():
-            passes = [functional_call(self.network, state, (some,)) for some in x.split(CHUNK)]
-            outputs = torch.cat(passes)
+            passes = (x if first is None else first[part]).split(CHUNK)
+            outputs = torch.cat([functional_call(network, state, (some,)) for some in passes])
             values[f"{part}_loss"] = float(self._objective(outputs, y))
             if self._accuracy:
                 flat = outputs.flatten(0, -2).numpy()
@@ -159,10 +179,20 @@ def on_plane(
 ) -> list[Row]:
     """Return a row a point origin + a d₁ + b d₂ of a grid: a, b and what the surface has there."""
     first, second = directions
+    through = [surface.linear(one) for one in (origin, first, second)]
+
+    def on_the_plane(i: float, j: float) -> dict[Part, Tensor] | None:
+        """The first layer's part of a point from those of origin and directions."""
+        known = [one for one in through if one is not None]
+        if not known:
+            return None
+        o, d1, d2 = known
+        return {part: o[part] + i * d1[part] + j * d2[part] for part in o}
+
     return [
-        {"a": float(i), "b": float(j), **surface.at(origin + i * first + j * second)}
-        for i in a
-        for j in b
+        {"a": i, "b": j} | surface.at(origin + i * first + j * second, on_the_plane(i, j))
+        for i in map(float, a)
+        for j in map(float, b)
     ]
 
 

@@ -47,18 +47,18 @@ def test_the_divergence_of_gaussians_is_the_mean_log_ratio():
     draws = mean + np.exp(log_variance / 2) * rng.standard_normal((400_000, 3))
     ratio = ((draws - prior) ** 2 / variance - (draws - mean) ** 2 / np.exp(log_variance)).sum(1)
     ratio = (ratio + 3 * math.log(variance) - log_variance.sum()) / 2
-    as_tensors = [torch.tensor(a) for a in (mean, log_variance, prior, variance)]
+    as_tensors = [torch.tensor(a) for a in (mean, np.exp(log_variance), prior, variance)]
     closed = float(pac_bayes.gaussian_kl(*as_tensors))
     assert closed == pytest.approx(ratio.mean(), abs=5 * ratio.std() / math.sqrt(len(draws)))
-    same = [torch.zeros(3), torch.zeros(3), torch.zeros(3), torch.tensor(1.0)]
+    same = [torch.zeros(3), torch.ones(3), torch.zeros(3), torch.tensor(1.0)]
     assert float(pac_bayes.gaussian_kl(*same)) == 0
 
 
 def test_the_best_prior_variance_has_no_better_neighbour():
-    mean, log_variance = torch.tensor([0.1, -0.2]), torch.tensor([-5.0, -4.0])
+    mean, variance = torch.tensor([0.1, -0.2]), torch.tensor([-5.0, -4.0]).exp()
     prior = torch.zeros(2)
-    best = pac_bayes._best_variance(mean, log_variance, prior)
-    kls = [pac_bayes.gaussian_kl(mean, log_variance, prior, best * f) for f in (0.99, 1, 1.01)]
+    best = pac_bayes._best_variance(mean, variance, prior)
+    kls = [pac_bayes.gaussian_kl(mean, variance, prior, best * f) for f in (0.99, 1, 1.01)]
     assert kls[1] < min(kls[0], kls[2])
 
 
@@ -86,13 +86,37 @@ def test_outputs_of_rows_are_those_of_drawn_networks():
         h = h if i == 1 else np.maximum(h, 0)
     generator = torch.Generator().manual_seed(0)
     rows = torch.tensor(x).repeat(draws, 1)
-    found = pac_bayes.drawn_outputs(means, logs, rows, generator).numpy()
+    variances = [log.exp() for log in logs]
+    found = pac_bayes.drawn_outputs(means, variances, rows, generator).numpy()
     noise = h.std(axis=0) / math.sqrt(draws)
     np.testing.assert_allclose(found.mean(0), h.mean(0), atol=7 * noise.max())
     np.testing.assert_allclose(np.cov(found.T), np.cov(h.T), rtol=0.05, atol=0.02)
-    sure = pac_bayes.drawn_outputs(means, [log - 60 for log in logs], rows[:1], generator)
-    again = pac_bayes.drawn_outputs(means, [log - 60 for log in logs], rows[:1], generator)
+    none = [torch.zeros_like(m) for m in means]
+    sure, again = (pac_bayes.drawn_outputs(means, none, rows[:1], generator) for _ in range(2))
     torch.testing.assert_close(sure, again)
+
+
+def test_the_error_of_draws_is_that_of_a_loop_over_networks():
+    """Without variance, the network's own on rows drawn with replacement; with it, the mean over
+    rows of what one row at a time comes to."""
+    rng = np.random.default_rng(2)
+    x, y = torch.tensor(rng.standard_normal((6, 3))), torch.tensor(rng.integers(0, 4, 6))
+    means = [torch.tensor(rng.standard_normal(shape)) for shape in ((4, 5), (6, 4))]
+    draws = 30_000
+    for variance in (0.0, 0.3):
+        variances = [torch.full_like(m, variance) for m in means]
+        generator = torch.Generator().manual_seed(0)
+        found = pac_bayes._drawn_error((means, variances), (x, y), draws, generator)
+        of_rows = [
+            (
+                pac_bayes.drawn_outputs(means, variances, row.expand(4000, -1), generator).argmax(1)
+                != label
+            )
+            .double()
+            .mean()
+            for row, label in zip(x, y, strict=True)
+        ]
+        assert found == pytest.approx(float(sum(of_rows)) / 6, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["synthetic", "spirals"])

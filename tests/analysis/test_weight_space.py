@@ -62,6 +62,16 @@ def test_the_surface_is_the_networks_own_loss_and_accuracy_at_its_parameters():
         assert values[f"{part}_accuracy"] == pytest.approx(right)
 
 
+def test_a_plane_has_the_losses_of_networks_with_those_parameters():
+    subject = relu_subject()
+    network, surface = subject.network, LossSurface(subject, 40, 0, 1)
+    origin, directions = parameters_of(network), [drawn(network, seed) for seed in (0, 1)]
+    assert surface.linear(origin) is not None
+    for row in on_plane(surface, origin, directions, np.array([-0.5, 0.4]), np.array([0.7])):
+        theta = origin + row["a"] * directions[0] + row["b"] * directions[1]
+        assert row == pytest.approx({"a": row["a"], "b": row["b"], **surface.at(theta)})
+
+
 def test_the_landscape_of_a_linear_network_is_the_quadratic_of_its_loss():
     subject = relu_subject("regression", widths=())
     network, surface = subject.network, LossSurface(subject, 50, 0, 1)
