@@ -11,8 +11,9 @@ derivative of row i of F in row i of Z_l, the layer's Gauss–Newton block is
 
 which is G ⊗ I where J_iᵀ Λ_i J_i = I in every row: what is left out are the layers above, and the
 loss's own Hessian Λ in the outputs. Of a change of several layers at once the model is the sum over
-the layers, without the blocks between them. G is that of the rows looked at, on all inputs: a run
-has a moving average of it, and solves layer 1 among the data's leading eigenvectors.
+the layers, without the blocks between them. G is that of the rows looked at, where a run has a
+moving average; of layer 1, where the run solved it among the data's leading eigenvectors Q, the
+model is Q diag(g) Qᵀ of all training rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from new_algorithm.analysis.directions import Penalties, deltas
+from new_algorithm.analysis.directions import Penalties, deltas, step_in
 from new_algorithm.analysis.spectra import Operator
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.layer_problem import (
     absolute_lambda_w,
     cross_moment,
@@ -53,7 +55,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Belief:
-    """Of one layer: M and δW̃, both like W̃; of_g: the spectrum of G, eigenvalues rising."""
+    """Of one layer: M and δW̃, both like W̃; of_g: the spectrum of G, eigenvalues (r,) rising and
+    eigenvectors (d_in + 1, r)."""
 
     moment: NDArray
     change: NDArray
@@ -66,20 +69,25 @@ class Belief:
         return float(np.vdot(self.change, self.moment))
 
 
-def beliefs(point: Point, penalties: Penalties) -> list[Belief]:
-    """Solve (P) at every layer with λ_h = ∞, whatever the run had, and its λ_w."""
+def beliefs(point: Point, penalties: Penalties, basis: Eigenbasis | None = None) -> list[Belief]:
+    """Solve (P) at every layer with λ_h = ∞, whatever the run had, and its λ_w; layer 1 in the
+    basis, if there is one."""
     activations, output = forward(point.weights, append_ones(point.x))
     hidden = [inputs[:, :-1] for inputs in activations[1:]]  # above 0 where Z is
     asked = deltas(point.weights, hidden, point.loss.residual(output, point.y))
     found = []
-    for inputs, weight, delta, damping in zip(
-        activations, point.weights, asked, penalties.lambda_w, strict=True
+    for index, (inputs, weight, delta, damping) in enumerate(
+        zip(activations, point.weights, asked, penalties.lambda_w, strict=True)
     ):
+        moment = cross_moment(inputs, delta)
+        if index == 0 and basis is not None:
+            rising = basis.values[::-1], basis.vectors[:, ::-1]
+            found.append(Belief(moment, step_in(basis, moment, penalties), rising))
+            continue
         if penalties.relative:
             damping = absolute_lambda_w(mean_eigenvalue_of_gram(inputs), damping)
         of_g = spectrum(gram(inputs))
         no_k = np.zeros(weight.shape[1]), np.eye(weight.shape[1])  # λ_h = ∞ leaves nothing of K
-        moment = cross_moment(inputs, delta)
         change = exact_solution(moment, of_g, no_k, damping, np.inf)
         found.append(Belief(moment, change, of_g))
     return found
@@ -105,8 +113,8 @@ def overlap(vectors: NDArray, q: NDArray) -> tuple[float, float]:
     of one eigenvalue, q ⊗ R^d_out: its k leading ones are in span(q_1 … q_r) ⊗ R^d_out with
     r = ⌈k/d_out⌉, and if it were the block, the share would be 1.
     """
-    rank = -(-len(vectors) // vectors.shape[2])
-    inside = np.einsum("ir,kio->kro", q[:, len(q) - rank :], vectors)
+    rank = min(-(-len(vectors) // vectors.shape[2]), q.shape[1])
+    inside = np.einsum("ir,kio->kro", q[:, q.shape[1] - rank :], vectors)
     return float(np.square(inside).sum() / len(vectors)), rank / len(q)
 
 

@@ -12,6 +12,7 @@ from γ on, the error on new rows is at most
     share of training margins ≤ γ  +  2 Rad(G)  +  3 √(ln(2/δ) / 2n)                            (*)
 
 Rad being the empirical Rademacher complexity (Mohri, Rostamizadeh and Talwalkar 2018, §3.1).
+Products of norms over many layers are beyond the largest float: they are kept in logarithms.
 """
 
 import math
@@ -21,14 +22,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 STEP = 0.1  # of the grid of margins, in logarithms
+LEAST = math.log(1e-12)  # of a norm's logarithm: smaller ones are taken for it
 
 
 class Bound(NamedTuple):
-    """value: at least the error on new rows, of interest below 1. margin: γ where it is least."""
+    """log_value: ln of what is at least the error on new rows, of interest below 0. margin: γ where
+    it is least."""
 
-    value: float
+    log_value: float
     margin: float
 
 
@@ -46,23 +50,32 @@ def column_norms(matrix: NDArray) -> NDArray:
     return np.linalg.norm(matrix, axis=0)
 
 
-def spectral_complexity(matrices: Sequence[NDArray], references: Sequence[NDArray]) -> float:
-    """Return R_A = Π_i ‖A_i‖_σ (Σ_i (‖A_i − M_i‖_{2,1} / ‖A_i‖_σ)^{2/3})^{3/2}, of ReLU layers.
+def log_spectral_complexity(matrices: Sequence[NDArray], references: Sequence[NDArray]) -> float:
+    """Return ln R_A, R_A = Π_i ‖A_i‖_σ (Σ_i (‖A_i − M_i‖_{2,1} / ‖A_i‖_σ)^{2/3})^{3/2}, of ReLU
+    layers; −∞ for the references themselves.
 
     Bartlett, Foster and Telgarsky 2017, §1; the matrices there are the transposes of these.
     """
-    spectral, distances = _norms(matrices, references)
-    return _complexity(spectral, distances)
+    return _log_complexity(*_log_norms(matrices, references))
 
 
-def _norms(matrices: Sequence[NDArray], references: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
+def _log_norms(
+    matrices: Sequence[NDArray], references: Sequence[NDArray]
+) -> tuple[NDArray, NDArray]:
+    """ln ‖A_i‖_σ and ln ‖A_i − M_i‖_{2,1}."""
     spectral = np.array([np.linalg.norm(a, 2) for a in matrices])
     pairs = zip(matrices, references, strict=True)
-    return spectral, np.array([column_norms(a - m).sum() for a, m in pairs])
+    distances = np.array([column_norms(a - m).sum() for a, m in pairs])
+    return _log(spectral), _log(distances)
 
 
-def _complexity(spectral: NDArray, distances: NDArray) -> float:
-    return float(np.prod(spectral) * ((distances / spectral) ** (2 / 3)).sum() ** 1.5)
+def _log(values: NDArray) -> NDArray:
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def _log_complexity(spectral: NDArray, distances: NDArray) -> float:
+    return float(spectral.sum() + 1.5 * logsumexp(2 / 3 * (distances - spectral)))
 
 
 def spectral_bound(
@@ -82,12 +95,12 @@ def spectral_bound(
     n, widest = len(margins), max(max(a.shape) for a in matrices)
     step = 1 / len(matrices)  # rounded up, a product of norms is at most e times as large
     (spectral, cost), (distances, more) = (
-        _rounded_up(norms, step) for norms in _norms(matrices, references)
+        _rounded_up(norms, step) for norms in _log_norms(matrices, references)
     )
     slope = 72 * inputs * math.sqrt(math.log(2 * widest**2)) * math.log(n) / n
-    slope *= _complexity(spectral, distances)
-    value, margin = _best_margin(margins, slope, cost + more, delta)
-    return Bound(value + 8 / n**1.5, margin)
+    log_slope = math.log(slope) + _log_complexity(spectral, distances)
+    log_value, margin = _best_margin(margins, log_slope, cost + more, delta)
+    return Bound(float(np.logaddexp(log_value, math.log(8 / n**1.5))), margin)
 
 
 def frobenius_bound(
@@ -101,9 +114,10 @@ def frobenius_bound(
     √2/γ-Lipschitz in the outputs, so that Rad(G) ≤ 2/γ Σ_k Rad_k (Maurer 2016). ReLU networks being
     homogeneous, only the products count and are rounded.
     """
-    hidden = math.prod(2 * float(np.linalg.norm(a)) for a in matrices[:-1])
-    products, cost = _rounded_up(column_norms(matrices[-1]) * hidden, STEP)
-    return Bound(*_best_margin(margins, 4 * products.sum() * inputs / len(margins), cost, delta))
+    hidden = sum(math.log(2 * float(np.linalg.norm(a))) for a in matrices[:-1])
+    products, cost = _rounded_up(_log(column_norms(matrices[-1])) + hidden, STEP)
+    log_slope = float(logsumexp(products)) + math.log(4 * inputs / len(margins))
+    return Bound(*_best_margin(margins, log_slope, cost, delta))
 
 
 def _cost(j: NDArray) -> NDArray:
@@ -111,24 +125,25 @@ def _cost(j: NDArray) -> NDArray:
     return np.log(1.5 * (abs(j) + 1) * (abs(j) + 2))
 
 
-def _rounded_up(values: NDArray, step: float) -> tuple[NDArray, float]:
-    """The grid points exp(step · j) at or above values, and the nats that they cost together."""
-    j = np.ceil(np.log(np.maximum(values, 1e-12)) / step)
-    return np.exp(step * j), float(_cost(j).sum())
+def _rounded_up(logs: NDArray, step: float) -> tuple[NDArray, float]:
+    """The grid points step · j at or above logarithms, and the nats that they cost together."""
+    j = np.ceil(np.maximum(logs, LEAST) / step)
+    return step * j, float(_cost(j).sum())
 
 
-def _best_margin(margins: NDArray, slope: float, cost: float, delta: float) -> tuple[float, float]:
-    """The least of (*) over the grid's γ up to the largest margin, and that γ: 2 Rad(G) is
+def _best_margin(
+    margins: NDArray, log_slope: float, cost: float, delta: float
+) -> tuple[float, float]:
+    """ln of the least of (*) over the grid's γ up to the largest margin, and that γ: 2 Rad(G) is
     slope / γ. Beyond that margin all rows count, and (*) says nothing whatever the network."""
     n = len(margins)
     largest = max(float(margins.max()), 1e-6)
     j = np.arange(-100, 1) + math.floor(math.log(largest) / STEP)
-    gamma = np.exp(STEP * j)
-    below = np.searchsorted(np.sort(margins), gamma, side="right") / n
+    below = np.searchsorted(np.sort(margins), np.exp(STEP * j), side="right") / n
     nats = math.log(2 / delta) + cost + _cost(j)
-    values = below + slope / gamma + 3 * np.sqrt(nats / (2 * n))
+    values = np.logaddexp(np.log(below + 3 * np.sqrt(nats / (2 * n))), log_slope - STEP * j)
     best = int(values.argmin())
-    return float(values[best]), float(gamma[best])
+    return float(values[best]), math.exp(STEP * j[best])
 
 
 def _polynomials(widths: Sequence[int], last: int) -> tuple[float, float]:

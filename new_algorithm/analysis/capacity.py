@@ -22,6 +22,9 @@ from new_algorithm.record.files import Row
 
 DELTA = pac_bayes.DELTA + pac_bayes.DELTA_DRAWS  # of each bound alone
 BINS = 60  # of the margins' histogram
+LN_10 = math.log(10)
+LN_LARGEST = 700.0  # ln of what a float holds, about
+SHOWN_AS_IT_IS = 1e6  # a bound up to which it is written out
 
 
 def margins(outputs: Tensor, labels: Tensor) -> NDArray:
@@ -34,15 +37,15 @@ def margins(outputs: Tensor, labels: Tensor) -> NDArray:
     return (f.gather(1, own)[:, 0] - others.amax(dim=1)).numpy()
 
 
-def histogram(found: Sequence[NDArray], unit: float) -> list[Row]:
-    """Return a row a bin of equal width: its middle, that in units of `unit`, and the share of
-    training and of held-out rows in it."""
+def histogram(found: Sequence[NDArray], log_unit: float) -> list[Row]:
+    """Return a row a bin of equal width: its middle, that in units of exp(`log_unit`), and the
+    share of training and of held-out rows in it."""
     edges = np.linspace(min(m.min() for m in found), max(m.max() for m in found), BINS + 1)
     train, held_out = (np.histogram(m, edges)[0] / len(m) for m in found)
     return [
         {
             "margin": float(middle),
-            "normalised_margin": float(middle / unit),
+            "normalised_margin": float(middle) * math.exp(-log_unit),
             "train_share": float(a),
             "held_out_share": float(b),
         }
@@ -70,7 +73,7 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         f"{np.median(of_parts[0]):.3g} on training rows and {np.median(of_parts[1]):.3g} on "
         f"{held_out} rows; the errors are {errors[0]:.4f} and {errors[1]:.4f}."
     )
-    unit = 1.0
+    log_unit = 0.0
     if not is_relu_network(subject.network):
         found.sentences.append(
             "Bounds are computed for linear layers with ReLUs between them, which this is not."
@@ -81,9 +84,9 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
             row |= {"train_error": errors[0], "held_out_error": errors[1]}
         title = f"At least the error on new rows, each with probability {1 - DELTA:.3f}"
         found.tables.append(Table("bounds", title, rows))
-        found.sentences += _verdict(rows, errors[1], held_out)
-        unit = _margin_unit(subject, parts[0][0])
-    found.tables.append(Table("margins", "Margins", histogram(of_parts, unit), shown=False))
+        found.sentences += _verdict(rows, n, errors[1], held_out)
+        log_unit = _log_margin_unit(subject, parts[0][0])
+    found.tables.append(Table("margins", "Margins", histogram(of_parts, log_unit), shown=False))
     return found
 
 
@@ -99,11 +102,11 @@ def _norm_of_inputs(x: Tensor) -> float:
     return math.sqrt(float(x.double().square().sum()) + len(x))  # ‖[X, 1]‖_F
 
 
-def _margin_unit(subject: Subject, x: Tensor) -> float:
-    """R_A ‖X‖_F / n, by which Bartlett, Foster and Telgarsky 2017 normalise margins."""
+def _log_margin_unit(subject: Subject, x: Tensor) -> float:
+    """ln R_A ‖X‖_F / n, by which Bartlett, Foster and Telgarsky 2017 normalise margins."""
     matrices = _matrices(subject.network)
-    complexity = bounds.spectral_complexity(matrices, [np.zeros_like(a) for a in matrices])
-    return complexity * _norm_of_inputs(x) / len(x)
+    complexity = bounds.log_spectral_complexity(matrices, [np.zeros_like(a) for a in matrices])
+    return complexity + math.log(_norm_of_inputs(x) / len(x))
 
 
 def _bounds(
@@ -122,7 +125,8 @@ def _bounds(
         _size("order of the largest VC dimension", bounds.vc_order(one_output), n),
     ]
     error = float((of_parts[0] <= 0).mean())
-    rows = [_row("number of labellings", bounds.growth_bound(error, widths, n, DELTA))]
+    growth = bounds.growth_bound(error, widths, n, DELTA)
+    rows = [_row("number of labellings", math.log(growth))]
     references = {"0": [np.zeros_like(a) for a in matrices]}
     # not snapshot 0, of which back projection has put layer 1 among the data's eigenvectors: what a
     # bound is measured from must not know the training rows
@@ -131,12 +135,12 @@ def _bounds(
         references["the start"] = _matrices(initial)
     inputs = _norm_of_inputs(x)
     for place, reference in references.items():
-        complexity = bounds.spectral_complexity(matrices, reference)
-        sizes.append(_size(f"spectral complexity, from {place}", complexity))
+        complexity = bounds.log_spectral_complexity(matrices, reference) / LN_10
+        sizes.append(_size(f"log₁₀ of the spectral complexity, from {place}", complexity))
         bound = bounds.spectral_bound(matrices, reference, inputs, of_parts[0], DELTA)
         rows.append(_row(f"spectral norms, from {place}", *bound))
-    frobenius = math.prod(float(np.linalg.norm(a)) for a in matrices)
-    sizes.append(_size("product of Frobenius norms", frobenius))
+    frobenius = sum(math.log10(float(np.linalg.norm(a))) for a in matrices)
+    sizes.append(_size("log₁₀ of the product of Frobenius norms", frobenius))
     bound = bounds.frobenius_bound(matrices, inputs, of_parts[0], DELTA)
     rows.append(_row("Frobenius norms", *bound))
     if initial is not None:
@@ -145,33 +149,38 @@ def _bounds(
         )
         certificate = pac_bayes.certify(trained, prior, parts[0], parts[1], settings.seed)
         sizes.append(_size("KL divergence of PAC-Bayes, nats", certificate.kl, n))
-        row = _row("PAC-Bayes, a random network", certificate.bound)
+        row = _row("PAC-Bayes, a random network", math.log(certificate.bound))
         row["its_train_error"], row["its_held_out_error"] = certificate[1:3]
         rows.append(row)
     return rows
 
 
-def _row(name: str, value: float, margin: float = math.nan) -> Row:
+def _row(name: str, log_value: float, margin: float = math.nan) -> Row:
+    """log_value: ln of the bound, which itself may be more than a float holds: ∞ then."""
     return {
         "bound": name,
-        "value": value,
-        "says_anything": "yes" if value < 1 else "no",
+        "value": math.exp(log_value) if log_value < LN_LARGEST else math.inf,
+        "log10_value": log_value / LN_10,
+        "says_anything": "yes" if log_value < 0 else "no",
         "at_margin": margin,
         "its_train_error": math.nan,
         "its_held_out_error": math.nan,
     }
 
 
-def _verdict(rows: Sequence[Row], held_out_error: float, held_out: str) -> list[str]:
-    """One sentence a bound: its value and whether it says anything."""
+def _verdict(rows: Sequence[Row], n: int, held_out_error: float, held_out: str) -> list[str]:
+    """One sentence a bound: its value and whether it says anything of a network trained on n
+    rows."""
     told = []
+    of_n = f"on {n:,} training rows"
     for row in rows:
         name, value = row["bound"], float(row["value"])
         if value >= 1:
-            told.append(f"{name}: {value:.3g}, above 1: says nothing.")
+            shown = f"{value:.3g}" if value < SHOWN_AS_IT_IS else f"10^{row['log10_value']:.1f}"
+            told.append(f"{name}: {shown} {of_n}, above 1: says nothing.")
         else:
             told.append(
-                f"{name}: {value:.3f}, below 1, where the network's own {held_out} error is "
+                f"{name}: {value:.3f} {of_n}, below 1, where the network's own {held_out} error is "
                 f"{held_out_error:.4f}."
             )
     if not math.isnan(float(rows[-1]["its_train_error"])):

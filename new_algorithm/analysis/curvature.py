@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from new_algorithm.analysis.beliefs import Point, beliefs, bend, folded, overlap, promises
-from new_algorithm.analysis.directions import deltas, penalties_of
+from new_algorithm.analysis.directions import deltas, input_basis, penalties_of
 from new_algorithm.analysis.figures import curvature as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import exact_factors, is_exact
@@ -188,7 +188,8 @@ def of_beliefs(
     x, y = subject.rows("train", settings.rows, settings.seed)
     matrix = ReluMatrix(GAUSS_NEWTON, subject.network, subject.loss, x, y)
     point = Point(folded_weights(subject.network), x.numpy(), y.numpy(), subject.loss, matrix)
-    believed = beliefs(point, penalties_of(subject.record, len(layers)))
+    penalties = penalties_of(subject.record, len(layers))
+    believed = beliefs(point, penalties, input_basis(subject))
     told: list[Row] = []
     steps = promises(point, "all", dict(enumerate(believed)), ETAS)
     for index, (belief, block) in enumerate(zip(believed, layers, strict=True)):

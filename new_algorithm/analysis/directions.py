@@ -8,7 +8,9 @@ At each layer of a ReLU network, with M = H̃ᵀΔ/n (layer_problem.py),
 
 J_i the derivative of row i's outputs in W̃ (products: relu_curvature.LayerBlock). λ is the same
 multiple of GN's mean eigenvalue as λ_w is of G's, as their scales have nothing in common;
-for a linear layer under the squared loss GN = G ⊗ I, and both steps are one.
+for a linear layer under the squared loss GN = G ⊗ I, and both steps are one. G of hidden layers is
+of the rows looked at, where the run has a moving average; layer 1 is solved among the leading
+eigenvectors of all training rows where the run did so, found again from its data.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from new_algorithm.analysis.relu_curvature import LayerBlock
+from new_algorithm.analysis.subject import Subject
 from new_algorithm.back_projection.conjugate_gradients import CGResult, conjugate_gradients
+from new_algorithm.back_projection.eigenbasis import (
+    Eigenbasis,
+    leading_eigenbasis,
+    streamed_eigenbasis,
+)
 from new_algorithm.back_projection.gram import dense_inverse
 from new_algorithm.back_projection.layer_problem import (
     absolute_lambda_h,
@@ -81,6 +89,27 @@ def penalties_of(record: dict[str, Any], layers: int) -> Penalties:
     )
 
 
+def input_basis(subject: Subject) -> Eigenbasis | None:
+    """Return the leading eigenvectors of all training rows that the run solved layer 1 among, found
+    again; None of a run that solved it on the inputs as they are."""
+    config, x = subject.record["config"], subject.data.x_train
+    if "input_rank" not in config:
+        return None
+    x = x.astype(config["dtype"], copy=False)
+    if config["chunk_rows"]:
+        return streamed_eigenbasis([x], x.shape[1], config["input_rank"], x.dtype)
+    return leading_eigenbasis(x, config["input_rank"])[0]
+
+
+def step_in(basis: Eigenbasis, moment: NDArray, penalties: Penalties) -> NDArray:
+    """Return layer 1's δW̃ = Q (diag(g) + λ_w I)⁻¹ QᵀM."""
+    lambda_w = penalties.lambda_w[0]
+    if penalties.relative:
+        lambda_w = absolute_lambda_w(basis.mean_eigenvalue, lambda_w)
+    inside = basis.vectors.T @ moment / (basis.values[:, None] + lambda_w)
+    return basis.vectors @ inside
+
+
 def deltas(
     weights: Sequence[NDArray],
     zs: Sequence[NDArray],
@@ -126,13 +155,19 @@ class Directions:
     """A ReLU network on some rows: what its layers' steps are.
 
     weights: W̃. inputs: H̃_0 (n, d_0 + 1). residual: R (n, d_L). factors: B (k, n, d_L). All in
-    float64. gradient: M of every layer.
+    float64. basis: what the run solved layer 1 in, or None. gradient: M of every layer.
     """
 
     def __init__(
-        self, weights: Sequence[NDArray], inputs: NDArray, residual: NDArray, factors: NDArray
+        self,
+        weights: Sequence[NDArray],
+        inputs: NDArray,
+        residual: NDArray,
+        factors: NDArray,
+        basis: Eigenbasis | None = None,
     ) -> None:
         self.weights, self.residual, self.factors = weights, residual, factors
+        self.basis = basis
         self.inputs, self.zs = forward(weights, inputs)
         self.gradient = self.moments(deltas(weights, self.zs, residual))
 
@@ -142,6 +177,8 @@ class Directions:
     def step(self, index: int, delta: NDArray, penalties: Penalties) -> NDArray:
         """Return back projection's δW̃; the first layer's inputs are data, so that its λ_h is ∞."""
         h, weight = self.inputs[index], self.weights[index]
+        if index == 0 and self.basis is not None:
+            return step_in(self.basis, cross_moment(h, delta), penalties)
         lambda_w, lambda_h = penalties.lambda_w[index], penalties.lambda_h[index]
         if penalties.relative:
             lambda_w = absolute_lambda_w(mean_eigenvalue_of_gram(h), lambda_w)
@@ -192,6 +229,17 @@ class Directions:
                 }
             )
         return rows
+
+    def passed_down_sizes(self, penalties: Penalties) -> list[Row]:
+        """Return of the Δ that the run would have passed down to each layer the root mean square
+        over rows of ‖Δ_i‖, and the share of exact zeros."""
+        return [
+            {
+                "passed_norm": float(np.sqrt(np.square(delta).sum() / len(delta))),
+                "passed_zeros": float((delta == 0).mean()),
+            }
+            for delta in self.asked(penalties)
+        ]
 
     def passed_down_angles(self, penalties: Penalties) -> list[Row]:
         """Return the cosine between H̃ᵀΔ/n of what a layer is asked for and minus the gradient:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from new_algorithm.analysis.diagonals import distribution, largest, layer_names, shares
 from new_algorithm.analysis.figures import fisher as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import DISTRIBUTIONS, factors, is_exact, row_residual
@@ -31,9 +32,7 @@ from new_algorithm.record.files import Row
 
 MOST_NUMBERS = 2**23  # of the gradients that are in memory at a time
 ROWS_AT_A_TIME = 250  # of a gradient of their mean loss
-TOP = 10  # parameters that are named
 FEW = 0.01  # the share of parameters whose share of the trace is told
-POINTS = 200  # of the curve of those shares
 
 
 class Squares(NamedTuple):
@@ -42,14 +41,6 @@ class Squares(NamedTuple):
 
     diagonal: NDArray
     traces: NDArray
-
-
-def layer_names(network: nn.Module) -> dict[str, list[str]]:
-    """Return the names of parameters by the module that owns them, in their order."""
-    layers: dict[str, list[str]] = {}
-    for name, _ in network.named_parameters():
-        layers.setdefault(name.rpartition(".")[0], []).append(name)
-    return layers
 
 
 def squared_gradients(network: nn.Module, x: Tensor, cotangents: Tensor) -> Squares:
@@ -144,39 +135,6 @@ def standard_error(values: NDArray) -> NDArray:
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
-def shares(diagonal: NDArray) -> NDArray:
-    """Return (points, 2): a share of the parameters, the largest first, and theirs of the trace."""
-    falling = np.sort(diagonal)[::-1].cumsum()
-    counts = np.unique(np.geomspace(1, len(falling), POINTS).round().astype(int))
-    return np.stack([counts / len(falling), falling[counts - 1] / falling[-1]], axis=1)
-
-
-def largest(subject: Subject, diagonal: NDArray) -> list[Row]:
-    """Return the parameters with the largest entries, falling."""
-    layer_of = {
-        name: number
-        for number, names in enumerate(layer_names(subject.network).values(), start=1)
-        for name in names
-    }
-    parameters = dict(subject.network.named_parameters())
-    ends = np.cumsum([p.numel() for p in parameters.values()])
-    rows: list[Row] = []
-    for place in np.argsort(-diagonal, kind="stable")[:TOP]:
-        which = int(np.searchsorted(ends, place, side="right"))
-        name, parameter = list(parameters.items())[which]
-        index = np.unravel_index(place - ends[which] + parameter.numel(), parameter.shape)
-        rows.append(
-            {
-                "layer": layer_of[name],
-                "parameter": name,
-                "place": ", ".join(str(i) for i in index),
-                "true_fisher": float(diagonal[place]),
-                "share_of_trace": float(diagonal[place] / diagonal.sum()),
-            }
-        )
-    return rows
-
-
 def analyse(subject: Subject, settings: Settings) -> Findings:
     x, y = subject.rows("train", settings.rows, settings.seed)
     shuffled = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(x)))
@@ -200,17 +158,26 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         row["empirical_over_sketch"] = means["empirical"][index] / means["sketch"][index]
         row["share_of_true"] = means["true"][index] / means["true"].sum()
         rows.append(row)
-    curve = shares(true.diagonal)
+    diagonals = {"true": true.diagonal, "empirical": empirical.diagonal}
+    spread = [
+        row
+        for kind, diagonal in diagonals.items()
+        for row in distribution(subject.network, kind, diagonal)
+    ]
     return Findings(
         tables=[
             Table("fisher", f"Traces of the Fisher information a layer, {n:,} train rows", rows),
             Table(
                 "fisher_parameters",
                 "The parameters that matter most; places are (output, input) of a matrix",
-                largest(subject, true.diagonal),
+                largest(subject.network, true.diagonal),
             ),
+            Table("fisher_diagonal", "log₁₀ of the diagonals' entries, by layer", spread),
         ],
-        arrays={"fisher_shares": curve},
+        arrays={
+            "fisher_shares": shares(true.diagonal),
+            **{f"fisher_{kind}": diagonal for kind, diagonal in diagonals.items()},
+        },
         sentences=_sentences(subject, x, kinds, batch, squared_mean, true.diagonal),
     )
 
@@ -231,7 +198,8 @@ def _sentences(
     totals = {kind: values.sum(axis=1) for kind, values in kinds.items()}
     mean = {kind: float(values.mean()) for kind, values in totals.items()}
     told = {kind: _with_error(values) for kind, values in totals.items()}
-    exact = is_exact(outputs_of(subject.network, x[:1]).numpy())
+    outputs = outputs_of(subject.network, x[:1]).numpy()
+    exact = is_exact(outputs)
     how = "summed over all labels" if exact else "one drawn label a row"
     few = max(1, round(FEW * len(diagonal)))
     share = np.sort(diagonal)[-few:].sum() / diagonal.sum()
@@ -250,6 +218,17 @@ def _sentences(
         f"{FEW:.0%} of the {len(diagonal):,} parameters hold {share:.1%} of the true trace, and "
         f"{(diagonal == 0).mean():.1%} have none; layer {top + 1} of {len(of_layers)} holds the "
         f"most, {of_layers[top]:.1%}, the last one {of_layers[-1]:.1%}.",
+        *told_of_sequences(outputs),
+    ]
+
+
+def told_of_sequences(outputs: NDArray) -> list[str]:
+    """A sentence where outputs are (n, places, m)."""
+    if outputs.ndim == 2:
+        return []
+    return [
+        f"A row is a sequence, and its loss the mean over {outputs.shape[1]} places: the true "
+        f"Fisher information is 1/{outputs.shape[1]} of the Gauss–Newton matrix."
     ]
 
 
@@ -259,11 +238,14 @@ PART = Part(
     analyse,
     {
         "fisher.csv": (figures.draw_traces, (7.0, 4.2)),
+        "fisher_diagonal.csv": (figures.draw_diagonals, (8.0, 3.8)),
         "fisher_shares.npy": (figures.draw_shares, (5.0, 4.2)),
     },
     {
         "fisher": "Traces a layer, with the standard error of the mean; the sketch squares a "
         "batch's mean gradient, and the grey band is what its mean should be.",
+        "fisher_diagonal": "Entries of the diagonals by layer: the median, from the lower to the "
+        "upper quartile, and thin from 1% to 99%; zeros are left out.",
         "fisher_shares": "How much of the true trace the largest entries hold.",
     },
 )

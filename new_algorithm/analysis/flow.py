@@ -19,12 +19,14 @@ from new_algorithm.analysis.directions import (
     TRIED_HEADS,
     Directions,
     Penalties,
+    input_basis,
     penalties_of,
 )
 from new_algorithm.analysis.figures import flow as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import factors, row_residual
 from new_algorithm.analysis.subject import Subject, is_relu_network, outputs_of
+from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.methods.torch_network import folded_weights
 from new_algorithm.record.files import Row
@@ -119,7 +121,14 @@ def networks_over_time(subject: Subject) -> Iterator[tuple[int, nn.Module]]:
         yield subject.epoch, subject.network
 
 
-def directions(subject: Subject, network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Directions:
+def directions(
+    subject: Subject,
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    seed: int,
+    basis: Eigenbasis | None = None,
+) -> Directions:
     """Return the steps of a ReLU network on these rows, in float64."""
     rng = np.random.default_rng([seed, 2])
     outputs = outputs_of(network, x).double().numpy()
@@ -129,6 +138,7 @@ def directions(subject: Subject, network: nn.Module, x: Tensor, y: Tensor, seed:
         append_ones(x.double().numpy()),
         row_residual(subject.loss, outputs, targets),
         factors(subject.loss, outputs, rng, DRAWS),
+        basis,
     )
 
 
@@ -139,14 +149,19 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
     passed: list[Row] = []
     relu = is_relu_network(subject.network)
     penalties = penalties_of(subject.record, len(subject.layers)) if relu else None
+    basis = input_basis(subject) if relu else None
     for epoch, network in networks_over_time(subject):
         layers = {name: network.get_submodule(name) for name in subject.layers}
         at: Row = {"epoch": epoch}
-        of_layers += [at | row for row in flow(network, layers, subject.objective, x, y)]
+        of_epoch = flow(network, layers, subject.objective, x, y)
         if penalties is not None:
-            steps = directions(subject, network, x, y, settings.seed)
+            steps = directions(subject, network, x, y, settings.seed, basis)
+            if penalties.changes_what_is_passed:
+                sizes = steps.passed_down_sizes(penalties)
+                of_epoch = [a | b for a, b in zip(of_epoch, sizes, strict=True)]
             angles += [at | row for row in steps.angles(penalties)]
             passed += [at | row for row in steps.passed_down_angles(penalties)]
+        of_layers += [at | row for row in of_epoch]
     rows = f"{len(x):,} train rows"
     found = Findings(
         tables=[Table("flow", f"Gradients and Δ, layer by layer, on {rows}", of_layers)],
@@ -161,7 +176,14 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
                 passed,
             ),
         ]
-        found.sentences += _angle_sentences(angles) + _passed_sentences(passed, penalties)
+        found.sentences += _size_sentences(of_layers) + _angle_sentences(angles)
+        found.sentences += _passed_sentences(passed, penalties)
+        if basis is not None:
+            found.sentences.append(
+                f"Layer 1's steps are among the run's {len(basis.values)} leading eigenvectors of "
+                f"all training rows; the other layers have the Gram matrices of the {rows}, not "
+                "the run's moving averages."
+            )
     return found
 
 
@@ -191,6 +213,20 @@ def _flow_sentences(rows: list[Row], in_a_row: bool) -> list[str]:
         f"at epoch {last[0]['epoch']}{where}."
     )
     return sentences
+
+
+def _size_sentences(rows: list[Row]) -> list[str]:
+    """Of a run that passes down something else than the gradient's Δ."""
+    last = _last(rows)
+    if "passed_norm" not in last[0]:
+        return []
+    top, bottom = last[-1], last[0]
+    return [
+        f"As the run passes Δ down, its norm a row at epoch {bottom['epoch']} is "
+        f"{top['passed_norm']:.3g} at the last layer and {bottom['passed_norm']:.3g} at the first, "
+        f"where the gradient's Δ has {bottom['delta_norm']:.3g}; of the first layer's entries "
+        f"{bottom['passed_zeros']:.1%} are zero (the gradient's: {bottom['delta_zeros']:.1%})."
+    ]
 
 
 def _range(rows: list[Row], name: str) -> str:
@@ -252,7 +288,8 @@ PART = Part(
         "passed_down.csv": (figures.draw_passed_down, (9.0, 3.6)),
     },
     {
-        "flow": "Norms of gradients and of Δ, and shares of exact zeros; a line an epoch.",
+        "flow": "Norms of gradients and of Δ, and shares of exact zeros; a line an epoch. Δ is the "
+        "gradient's; where a run passes down something else, that stands beside it.",
         "angles": "Cosines between minus the gradient, back projection's step and the Gauss–Newton "
         "step of each layer; a line an epoch.",
         "passed_down": "Cosines of what each layer is asked for with minus the gradient: as the "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch.func import functional_call
 
 from datasets import load_dataset
 from new_algorithm.analysis.subject import Subject
@@ -42,3 +43,16 @@ def relu_subject(name="synthetic", widths=(5, 4), rows=60, seed=0, epochs=2, dty
 
 def flat(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def flat_function(network, x):
+    """Parameters as one vector, and the outputs as a function of it."""
+    names, shapes = zip(*((n, p.shape) for n, p in network.named_parameters()), strict=True)
+    sizes = [shape.numel() for shape in shapes]
+
+    def outputs(theta):
+        parts = zip(theta.split(sizes), shapes, strict=True)
+        arrays = [part.view(shape) for part, shape in parts]
+        return functional_call(network, dict(zip(names, arrays, strict=True)), (x,))
+
+    return torch.cat([p.detach().flatten() for p in network.parameters()]), outputs

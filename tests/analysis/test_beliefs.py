@@ -16,6 +16,7 @@ from new_algorithm.analysis.beliefs import (
 from new_algorithm.analysis.directions import penalties_of
 from new_algorithm.analysis.spectra import GAUSS_NEWTON, dense, leading_eigenpairs, operator
 from new_algorithm.analysis.subject import is_relu_network
+from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.back_projection.losses import softmax
 from new_algorithm.back_projection.network import append_ones, forward
@@ -101,6 +102,27 @@ def test_changes_solve_the_layers_problem_with_the_penalty_of_the_run(config, re
         penalty += one if absolute is None else absolute
         left = g @ belief.change + penalty * belief.change
         np.testing.assert_allclose(left, belief.moment, atol=1e-12)
+
+
+def test_layer_1s_model_is_that_of_the_runs_eigenvectors():
+    """In all of them the same as on the inputs; in few the change is among them, and the slope
+    along it is the model's curvature."""
+    subject = relu_subject()
+    point, penalties = point_of(subject), penalties_of(subject.record, 3)
+    plain = beliefs(point, penalties)[0]
+    whole = beliefs(point, penalties, leading_eigenbasis(point.x, 21)[0])[0]
+    np.testing.assert_allclose(whole.change, plain.change, atol=1e-10)
+    np.testing.assert_allclose(whole.of_g[0], plain.of_g[0], atol=1e-10)
+    basis = leading_eigenbasis(point.x, 4)[0]
+    few = beliefs(point, penalties, basis)[0]
+    values, q = few.of_g
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(q @ (q.T @ few.change), few.change, atol=1e-12)
+    damping = basis.mean_eigenvalue  # λ_w is 1
+    curvature = (values[:, None] + damping) * (q.T @ few.change)
+    assert few.slope == pytest.approx(np.vdot(q.T @ few.change, curvature))
+    vectors = np.einsum("i,o->io", q[:, -1], np.eye(5)[0])[None]
+    assert overlap(vectors, q) == (pytest.approx(1), pytest.approx(1 / 21))
 
 
 @pytest.mark.parametrize("name", NAMES)

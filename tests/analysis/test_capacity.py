@@ -1,5 +1,6 @@
 """Margins, and what is said of a run's bounds: each with its own rows and a verdict."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -32,7 +33,7 @@ def test_margins_are_a_loop_over_rows():
 
 def test_the_histogram_has_all_rows_of_both_parts():
     rng = np.random.default_rng(1)
-    rows = capacity.histogram([rng.standard_normal(500), 3 * rng.standard_normal(70)], 4.0)
+    rows = capacity.histogram([rng.standard_normal(500), 3 * rng.standard_normal(70)], math.log(4))
     for part in ("train_share", "held_out_share"):
         assert sum(row[part] for row in rows) == pytest.approx(1)
     assert all(row["normalised_margin"] * 4 == pytest.approx(row["margin"]) for row in rows)
@@ -53,12 +54,24 @@ def test_each_bound_is_above_the_error_and_has_its_verdict(name):
         assert row["train_error"] == pytest.approx(error)
         said = [s for s in found.sentences if s.startswith(f"{row['bound']}:")]
         assert len(said) == 1
+        assert "on 80 training rows" in said[0]
+        assert row["log10_value"] == pytest.approx(math.log10(row["value"]))
         assert ("says nothing" in said[0]) == (row["says_anything"] == "no") == (row["value"] >= 1)
         if row["bound"] != "PAC-Bayes, a random network":  # which is of another network
             assert row["value"] > error
     sizes = {row["size"]: row["value"] for row in tables["sizes"]}
     widths = [len(x[0]), 5, 4, 1 if name == "spirals" else 4]
     assert sizes["parameters"] == sum((a + 1) * b for a, b in pairwise(widths))
+
+
+def test_bounds_of_hundreds_of_layers_have_their_power_of_ten():
+    found = capacity.analyse(relu_subject(widths=(30,) * 260), Settings(20, 0))
+    rows = {row["bound"]: row for one in found.tables if one.name == "bounds" for row in one.rows}
+    frobenius = rows["Frobenius norms"]
+    assert frobenius["value"] == math.inf
+    assert 308 < frobenius["log10_value"] < 1000
+    said = next(s for s in found.sentences if s.startswith("Frobenius norms:"))
+    assert f"10^{frobenius['log10_value']:.1f} on 60 training rows" in said
 
 
 def test_without_a_start_there_is_no_bound_around_it():

@@ -1,5 +1,7 @@
 """Steps and what is passed down beside the textbook sweep, autograd, and dense solves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +148,31 @@ def test_penalties_are_read_off_the_record():
     found = d.penalties_of({"script": "new_algorithm/two_layer_relu_data.py", "config": config}, 2)
     assert found == d.Penalties((1.0, 1.0), (10.0, 10.0), True, True, reference.project)
     assert found.changes_what_is_passed
+
+
+def in_basis(subject, rank, **config):
+    """The same of a run that solved layer 1 in so many leading eigenvectors."""
+    known = {"input_rank": rank, "dtype": "float64", "chunk_rows": None, **config}
+    return replace(subject, record={**subject.record, "config": subject.record["config"] | known})
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 10])
+@pytest.mark.parametrize("relative", [True, False])
+def test_layer_1_is_solved_in_the_eigenvectors_of_the_run(relative, chunk_rows):
+    """The dense problem with W̃_1 = Q A; in all eigenvectors that on the inputs as they are."""
+    subject = relu_subject().in_double()
+    x, y = subject.rows("train", 10**6, 0)
+    inputs = np.hstack([x.numpy(), np.ones((len(x), 1))])
+    g = inputs.T @ inputs / len(x)
+    damping = 0.5 * np.trace(g) / len(g) if relative else 0.5
+    asked = penalties(3, relative=relative)
+    for rank in (5, 21):
+        basis = d.input_basis(in_basis(subject, rank, chunk_rows=chunk_rows))
+        steps = directions(subject, subject.network, x, y, 0, basis)
+        found = steps.step(0, steps.asked(asked)[0], asked)
+        q = np.linalg.eigh(g)[1][:, -rank:]
+        inside = np.linalg.solve(q.T @ g @ q + damping * np.eye(rank), q.T @ steps.gradient[0])
+        np.testing.assert_allclose(found, q @ inside, rtol=1e-7, atol=1e-10)
+    plain = directions(subject, subject.network, x, y, 0)
+    np.testing.assert_allclose(found, plain.step(0, plain.asked(asked)[0], asked), atol=1e-10)
+    assert d.input_basis(subject) is None

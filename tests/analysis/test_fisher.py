@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.func import functional_call, hessian, jacrev
 
-from new_algorithm.analysis import fisher, likelihood
+from new_algorithm.analysis import diagonals, fisher, likelihood
+from new_algorithm.analysis.findings import Settings
+from new_algorithm.analysis.spectra import GAUSS_NEWTON, dense, operator
 from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.methods.torch_network import torch_objective
 from new_algorithm.models.networks import Transformer
-from tests.analysis.subjects import relu_subject
+from tests.analysis.subjects import flat_function, relu_subject
 
 DATA = ("synthetic", "spirals", "regression")  # softmax, logistic, squared loss
 WIDTHS = {SOFTMAX: 4, LOGISTIC: 1, BERNOULLI: 3, SQUARED: 3}
@@ -142,7 +144,7 @@ def test_rows_have_gradients_of_their_own_in_other_networks_too(build):
         for v in vectors
     ]
     np.testing.assert_allclose(found.diagonal, sum(squares).mean(axis=0), rtol=1e-8, atol=1e-15)
-    assert found.traces.shape == (len(x), len(fisher.layer_names(network)))
+    assert found.traces.shape == (len(x), len(diagonals.layer_names(network)))
 
 
 def test_a_batchs_squared_mean_has_the_square_of_the_mean_and_a_share_of_the_variance():
@@ -175,7 +177,7 @@ def test_the_largest_entries_are_named_by_their_places():
             parameter.flatten()[0] += 9  # the first one of each is among them
             parameter.flatten()[-1] += 8
     values = np.concatenate([p.detach().numpy().ravel() for p in subject.network.parameters()])
-    for row in fisher.largest(subject, values):
+    for row in diagonals.largest(subject.network, values):
         parameter = subject.network.get_parameter(row["parameter"])
         place = tuple(int(i) for i in row["place"].split(", "))
         assert parameter[place].item() == row["true_fisher"]
@@ -183,5 +185,54 @@ def test_the_largest_entries_are_named_by_their_places():
 
 
 def test_shares_rise_to_one_from_the_largest():
-    curve = fisher.shares(np.array([1.0, 6.0, 0.0, 3.0]))
+    curve = diagonals.shares(np.array([1.0, 6.0, 0.0, 3.0]))
     np.testing.assert_allclose(curve, [[0.25, 0.6], [0.5, 0.9], [0.75, 1.0], [1.0, 1.0]])
+
+
+def test_the_diagonals_are_recorded_whole_with_their_quantiles_by_layer():
+    """Beside a dense Gauss–Newton matrix, and gradients of one row each."""
+    subject = relu_subject().in_double()
+    found = fisher.analyse(subject, Settings(rows=25, seed=0))
+    x, y = subject.rows("train", 25, 0)
+    network, objective = subject.network, subject.objective
+    theta, outputs = flat_function(network, x)
+    jacobian = jacrev(outputs)(theta).numpy()
+    curvature = loss_hessians(subject.loss, outputs(theta).numpy(), y.numpy())
+    true = np.einsum("nap,nab,nbp->p", jacobian, curvature, jacobian) / 25
+    gradients = row_gradients(network, lambda i: objective(network(x[[i]]), y[[i]]), 25)
+    known = {"true": true, "empirical": (gradients**2).mean(axis=0)}
+    table = next(one.rows for one in found.tables if one.name == "fisher_diagonal")
+    sizes = [m.weight.numel() + m.bias.numel() for m in subject.layers.values()]
+    for kind, diagonal in known.items():
+        np.testing.assert_allclose(found.arrays[f"fisher_{kind}"], diagonal, rtol=1e-9, atol=1e-20)
+        own = [row for row in table if row["fisher"] == kind]
+        for row, part in zip(own, np.split(diagonal, np.cumsum(sizes)[:-1]), strict=True):
+            above = np.log10(np.sort(part[part > 1e-20]))
+            assert row["50%"] == pytest.approx(np.median(above))
+            assert above[0] <= row["1%"] <= row["25%"] <= row["75%"] <= row["99%"] <= above[-1]
+            assert row["zeros"] == pytest.approx(1 - len(above) / len(part))
+
+
+def test_of_sequences_the_page_says_what_the_gauss_newton_matrix_is():
+    assert fisher.told_of_sequences(np.zeros((2, 4))) == []
+    (told,) = fisher.told_of_sequences(np.zeros((2, 7, 4)))
+    assert "1/7 of the Gauss–Newton matrix" in told
+
+
+def test_of_sequences_the_true_fisher_is_the_gauss_newton_matrix_over_their_length():
+    """F of two places, summed over all four pairs of labels, beside Jᵀ (∂²L/∂F²) J."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2))).double()
+    x = torch.randn(1, 3).double()
+    theta, outputs = flat_function(network, x)
+    jacobian = jacrev(outputs)(theta)[0].flatten(0, 1).numpy()
+    f = outputs(theta).detach().numpy()
+    p = np.exp(f[0]) / np.exp(f[0]).sum(axis=1, keepdims=True)
+    total = 0
+    for labels in itertools.product(range(2), repeat=2):
+        residual = likelihood.row_residual(SOFTMAX, f, np.array([labels]))
+        gradient = jacobian.T @ residual.ravel()
+        total += p[0, labels[0]] * p[1, labels[1]] * np.outer(gradient, gradient)
+    objective, y = torch_objective(SOFTMAX), torch.zeros(1, 2, dtype=torch.long)
+    matrix = dense(operator(GAUSS_NEWTON, network, objective, [(x, y)]))
+    np.testing.assert_allclose(total, matrix / 2, atol=1e-12)

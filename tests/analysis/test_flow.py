@@ -108,3 +108,29 @@ def test_each_table_has_a_row_an_epoch_and_layer():
     for table in found.tables:
         places = [(row["epoch"], row["layer"]) for row in table.rows]
         assert places == [(epoch, layer) for epoch in range(3) for layer in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("pass_down", ["whole", "left"])
+def test_what_a_run_passes_down_has_the_size_that_the_textbook_sweep_gives_it(pass_down):
+    subject = relu_subject().in_double()
+    config = {"lambda_h_layers": [0.5], "lambda_w_layers": [0.3], "pass_down": pass_down}
+    record = {**subject.record, "config": subject.record["config"] | config}
+    found = flow.analyse(replace(subject, record=record), Settings(rows=30, seed=0))
+    table = found.tables[0].rows
+    x, y = subject.rows("train", 30, 0)
+    inputs = np.hstack([x.numpy(), np.ones((30, 1))])
+    for epoch, network in subject.over_time():
+        weights = folded_weights(network)
+        residual = subject.loss.residual(reference.forward(weights, inputs)[1][-1], y.numpy())
+        of_layers = [(0.3, 0.5)] * len(weights)
+        left = pass_down == "left"
+        sweep = reference.sweep(weights, inputs, residual, of_layers, pass_residual=left)
+        rows = [row for row in table if row["epoch"] == epoch]
+        for row, step in zip(rows, sweep, strict=True):
+            norm = np.sqrt(np.square(step.delta).sum(axis=1).mean())
+            assert row["passed_norm"] == pytest.approx(norm, rel=1e-6)
+            assert row["passed_zeros"] == pytest.approx((step.delta == 0).mean())
+    said = [sentence for sentence in found.sentences if "its norm a row at epoch 2" in sentence]
+    assert len(said) == 1
+    plain = flow.analyse(subject, Settings(rows=30, seed=0))
+    assert "passed_norm" not in plain.tables[0].rows[0]

@@ -10,9 +10,9 @@ from new_algorithm.analysis.likelihood import times_hessian
 from new_algorithm.analysis.relu_curvature import ReluMatrix
 from new_algorithm.analysis.spectra import GAUSS_NEWTON, HESSIAN, dense
 from new_algorithm.methods.torch_network import torch_objective
-from tests.analysis.subjects import relu_subject
+from tests.analysis.subjects import flat_function, relu_subject
 from tests.analysis.test_fisher import DATA, WIDTHS, drawn, loss_hessians
-from tests.analysis.test_spectra import flat_function, oracle, problem, relu
+from tests.analysis.test_spectra import oracle, problem, relu
 
 ROWS = 30
 

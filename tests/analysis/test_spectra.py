@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, hessian, jacrev
+from torch.func import hessian, jacrev
 
 from new_algorithm.analysis.spectra import (
     GAUSS_NEWTON,
@@ -19,6 +19,7 @@ from new_algorithm.analysis.spectra import (
 )
 from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.methods.torch_network import torch_objective
+from tests.analysis.subjects import flat_function
 
 ROWS, INPUTS = 7, 3
 
@@ -56,19 +57,6 @@ def problem(name, build=curved):
     }
     loss, network, y = made[name]
     return loss, network.double(), x, y
-
-
-def flat_function(network, x):
-    """Parameters as one vector, and the outputs as a function of it."""
-    names, shapes = zip(*((n, p.shape) for n, p in network.named_parameters()), strict=True)
-    sizes = [shape.numel() for shape in shapes]
-
-    def outputs(theta):
-        parts = zip(theta.split(sizes), shapes, strict=True)
-        arrays = [part.view(shape) for part, shape in parts]
-        return functional_call(network, dict(zip(names, arrays, strict=True)), (x,))
-
-    return torch.cat([p.detach().flatten() for p in network.parameters()]), outputs
 
 
 def oracle(kind, network, value, x):

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from new_algorithm.plots.style import COLOURS
+from new_algorithm.plots.style import COLOURS, HUGE
 from new_algorithm.record.files import read_csv
+
+TINY = 1e-100  # a normalised margin below which an axis of them has no numbers
 
 
 def draw_margins(figure: Figure, path: Path) -> None:
@@ -21,7 +23,8 @@ def draw_margins(figure: Figure, path: Path) -> None:
     axes.plot(margin, held_out, marker="", drawstyle="steps-mid", label="held-out rows")
     axes.axvline(0, color="tab:gray", marker="", linestyle=":", linewidth=1)
     axes.set(xlabel="margin", ylabel="share of rows")
-    unit = float(np.abs(margin).max() / np.abs(normalised).max())
+    largest = float(np.abs(normalised).max())
+    unit = float(np.abs(margin).max()) / largest if largest > TINY else 1.0
     if unit != 1:
         functions = (partial(np.multiply, 1 / unit), partial(np.multiply, unit))
         above = axes.secondary_xaxis("top", functions=functions)
@@ -33,7 +36,7 @@ def draw_bounds(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
     axes = figure.add_subplot()
     places = np.arange(len(rows))
-    values = [float(row["value"]) for row in rows]
+    values = [min(float(row["value"]), HUGE) for row in rows]
     says = [row["says_anything"] == "yes" for row in rows]
     axes.barh(places, values, height=0.5, color=[COLOURS[5] if s else COLOURS[0] for s in says])
     axes.axvline(1, color="red", marker="", linestyle="--", label="1: says nothing from here on")

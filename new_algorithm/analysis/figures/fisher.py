@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from new_algorithm.analysis.figures import column
+from new_algorithm.analysis.figures import column, columns
 from new_algorithm.record.files import read_csv
 
 KINDS = {"true": "true", "empirical": "empirical", "sketch": "sketch of a batch"}
@@ -42,6 +42,21 @@ def draw_traces(figure: Figure, path: Path) -> None:
     axes.set(xlabel="layer", ylabel="trace, a row", yscale="log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
+
+
+def draw_diagonals(figure: Figure, path: Path) -> None:
+    rows = read_csv(path)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, kind in zip(panels, ("true", "empirical"), strict=True):
+        own = [row for row in rows if row["fisher"] == kind]
+        low, lower, median, upper, high = columns(own, "1%", "25%", "50%", "75%", "99%")
+        layers = column(own, "layer")
+        axes.vlines(layers, low, high, color="tab:gray", linewidth=1)
+        axes.vlines(layers, lower, upper, color="blue", linewidth=4)
+        axes.plot(layers, median, color="black", linestyle="none", marker="o")
+        axes.set(title=f"{kind} Fisher information", xlabel="layer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("log₁₀ of a diagonal's entries")
 
 
 def draw_shares(figure: Figure, path: Path) -> None:

@@ -20,18 +20,16 @@ COSINES = {
 
 def draw_flow(figure: Figure, path: Path) -> None:
     rows = read_csv(path)
-    panels = figure.subplots(2, 2, sharex=True)
-    names = ("gradient_norm", "delta_norm", "gradient_zeros", "delta_zeros")
-    labels = ("norm of the gradient", "norm of Δ, a row", "zeros of the gradient", "zeros of Δ")
-    for axes, name, label in zip(panels.flat, names, labels, strict=True):
-        _lines(axes, rows, name)
-        axes.set_ylabel(label)
-        if name.endswith("norm"):
-            log_where_wide(axes)
-        else:
-            axes.set_ylim(-0.03, 1.03)
-    for axes in panels[1]:
-        _label_layers(axes)
+    shown = {"gradient": "the gradient", "delta": "Δ", "passed": "Δ as passed down"}
+    kinds = [kind for kind in shown if f"{kind}_norm" in rows[0]]
+    panels = figure.subplots(2, len(kinds), sharex=True)
+    for (norms, zeros), kind in zip(panels.T, kinds, strict=True):
+        _lines(norms, rows, f"{kind}_norm")
+        log_where_wide(norms)
+        norms.set_ylabel(f"norm of {shown[kind]}" + ("" if kind == "gradient" else ", a row"))
+        _lines(zeros, rows, f"{kind}_zeros")
+        zeros.set(ylabel=f"zeros of {shown[kind]}", ylim=(-0.03, 1.03))
+        _label_layers(zeros)
     panels[0, 0].legend()
 
 
