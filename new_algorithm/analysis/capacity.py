@@ -99,7 +99,8 @@ def _matrices(network: nn.Module) -> list[NDArray]:
 
 
 def _norm_of_inputs(x: Tensor) -> float:
-    return math.sqrt(float(x.double().square().sum()) + len(x))  # ‖[X, 1]‖_F
+    norm = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return math.sqrt(float(norm) ** 2 + len(x))  # ‖[X, 1]‖_F
 
 
 def _log_margin_unit(subject: Subject, x: Tensor) -> float:

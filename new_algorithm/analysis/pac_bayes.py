@@ -77,7 +77,7 @@ def layer_moments(mean: Tensor, variance: Tensor, x: Tensor) -> tuple[Tensor, Te
 
 
 def drawn_above(
-    first: Sequence[Tensor], means: Layers, variances: Layers, rng: torch.Generator
+    first: tuple[Tensor, Tensor], means: Layers, variances: Layers, rng: torch.Generator
 ) -> Tensor:
     """Return F (n, m), each row by a network of its own, from the first layer's `layer_moments` and
     the layers above it."""
@@ -183,9 +183,11 @@ def _drawn_error(
     wrong = 0
     for chunk in torch.randint(len(x), (draws,), generator=rng).sort().values.split(5000):
         rows, times = chunk.unique_consecutive(return_counts=True)
-        moments = layer_moments(means[0], variances[0], x[rows])  # once for a row drawn often
-        first = [one.repeat_interleave(times, dim=0) for one in moments]
-        outputs = drawn_above(first, means[1:], variances[1:], rng)
+        centre, spread = (  # once for a row drawn often
+            one.repeat_interleave(times, dim=0)
+            for one in layer_moments(means[0], variances[0], x[rows])
+        )
+        outputs = drawn_above((centre, spread), means[1:], variances[1:], rng)
         if outputs.shape[1] == 1:
             outputs = functional.pad(outputs, (1, 0))
         wrong += int((outputs.argmax(dim=1) != y[chunk]).sum())

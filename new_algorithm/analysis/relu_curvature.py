@@ -59,14 +59,14 @@ class ReluMatrix(_ByColumns):
     parameters."""
 
     @torch.no_grad()
-    def __init__(self, kind: str, network: nn.Sequential, loss: Loss, x: Tensor, y: Tensor) -> None:
+    def __init__(self, kind: str, network: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> None:
         parameters = [p.detach() for p in network.parameters()]
         super().__init__(parameters)
         self.weights, self.is_hessian = parameters[::2], kind == HESSIAN
         self.inputs = [x]
-        for layer in list(network)[:-1]:
-            self.inputs.append(layer(self.inputs[-1]))
-        outputs = network[-1](self.inputs[-1])
+        for module in network.children():
+            self.inputs.append(module(self.inputs[-1]))
+        outputs = self.inputs.pop()
         self.inputs = self.inputs[::2]  # of linear layers
         self.masks = [(h > 0).to(h.dtype) for h in self.inputs[1:]]
         self.of_rows = times_hessian(loss, outputs)

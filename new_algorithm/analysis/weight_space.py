@@ -70,7 +70,7 @@ class LossSurface:
     def linear(self, theta: Tensor) -> dict[Part, Tensor] | None:
         """Return what the first layer makes of both parts' rows at θ, which is linear in θ; None of
         a network that does not begin with such a layer, and is more than it."""
-        if not is_relu_network(self.network) or len(self.network) == 1:
+        if not is_relu_network(self.network) or len(self.shapes) == 2:
             return None
         weight, bias = list(self._state(theta).values())[:2]
         return {part: functional.linear(x, weight, bias) for part, (x, _) in self._rows.items()}
@@ -96,12 +96,15 @@ class LossSurface:
             self._train_norms(False)
         values: Row = {}
         network = self.network
-        if first is not None:
-            network = self.network[1:]  # its modules keep their names
+        if first is None:
+            passes = {part: x.split(CHUNK) for part, (x, _) in self._rows.items()}
+        else:
+            passes = {part: (z,) for part, z in first.items()}
+            assert isinstance(network, nn.Sequential)  # as `linear` knows
+            network = network[1:]  # its modules keep their names
             state = dict(list(state.items())[2:])
-        for part, (x, y) in self._rows.items():
-            passes = (x if first is None else first[part]).split(CHUNK)
-            outputs = torch.cat([functional_call(network, state, (some,)) for some in passes])
+        for part, (_, y) in self._rows.items():
+            outputs = torch.cat([functional_call(network, state, (one,)) for one in passes[part]])
             values[f"{part}_loss"] = float(self._objective(outputs, y))
             if self._accuracy:
                 flat = outputs.flatten(0, -2).numpy()
@@ -180,25 +183,34 @@ def on_plane(
     """Return a row a point origin + a d₁ + b d₂ of a grid: a, b and what the surface has there."""
     first, second = directions
     through = [surface.linear(one) for one in (origin, first, second)]
-
-    def on_the_plane(i: float, j: float) -> dict[Part, Tensor] | None:
-        """The first layer's part of a point from those of origin and directions."""
-        known = [one for one in through if one is not None]
-        if not known:
-            return None
-        o, d1, d2 = known
-        return {part: o[part] + i * d1[part] + j * d2[part] for part in o}
-
     return [
-        {"a": i, "b": j} | surface.at(origin + i * first + j * second, on_the_plane(i, j))
+        {"a": i, "b": j}
+        | surface.at(origin + i * first + j * second, _combined(through, (1.0, i, j)))
         for i in map(float, a)
         for j in map(float, b)
     ]
 
 
+def _combined(
+    through: Sequence[Mapping[Part, Tensor] | None], factors: Sequence[float]
+) -> dict[Part, Tensor] | None:
+    """`LossSurface.linear` of a combination of points, from that of each."""
+    known = [one for one in through if one is not None]
+    if not known:
+        return None
+    return {
+        part: sum((f * one[part] for f, one in zip(factors, known, strict=True)), torch.zeros(()))
+        for part in known[0]
+    }
+
+
 def on_line(surface: LossSurface, start: Tensor, end: Tensor, t: NDArray) -> list[Row]:
     """Return a row a point (1 − t) start + t end: t and what the surface has there."""
-    return [{"t": float(s), **surface.at(torch.lerp(start, end, float(s)))} for s in t]
+    ends = [surface.linear(one) for one in (start, end)]
+    return [
+        {"t": s} | surface.at(torch.lerp(start, end, s), _combined(ends, (1 - s, s)))
+        for s in map(float, t)
+    ]
 
 
 def barrier(t: NDArray, values: NDArray) -> tuple[float, float]:

@@ -70,6 +70,10 @@ def test_a_plane_has_the_losses_of_networks_with_those_parameters():
     for row in on_plane(surface, origin, directions, np.array([-0.5, 0.4]), np.array([0.7])):
         theta = origin + row["a"] * directions[0] + row["b"] * directions[1]
         assert row == pytest.approx({"a": row["a"], "b": row["b"], **surface.at(theta)})
+    end = origin + directions[0]
+    for row in on_line(surface, origin, end, np.array([0.0, 0.3, 1.0])):
+        theta = torch.lerp(origin, end, row["t"])
+        assert row == pytest.approx({"t": row["t"], **surface.at(theta)})
 
 
 def test_the_landscape_of_a_linear_network_is_the_quadratic_of_its_loss():

@@ -42,10 +42,8 @@ def draw_densities_of_layers(figure: Figure, path: Path) -> None:
             if own:
                 _curve(axes, own, colour, kind)
         axes.set_title(block)
-    for axes in panels[-1]:
-        axes.set_xlabel("eigenvalue")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("density")
+    figure.supxlabel("eigenvalue", fontsize="medium")
+    figure.supylabel("density", fontsize="medium")
     if len(kinds) > 1:
         panels[0, 0].legend()
 
