@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 from torch.utils.flop_counter import FlopCounterMode
 
-from new_algorithm.analysis.subject import Part, Subject, is_relu_network
+from new_algorithm.analysis.subject import Rows, Subject, is_relu_network
 from new_algorithm.record.files import Row
 
 MOST_OPERATIONS = 2e12  # of all points together: a minute of one core
@@ -67,7 +67,7 @@ class LossSurface:
         self._rows = {part: subject.rows(part, self.count, seed) for part in subject.parts}
 
     @torch.no_grad()
-    def linear(self, theta: Tensor) -> dict[Part, Tensor] | None:
+    def linear(self, theta: Tensor) -> dict[Rows, Tensor] | None:
         """Return what the first layer makes of both parts' rows at θ, which is linear in θ; None of
         a network that does not begin with such a layer, and is more than it."""
         if not is_relu_network(self.network) or len(self.shapes) == 2:
@@ -83,7 +83,7 @@ class LossSurface:
         }
 
     @torch.no_grad()
-    def at(self, theta: Tensor, first: Mapping[Part, Tensor] | None = None) -> Row:
+    def at(self, theta: Tensor, first: Mapping[Rows, Tensor] | None = None) -> Row:
         """Return <part>_loss, and of classifiers <part>_accuracy, of both parts at θ (p,).
 
         first: `linear` of θ, where it is known.
@@ -192,8 +192,8 @@ def on_plane(
 
 
 def _combined(
-    through: Sequence[Mapping[Part, Tensor] | None], factors: Sequence[float]
-) -> dict[Part, Tensor] | None:
+    through: Sequence[Mapping[Rows, Tensor] | None], factors: Sequence[float]
+) -> dict[Rows, Tensor] | None:
     """`LossSurface.linear` of a combination of points, from that of each."""
     known = [one for one in through if one is not None]
     if not known:
