@@ -80,11 +80,14 @@ def analyse(subject: Subject, settings: Settings) -> Findings:
         )
     else:
         rows = _bounds(subject, settings, parts, of_parts, sizes)
+        labels = parts[1][1].flatten()
+        guessing = 1 - float(torch.bincount(labels).max()) / len(labels)
         for row in rows:
             row |= {"train_error": errors[0], "held_out_error": errors[1]}
+            row["says_anything"] = "yes" if row["value"] < guessing else "no"
         title = f"At least the error on new rows, each with probability {1 - DELTA:.3f}"
         found.tables.append(Table("bounds", title, rows))
-        found.sentences += _verdict(rows, n, errors[1], held_out)
+        found.sentences += _verdict(rows, n, guessing, errors[1], held_out)
         log_unit = _log_margin_unit(subject, parts[0][0])
     found.tables.append(Table("margins", "Margins", histogram(of_parts, log_unit), shown=False))
     return found
@@ -162,16 +165,17 @@ def _row(name: str, log_value: float, margin: float = math.nan) -> Row:
         "bound": name,
         "value": math.exp(log_value) if log_value < LN_LARGEST else math.inf,
         "log10_value": log_value / LN_10,
-        "says_anything": "yes" if log_value < 0 else "no",
         "at_margin": margin,
         "its_train_error": math.nan,
         "its_held_out_error": math.nan,
     }
 
 
-def _verdict(rows: Sequence[Row], n: int, held_out_error: float, held_out: str) -> list[str]:
+def _verdict(
+    rows: Sequence[Row], n: int, guessing: float, held_out_error: float, held_out: str
+) -> list[str]:
     """One sentence a bound: its value and whether it says anything of a network trained on n
-    rows."""
+    rows, more than what guessing, which errs on that share, would say."""
     told = []
     of_n = f"on {n:,} training rows"
     for row in rows:
@@ -179,6 +183,11 @@ def _verdict(rows: Sequence[Row], n: int, held_out_error: float, held_out: str) 
         if value >= 1:
             shown = f"{value:.3g}" if value < SHOWN_AS_IT_IS else f"10^{row['log10_value']:.1f}"
             told.append(f"{name}: {shown} {of_n}, above 1: says nothing.")
+        elif value >= guessing:
+            told.append(
+                f"{name}: {value:.3f} {of_n}, where naming one class always errs on "
+                f"{guessing:.3f}: says nothing."
+            )
         else:
             told.append(
                 f"{name}: {value:.3f} {of_n}, below 1, where the network's own {held_out} error is "
