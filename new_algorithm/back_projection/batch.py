@@ -13,8 +13,14 @@ from new_algorithm.back_projection.gram import GramNeed, GramSum
 from new_algorithm.back_projection.network import FlatParameters
 
 Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
-Batch = Iterable[Chunk]  # may be gone through more than once
+ChunkOfRows = tuple[NDArray, ...]  # the same, or with weights (c,) ≥ 0 of rows that count unlike
+Batch = Iterable[ChunkOfRows]  # may be gone through more than once
 AllSum = Callable[[NDArray], None]  # adds an array up over all processes, in place
+
+
+def scaled_rows(inputs: NDArray, row_weights: NDArray | None) -> NDArray:
+    """Return √s_i h_i, rows of which plain sums H̃ᵀH̃ are weighted ones; `inputs` without weights."""
+    return inputs if row_weights is None else np.sqrt(row_weights)[:, None] * inputs
 
 
 class RowSums:
@@ -44,13 +50,19 @@ class RowSums:
             for gram in self._needed_grams():
                 gram[:] = 0
 
-    def add(self, index: int, inputs: NDArray, delta: NDArray) -> None:
-        """Take in H̃ and Δ/c of a chunk of c rows, at one layer."""
+    def add(
+        self, index: int, inputs: NDArray, delta: NDArray, row_weights: NDArray | None = None
+    ) -> None:
+        """Take in H̃ and Δ/c of a chunk of c rows, at one layer.
+
+        row_weights: s (c,), which Δ holds already; H̃ᵀH̃ becomes H̃ᵀ diag(s) H̃.
+        """
         moment, need = self.moments.matrices[index], self._needs[index]
         np.matmul(inputs.T, delta, out=moment)
         if self._totals is not None:
             self._totals.matrices[index] += len(inputs) * moment
         if need != "nothing":
+            inputs = scaled_rows(inputs, row_weights)
             self._traces[index] += float(np.vdot(inputs, inputs))
         if need == "gram" and self._totals is not None:
             self._grams[index] += inputs.T @ inputs

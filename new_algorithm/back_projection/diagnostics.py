@@ -19,6 +19,7 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import Workspace
 from new_algorithm.back_projection.optimizer import StepResult
 from new_algorithm.back_projection.solvers import CGSolver
+from new_algorithm.back_projection.state import State
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 
 PerLayer = list[float]
@@ -60,6 +61,29 @@ class EpochSummary:
         for layer, solve in enumerate(step.solves, start=1):
             if solve is not None and solve.stalled:
                 self._stalls.append((step.iteration, layer))
+
+    def state_dict(self) -> State:
+        """Return the summary so far, as arrays; see state.py."""
+        return {
+            "troubles": np.array([(i, trouble.layer) for i, trouble in self.troubles]),
+            "words": np.array([trouble.what for _, trouble in self.troubles], str),
+            "notes": np.array(self.notes, str),
+            "stalls": np.array(self._stalls),
+            "cg_iterations": np.array(self._cg_iterations),
+            "decreases": np.array(self._decreases),
+        }
+
+    @classmethod
+    def of_state(cls, state: State) -> "EpochSummary":
+        """Return the summary whose state it is."""
+        lists = {name: array.tolist() for name, array in state.items()}
+        troubles = [
+            (iteration, NumericalError(layer, words))
+            for (iteration, layer), words in zip(lists["troubles"], lists["words"], strict=True)
+        ]
+        pairs = ([tuple(pair) for pair in lists[name]] for name in ("stalls", "decreases"))
+        stalls, decreases = pairs
+        return cls(troubles, lists["notes"], stalls, lists["cg_iterations"], decreases)
 
     def numbers(self) -> dict[str, Any]:
         """Return means over the steps, decreases as means over those judged, and counts."""
@@ -115,7 +139,8 @@ def diagnose(
     sweep, workspace = sweep.detached(), Workspace(len(inputs), weights)
     workspace.inputs = inputs
     output = workspace.forward(weights)
-    before, residual = loss.value(output, targets), loss.residual(output, targets)
+    before = loss.value(output, targets) + sweep.decay_cost(weights)
+    residual = loss.residual(output, targets)
     try:
         sweep.over(weights, workspace, residual)
     except NumericalError:  # which training meets, and reports, as well
@@ -130,7 +155,7 @@ def diagnose(
     def loss_with(index: int) -> float:
         changed = list(weights)
         changed[index] = weights[index] + eta * changes[index]
-        return loss.value(workspace.forward(changed), targets)
+        return loss.value(workspace.forward(changed), targets) + sweep.decay_cost(changed)
 
     return {  # the actual decreases last: they write the activations again
         "gram_condition": sweep.conditions(workspace),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import eigh
 
-from new_algorithm.back_projection.batch import AllSum
+from new_algorithm.back_projection.batch import AllSum, scaled_rows
 from new_algorithm.back_projection.network import append_ones
 
 KEPT_SHARE = 0.9  # of trace(G), where the rank is chosen here: 66 of 785 on MNIST
@@ -46,26 +46,39 @@ class Eigenbasis:
 
 
 def leading_eigenbasis(
-    x: NDArray, rank: int | None = None, sample_rows: int = 5_000
+    x: NDArray,
+    rank: int | None = None,
+    sample_rows: int = 5_000,
+    row_weights: NDArray | None = None,
 ) -> tuple[Eigenbasis, NDArray]:
     """Find the `rank` leading eigenvectors of [X, 1]ᵀ[X, 1]/n for x (n, d), and project x on them.
 
     The subspace comes from about `sample_rows` rows, evenly spread: forming G from all of them
     would be most of the cost. Within it everything is exact for all n rows (Rayleigh–Ritz): the
     projected data P (n, r), which are returned beside the basis, have the Gram diag(values).
-    `rank` is cut to d + 1; None chooses it from the spectrum of the sample.
+    `rank` is cut to d + 1, and where there are fewer rows to the rank of these; None chooses it
+    from the spectrum of the sample. row_weights: s (n,) of mean 1, with which G is
+    [X, 1]ᵀ diag(s) [X, 1]/n.
     """
     n, d = x.shape
-    sample = append_ones(x[:: max(1, n // sample_rows)])
-    values, vectors = eigh(sample.T @ sample, driver="evd", overwrite_a=True)
-    rank = _sufficient_rank(values[::-1]) if rank is None else min(rank, d + 1)
-    subspace = vectors[:, d + 1 - rank :]
+    evenly = slice(None, None, max(1, n // sample_rows))
+    of_sample = None if row_weights is None else row_weights[evenly]
+    sample = scaled_rows(append_ones(x[evenly]), of_sample)
+    if len(sample) < d + 1 > NARROW:
+        values, vectors = _eigenvectors_by_rows(sample)
+    else:
+        values, vectors = eigh(sample.T @ sample, driver="evd", overwrite_a=True)
+    most = len(values)
+    rank = _sufficient_rank(values[::-1], d + 1) if rank is None else min(rank, most)
+    subspace = vectors[:, most - rank :]
     p = x @ subspace[:-1]
     p += subspace[-1]
-    values, rotation = np.linalg.eigh(p.T @ p / n)
+    scaled = scaled_rows(p, row_weights)
+    values, rotation = np.linalg.eigh(scaled.T @ scaled / n)
     values, rotation = np.maximum(values[::-1], 0), rotation[:, ::-1]
     # trace(G), summed in float64 over blocks: one long float32 sum would round
-    total = 1 + sum(float(np.vdot(block, block)) for block in np.array_split(x, 100)) / n
+    blocks = np.array_split(scaled_rows(x, row_weights), 100)
+    total = 1 + sum(float(np.vdot(block, block)) for block in blocks) / n
     basis = Eigenbasis(
         vectors=np.ascontiguousarray(subspace @ rotation),
         values=values,
@@ -95,7 +108,7 @@ def streamed_eigenbasis(
         all_sum(total)
     gram = total / total[-1, -1]  # the ones count the rows
     values, vectors = eigh(gram)
-    rank = _sufficient_rank(values[::-1]) if rank is None else min(rank, features + 1)
+    rank = _sufficient_rank(values[::-1], features + 1) if rank is None else min(rank, features + 1)
     values = np.maximum(values[::-1][:rank], 0)
     trace = float(gram.trace())
     return Eigenbasis(
@@ -106,13 +119,26 @@ def streamed_eigenbasis(
     )
 
 
-def _sufficient_rank(values: NDArray) -> int:
+def _eigenvectors_by_rows(rows: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the eigenvalues above rounding of SᵀS, ascending, and their vectors (d, r).
+
+    S (m, d) has few rows: S Sᵀ u = g u gives SᵀS (Sᵀu) = g (Sᵀu) from an m × m matrix.
+    """
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    kept = values > len(rows) * np.finfo(rows.dtype).eps * values[-1]
+    directions = rows.T @ (vectors[:, kept] / np.sqrt(values[kept])).astype(rows.dtype)
+    # the largest first: those after it are only made orthogonal to it
+    orthonormal = np.linalg.qr(directions[:, ::-1])[0][:, ::-1]
+    return values[kept], orthonormal
+
+
+def _sufficient_rank(values: NDArray, columns: int) -> int:
     """The eigenvectors that hold KEPT_SHARE of the trace; all of a NARROW matrix.
 
     The rest is mostly noise on images, where leaving it out helps; in a narrow matrix it may be
     the signal.
     """
-    if len(values) <= NARROW:
+    if columns <= NARROW:
         return len(values)
     share = np.cumsum(values) / values.sum()
     return int(np.searchsorted(share, KEPT_SHARE)) + 1

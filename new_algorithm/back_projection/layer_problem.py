@@ -16,6 +16,15 @@ H̃ᵀE/n = λ_w δW̃ with E = Δ − H̃ δW̃ − δH W, and (1) makes E = (�
 by (I + K/λ_h) from the right. The operator of (2) is a sum of Kronecker products of symmetric
 positive semidefinite matrices, hence symmetric, and positive definite for λ_w > 0.
 
+With weight decay (P) has α/2 ‖W + δW‖² as well, in which biases have no part. The gradient in δW̃
+then says H̃ᵀE/n − α W = (λ_w + α) δW̃, and (2) and (3) hold with
+
+    (4)  λ_w + α  in place of  λ_w    and    H̃ᵀΔ/n − α W (I + K/λ_h)  in place of  H̃ᵀΔ/n
+
+if the change of the bias, which does not decay, is damped by λ_w + α too: G and the penalties keep
+their common eigenvectors, and where nothing changes, H̃ᵀΔ/n = α W with 0 for the bias, is what it
+would be without that. For λ_h = ∞ the right side is minus the gradient of loss + α/2 ‖W‖².
+
 Penalties here are absolute, λ_w ≥ 0 and 0 < λ_h ≤ ∞ (∞: the input cannot change, δH = 0).
 `absolute_lambda_w` and `absolute_lambda_h` make them from relative ones.
 """

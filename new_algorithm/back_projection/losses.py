@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Loss:
-    """value(F, y) → float, in nats or squared target units; residual(F, y) → R like F;
+    """losses(F, y) → float64 (n,), in nats or squared target units; residual(F, y) → R like F;
     accuracy(F, y) → share in [0, 1], None for regression."""
 
-    value: Callable[[NDArray, NDArray], float]
+    losses: Callable[[NDArray, NDArray], NDArray[np.float64]]
     residual: Callable[[NDArray, NDArray], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
 
+    def value(self, output: NDArray, targets: NDArray, row_weights: NDArray | None = None) -> float:
+        """Return the mean over the rows, of s_i times the loss where they have weights s (n,)."""
+        losses = self.losses(output, targets)
+        return float((losses if row_weights is None else row_weights * losses).mean())
 
-def _squared_value(output: NDArray, targets: NDArray) -> float:
-    # 1/(2n) ‖Y − F‖²
-    return float(np.square(targets - output, dtype=np.float64).sum() / (2 * len(output)))
+
+def _squared_losses(output: NDArray, targets: NDArray) -> NDArray[np.float64]:
+    # ½ ‖y_i − f_i‖²
+    return 0.5 * np.square(targets - output, dtype=np.float64).sum(axis=1)
 
 
 def _squared_residual(output: NDArray, targets: NDArray) -> NDArray:
@@ -36,12 +41,12 @@ def softmax(output: NDArray) -> NDArray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def _softmax_value(output: NDArray, labels: NDArray) -> float:
-    # mean of log Σ_k exp(F_ik) − F_iy. The logarithm is of a sum that is at least 1, never of a
-    # probability: nothing needs clipping, and the value is torch's cross_entropy.
+def _softmax_losses(output: NDArray, labels: NDArray) -> NDArray[np.float64]:
+    # log Σ_k exp(F_ik) − F_iy. The logarithm is of a sum that is at least 1, never of a
+    # probability: nothing needs clipping, and the mean is torch's cross_entropy.
     shifted = output.astype(np.float64) - output.max(axis=1, keepdims=True)
     at_label = shifted[np.arange(len(labels)), labels]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - at_label).mean())
+    return np.log(np.exp(shifted).sum(axis=1)) - at_label
 
 
 def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
@@ -60,10 +65,10 @@ def sigmoid(output: NDArray) -> NDArray:
     return 0.5 * (1 + np.tanh(0.5 * output))
 
 
-def _logistic_value(output: NDArray, labels: NDArray) -> float:
-    # mean of log(1 + exp(F)) − y F
+def _logistic_losses(output: NDArray, labels: NDArray) -> NDArray[np.float64]:
+    # log(1 + exp(F)) − y F
     logits = output[:, 0].astype(np.float64)
-    return float((np.logaddexp(0, logits) - labels * logits).mean())
+    return np.logaddexp(0, logits) - labels * logits
 
 
 def _logistic_residual(output: NDArray, labels: NDArray) -> NDArray:
@@ -74,20 +79,20 @@ def _logistic_accuracy(output: NDArray, labels: NDArray) -> float:
     return float(((output[:, 0] > 0) == (labels == 1)).mean())
 
 
-def _bernoulli_value(output: NDArray, targets: NDArray) -> float:
-    # mean over rows of Σ_j log(1 + exp(F_j)) − y_j F_j
+def _bernoulli_losses(output: NDArray, targets: NDArray) -> NDArray[np.float64]:
+    # Σ_j log(1 + exp(F_j)) − y_j F_j
     logits = output.astype(np.float64)
-    return float((np.logaddexp(0, logits) - targets * logits).sum() / len(output))
+    return (np.logaddexp(0, logits) - targets * logits).sum(axis=1)
 
 
 def _bernoulli_residual(output: NDArray, targets: NDArray) -> NDArray:
     return targets - sigmoid(output)
 
 
-SQUARED = Loss(_squared_value, _squared_residual, None)
-SOFTMAX = Loss(_softmax_value, _softmax_residual, _softmax_accuracy)
-LOGISTIC = Loss(_logistic_value, _logistic_residual, _logistic_accuracy)
-BERNOULLI = Loss(_bernoulli_value, _bernoulli_residual, None)  # of targets (n, m) in [0, 1]
+SQUARED = Loss(_squared_losses, _squared_residual, None)
+SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_accuracy)
+LOGISTIC = Loss(_logistic_losses, _logistic_residual, _logistic_accuracy)
+BERNOULLI = Loss(_bernoulli_losses, _bernoulli_residual, None)  # of targets (n, m) in [0, 1]
 
 
 def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:

@@ -35,6 +35,17 @@ def initial_weights(
     return weights
 
 
+def seeded_start(
+    seed: int, widths: Sequence[int], dtype: DTypeLike = np.float32
+) -> tuple[np.random.Generator, list[NDArray]]:
+    """Return the seed's generator and the initial weights, drawn from it; shuffles come next.
+
+    Random data sets use another stream of the seed.
+    """
+    rng = np.random.default_rng([seed, 1])
+    return rng, initial_weights(rng, widths, dtype)
+
+
 def append_ones(x: NDArray) -> NDArray:
     """Return X̃ = [X, 1]: (n, d) → (n, d + 1)."""
     return np.concatenate([x, np.ones((len(x), 1), x.dtype)], axis=1)
@@ -143,7 +154,8 @@ class Workspace:
 
     A fresh array of n · d numbers costs more than the ReLU that fills it.
 
-    inputs: H̃_0 (n, rows of W̃_1), written or replaced by the caller. hidden: H̃_1 … H̃_{L−1},
+    inputs: H̃_0 (n, rows of W̃_1), written or replaced by the caller. row_weights: (n,), its rows'
+    if they do not count alike. hidden: H̃_1 … H̃_{L−1},
     each (n, d_l + 1) with its column of ones. output: F (n, d_L). deltas: Δ_1/n … Δ_{L−1}/n, each
     (n, d_l).
     """
@@ -152,6 +164,7 @@ class Workspace:
         dtype = weights[0].dtype
         widths = [weight.shape[1] for weight in weights]
         self.inputs = np.empty((rows, len(weights[0])), dtype)
+        self.row_weights: NDArray | None = None
         self.hidden = [np.ones((rows, d + 1), dtype) for d in widths[:-1]]
         self.output = np.empty((rows, widths[-1]), dtype)
         self.deltas = [np.empty((rows, d), dtype) for d in widths[:-1]]

@@ -30,8 +30,9 @@ JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass
 class StepResult:
     """What happened in one iteration, which counts from 0.
 
-    loss: of the batch before the step, and predicted_decrease and actual_decrease of it by the
-    step, where the step was judged; None elsewhere. slope: Σ_l <δW̃_l, M_l>, NaN where the sweep
+    loss: of the batch before the step, where the step was judged or every loss is wanted; and
+    predicted_decrease and actual_decrease of it by the step, where it was judged; None elsewhere,
+    and where the sweep failed. slope: Σ_l <δW̃_l, M_l>, NaN where the sweep
     failed. step_size: η, of the last sweep that did not fail. solves: of each layer, what conjugate
     gradients came to, None without them. trouble: why the step was taken back, None if it was not.
     """
@@ -84,6 +85,7 @@ class BackProjection(Stateful):
         order: Literal["simultaneous", "sequential"] = "simultaneous",
         pass_down: Literal["whole", "left"] = "whole",
         judge_every: int = JUDGE_EVERY,
+        every_loss: bool = False,
         all_sum: AllSum | None = None,
     ) -> None:
         """Begin with copies of `weights`, one solver a layer, the first that of the input layer.
@@ -93,12 +95,13 @@ class BackProjection(Stateful):
         linearised or projected onto h ≥ 0. order: "simultaneous", all layers move after the
         sweep, or "sequential", each before those below it are solved. pass_down: "whole", Δ, or
         "left", Δ − H̃ δW̃.
-        judge_every: iterations between two judgements. all_sum: adds up over processes.
+        judge_every: iterations between two judgements. every_loss: tell the loss of every batch,
+        not of those alone whose step is judged. all_sum: adds up over processes.
         """
         self._parameters = FlatParameters.of(weights)
         self._last_good = FlatParameters.of(weights)
         self._velocity = self._parameters.zeros_like()
-        self._momentum, self._judge_every = momentum, judge_every
+        self._momentum, self._judge_every, self._every_loss = momentum, judge_every, every_loss
         self._solvers, self.control = list(solvers), control
         self._sequential = order == "sequential"
         self.sweep = Sweep(
@@ -128,11 +131,12 @@ class BackProjection(Stateful):
         before = predicted = actual = trouble = None
         try:
             self._lr_scale = lr_scale
-            before = sweep(self.weights, batch, control.damping, with_loss=judged)
+            with_loss = judged or self._every_loss
+            before = sweep(self.weights, batch, control.damping, with_loss=with_loss)
             self._step_size = control.step_size(sweep.slope)
             if not self._sequential:
                 self._move()
-            if before is not None:
+            if judged and before is not None:
                 # W̃ moves by lr_scale · V, along which the loss should fall at the rate <V, M>
                 predicted = lr_scale * self._velocity.inner(sweep.moments)
                 after = sweep.loss(self.weights, batch)
@@ -165,6 +169,11 @@ class BackProjection(Stateful):
             step_size=self._step_size,
             lr_scale=self._lr_scale,
         )
+
+    @property
+    def judgements(self) -> int:
+        """Steps so far after which the loss was to be judged."""
+        return -(-self.iteration // self._judge_every)
 
     def snapshot(self) -> None:
         """Let these be the weights to go back to."""

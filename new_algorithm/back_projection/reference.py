@@ -2,7 +2,8 @@
 
 To be read, and to be tested against: it says in a few lines what sweep.py, solvers/ and
 optimizer.py say with preallocated arrays, factors kept over many iterations, and chunks of rows.
-Equation numbers are those of layer_problem.py.
+Equation numbers are those of layer_problem.py. Row weights and weight decay, which it leaves out,
+are tested against repeated rows and the objective itself.
 """
 
 from collections.abc import Callable, Sequence

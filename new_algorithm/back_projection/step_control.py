@@ -24,6 +24,8 @@ import numpy as np
 
 from new_algorithm.back_projection.state import Stateful
 
+STEP_BOUNDS = 1e-3, 2e-2  # squared length of a controlled step
+
 
 @dataclass
 class LossWatch(Stateful):
@@ -109,9 +111,9 @@ class TrustRegion(StepControl):
     something. With every judged step that is kept the damping shrinks again by `recovery`.
     """
 
-    bound: float = 1e-3
-    floor: float = 1e-3
-    ceiling: float = 2e-2
+    bound: float = STEP_BOUNDS[0]
+    floor: float = STEP_BOUNDS[0]
+    ceiling: float = STEP_BOUNDS[1]
     wanted_shortfall: float = 0.7
     gain: float = 0.3
     least_scale: float = 0.02
@@ -139,3 +141,18 @@ class TrustRegion(StepControl):
 
     def numbers(self) -> dict[str, float]:
         return super().numbers() | {"step_bound": self.bound}
+
+
+def control_of_steps(
+    start: float, bounds: tuple[float, float] = STEP_BOUNDS, fixed: float | None = None
+) -> StepControl:
+    """Return what decides on step sizes, for a training that starts with the loss `start`.
+
+    A start that is not finite leaves it to the first batch that is judged. bounds: of a controlled
+    step, at first and at least, and at most. fixed: η, where steps are not controlled.
+    """
+    watch = LossWatch(start if np.isfinite(start) else None)
+    if fixed is not None:
+        return FixedStep(fixed, watch=watch)
+    least, most = bounds
+    return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)

@@ -2,7 +2,9 @@
 
     Δ_L = R;   for l = L … 1: solve (P) at layer l, then Δ_{l−1} = relu_target(passed-down δH)
 
-The arrays hold Δ/n, so that M = H̃ᵀΔ/n is one product.
+The arrays hold Δ/n, so that H̃ᵀΔ/n is one product. Where rows have weights s_i Δ holds them too,
+and Gram matrices are H̃ᵀ diag(s) H̃/n: integers do what repeated rows would. With weight decay α the
+objective is the loss and α/2 Σ_l ‖W_l‖², and M = H̃ᵀΔ/n − α W.
 
 A batch is a sequence of chunks of rows. What the layers' problems need of them is sums (`RowSums`),
 which add up over chunks, and over the processes that hold other rows. A batch in memory is one
@@ -19,12 +21,12 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.batch import AllSum, Batch, RowSums
+from new_algorithm.back_projection.batch import AllSum, Batch, RowSums, scaled_rows
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import FlatParameters, Workspace
-from new_algorithm.back_projection.solvers import LayerSolver
+from new_algorithm.back_projection.solvers import LayerSolver, decay_cost
 
 TINY = float(np.finfo(np.float32).tiny)
 ReluTarget = Callable[[NDArray, NDArray], None]  # (passed down δH/n, H̃), in place
@@ -35,16 +37,16 @@ class NumericalError(ArithmeticError):
 
     def __init__(self, layer: int, what: str):
         super().__init__(f"layer {layer}: {what}")
-        self.layer = layer
+        self.layer, self.what = layer, what
 
 
 class Sweep:
     """Sweeps over batches, with arrays for what they find.
 
-    moments: M_l = H̃ᵀΔ/n, minus the gradient of the loss where Δ is the back-propagated residual.
-    changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which the loss should fall along the
-    changes. solves: of each layer, what conjugate gradients came to, or None. Of a sweep that fails
-    the slope is NaN. workspace: what the last chunk left in it.
+    moments: M_l, minus the gradient of the objective where Δ is the back-propagated residual.
+    changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which it should fall along the changes.
+    solves: of each layer, what conjugate gradients came to, or None. Of a sweep that fails the
+    slope is NaN. workspace: what the last chunk left in it.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class Sweep:
         *,
         with_loss: bool = True,
     ) -> float | None:
-        """Fill `moments`, `changes`, `slope` and `solves`; return the loss before if it is wanted.
+        """Fill `moments`, `changes`, `slope` and `solves`; return the objective before if wanted.
 
         damping ≥ 1 multiplies λ_w. Raises NumericalError where a Gram matrix cannot be factored, a
         solve fails or a change is not finite.
@@ -97,22 +99,26 @@ class Sweep:
         sums, workspace = self._sums, self.workspace
         self.slope, self.solves = np.nan, [None] * len(self._solvers)
         sums.clear(self._begin(weights, damping))
-        for inputs, targets in batch:
-            rows = len(inputs)
+        for inputs, targets, *of_rows in batch:
+            rows, row_weights = len(inputs), of_rows[0] if of_rows else None
             if rows == 0:
                 continue  # the mean of no losses is NaN
             workspace = self.workspace.first(rows)
-            workspace.inputs = inputs
+            workspace.inputs, workspace.row_weights = inputs, row_weights
             output = workspace.forward(weights)
             sums.rows += rows
             if with_loss:
-                sums.losses += rows * self._loss.value(output, targets)
+                sums.losses += rows * self._loss.value(output, targets, row_weights)
             delta = self._loss.residual(output, targets)
             delta /= rows
+            if row_weights is not None:
+                delta *= row_weights[:, None]
             self._project_back(weights, workspace, delta)
         sums.finish()
         self._complete(weights, workspace)
-        return sums.losses / sums.rows if with_loss else None
+        if not with_loss:
+            return None
+        return sums.losses / sums.rows + self.decay_cost(weights)
 
     def over(self, weights: Sequence[NDArray], workspace: Workspace, residual: NDArray) -> None:
         """Sweep over what `workspace` holds, with R (n, d_L) and the solvers as they are."""
@@ -121,18 +127,22 @@ class Sweep:
         self._complete(weights, workspace)
 
     def loss(self, weights: Sequence[NDArray], batch: Batch) -> float:
-        """Return the loss of a batch, over all processes."""
+        """Return the objective of a batch, over all processes."""
         counts = np.zeros(2)  # rows, losses
-        for inputs, targets in batch:
-            rows = len(inputs)
+        for inputs, targets, *of_rows in batch:
+            rows, row_weights = len(inputs), of_rows[0] if of_rows else None
             if rows:
                 workspace = self.workspace.first(rows)
                 workspace.inputs = inputs
-                value = self._loss.value(workspace.forward(weights), targets)
+                value = self._loss.value(workspace.forward(weights), targets, row_weights)
                 counts += rows, rows * value
         if self._all_sum is not None:
             self._all_sum(counts)
-        return float(counts[1] / counts[0])
+        return float(counts[1] / counts[0]) + self.decay_cost(weights)
+
+    def decay_cost(self, weights: Sequence[NDArray]) -> float:
+        """Return what weight decay adds to the loss."""
+        return decay_cost(self._solvers, weights)
 
     def _begin(self, weights: Sequence[NDArray], damping: float) -> list[GramNeed]:
         """Show every solver its layer; return what each needs to know of its inputs."""
@@ -151,7 +161,7 @@ class Sweep:
         activations = workspace.activations
         for index in reversed(range(len(weights))):
             inputs = activations[index]
-            self._sums.add(index, inputs, delta)
+            self._sums.add(index, inputs, delta, workspace.row_weights)
             residual = delta
             if self._on_the_way:
                 self._solve(index, weights, workspace)
@@ -159,13 +169,18 @@ class Sweep:
                     _require_finite(self.changes.matrices[index], index)
                     self._after_layer(index)
                 if self._pass_residual and index:
-                    residual = delta - inputs @ self.changes.matrices[index] / len(delta)
+                    made = inputs @ self.changes.matrices[index] / len(delta)
+                    if workspace.row_weights is not None:
+                        made *= workspace.row_weights[:, None]
+                    residual = delta - made
             if index:
                 delta = workspace.deltas[index - 1]
                 self._solvers[index].pass_down(residual, weights[index], delta)
                 self._relu_target(delta, inputs)
 
-    def _complete(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
+    def _complete(
+        self, weights: Sequence[NDArray], workspace: Workspace, row_weights: NDArray | None = None
+    ) -> None:
         """Solve what was not solved on the way; NumericalError for a change that is not finite."""
         if not self._on_the_way:
             for index in reversed(range(len(weights))):
@@ -180,7 +195,11 @@ class Sweep:
         solver, gram = self._solvers[index], self._sums.gram(index)
         # of a batch in chunks the last one's inputs would say nothing
         inputs = None if self._sums.in_chunks else workspace.activations[index]
+        if inputs is not None:
+            inputs = scaled_rows(inputs, workspace.row_weights)
         moment, change = self.moments.matrices[index], self.changes.matrices[index]
+        if solver.decay:
+            moment -= solver.decay * solver.without_bias(weights[index])
         try:
             if gram is not None:
                 solver.observe(gram)

@@ -10,9 +10,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from datasets import load_dataset
+from new_algorithm.back_projection.solvers.of_layers import INPUT_LAMBDA_W
 from new_algorithm.cli.progress import progress
 from new_algorithm.methods.back_projection import train_with
-from new_algorithm.methods.back_projection_settings import INPUT_LAMBDA_W, Settings
+from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.files import Row
 

@@ -3,14 +3,10 @@
 import math
 from collections.abc import Iterator
 
+from new_algorithm.back_projection.solvers.of_layers import HIDDEN_LAMBDA_W, INPUT_LAMBDA_W
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_settings import (
-    HIDDEN_LAMBDA_W,
-    INPUT_LAMBDA_W,
-    PRESETS,
-    Settings,
-)
+from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import TO_256, Epoch, Method, Problem, Range
 

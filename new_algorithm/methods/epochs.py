@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.batches import in_chunks
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import Scores, evaluate, score
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.rows import in_chunks
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.methods.method import (
     Epoch,

@@ -15,8 +15,9 @@ from functools import partial
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
-from datasets.batches import minibatches
+from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.cli.progress import progress
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.method import (
     FROM_128,
@@ -69,7 +70,8 @@ def _training(
 
     def epochs() -> Iterator[Trained]:
         for epoch in range(1, problem.epochs + 1):
-            for batch in progress(islice(batches, steps), f"epoch {epoch}", steps):
+            shown = progress(islice(batches, steps), f"epoch {epoch}", steps)
+            for batch in whole_steps(shown):
                 step(optimizer, batch)
                 schedule.step()
             yield training.trained()

@@ -10,10 +10,10 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.batches import RowsInMemory
 from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import FlatParameters, Workspace, mask, momentum_step
+from new_algorithm.back_projection.rows import RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem, Settings, Weights
@@ -82,7 +82,7 @@ def train_layerwise(
     workspace = Workspace(size, weights)
     workspace.inputs = np.ones((size, len(weights[0])), np.float32)  # X̃ of a batch
     while True:
-        for [(inputs, targets)] in rows.batches(rng, size):
+        for [(inputs, targets, *_)] in rows.batches(rng, size):
             workspace.inputs[:, :-1] = inputs
             deltas = layer_residuals(parameters.matrices, workspace, targets, loss)
             layers = zip(workspace.activations, deltas, changes.matrices, strict=True)

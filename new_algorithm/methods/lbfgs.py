@@ -12,7 +12,7 @@ from itertools import chain, count, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.batches import minibatches
+from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.method import Choice, Method, Problem, Settings, Weights
 from new_algorithm.methods.torch_network import TorchTraining, folded_weights, require_finite

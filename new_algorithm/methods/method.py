@@ -11,7 +11,7 @@ from datasets import Dataset
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.back_projection.network import initial_weights, weight_norms
+from new_algorithm.back_projection.network import seeded_start, weight_norms
 from new_algorithm.models.model import Model
 from new_algorithm.record.clock import TrainingClock
 
@@ -43,6 +43,10 @@ class Range:
 
     low: float
     high: float
+
+
+class WholeRange(Range):
+    """The same of whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +94,13 @@ class Problem:
         """Return the seed's generator and the initial weights, drawn from it.
 
         Shuffles are drawn from the generator next, so that all methods with minibatches of the
-        same size see the same ones. Random data sets use another stream of the seed. In a basis
-        they are the network's on the features, with a bias beside that of X̃ Q, zero at first.
+        same size see the same ones. In a basis they are the network's on the features, with a bias
+        beside that of X̃ Q, zero at first.
         """
-        rng, basis = np.random.default_rng([self.seed, 1]), self.basis
+        basis = self.basis
         features = self.data.x_train.shape[1] if basis is None else len(basis.vectors) - 1
         outputs = loss_for(self.data.num_classes, self.data.y_train)[1]
-        weights = initial_weights(rng, (features, *self.widths, outputs), dtype)
+        rng, weights = seeded_start(self.seed, (features, *self.widths, outputs), dtype)
         if basis is not None:
             rotated = basis.vectors.T @ weights[0]
             weights[0] = np.vstack([rotated, np.zeros_like(rotated[:1])])

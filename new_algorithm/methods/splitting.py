@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from datasets import Dataset
-from datasets.batches import in_chunks
+from new_algorithm.back_projection.rows import in_chunks
 
 ROWS_AT_ONCE = 4_096
 

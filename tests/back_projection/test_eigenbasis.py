@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection import eigenbasis
 from new_algorithm.back_projection.eigenbasis import (
     KEPT_SHARE,
     NARROW,
@@ -118,6 +119,26 @@ def test_narrow_data_keep_every_direction():
     basis, _ = leading_eigenbasis(x)
     assert len(basis.values) == NARROW
     assert basis.explained == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rank", [None, 9, 500])
+def test_fewer_rows_than_columns_have_the_basis_of_the_whole_gram(rank, dtype, monkeypatch):
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((60, 40)) @ rng.standard_normal((40, 300)) + 1).astype(dtype)
+    monkeypatch.setattr(eigenbasis, "eigh", None)  # which takes minutes for 20,000 columns
+    basis, p = leading_eigenbasis(x, rank)
+    values, vectors = np.linalg.eigh(gram(append_ones(x.astype(np.float64))))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    found, eps = len(basis.values), np.finfo(dtype).eps
+    share = np.cumsum(values) / values.sum()
+    assert found == {None: int(np.searchsorted(share, KEPT_SHARE)) + 1, 9: 9, 500: 41}[rank]
+    np.testing.assert_allclose(basis.values, values[:found], rtol=1e4 * eps)
+    np.testing.assert_allclose(basis.vectors.T @ basis.vectors, np.eye(found), atol=100 * eps)
+    cosines = np.linalg.svd(basis.vectors.T @ vectors[:, :found])[1]
+    np.testing.assert_allclose(cosines, 1, atol=1e4 * eps)  # they span the same
+    np.testing.assert_allclose(p, basis.project(x), atol=1e4 * eps * np.abs(p).max())
+    np.testing.assert_allclose(basis.explained, share[found - 1], rtol=1e4 * eps)
 
 
 def test_bases_repeat_their_bits():

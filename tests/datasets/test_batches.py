@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datasets import batches as module
-from datasets.batches import EVALUATED_ROWS, RowsInMemory, StreamedRows, in_chunks, minibatches
+from datasets import streamed_rows as module
+from datasets.streamed_rows import StreamedRows
+from new_algorithm.back_projection.rows import EVALUATED_ROWS, RowsInMemory, in_chunks, minibatches
 
 SIZES = {
     "rows": st.integers(1, 200),

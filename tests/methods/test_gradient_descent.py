@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from datasets import load_dataset
-from datasets.batches import minibatches
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import gradient_descent
 from new_algorithm.methods.gradient_descent import SGD

@@ -10,7 +10,7 @@ from new_algorithm.back_projection.solvers.cg import CGSolver
 from new_algorithm.back_projection.solvers.eigenbasis import EigenbasisSolver
 from new_algorithm.back_projection.solvers.factored import FactoredSolver
 from new_algorithm.back_projection.solvers.gradient import GradientSolver
-from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties
+from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties, decay_cost
 
 __all__ = [
     "CGSolver",
@@ -19,4 +19,5 @@ __all__ = [
     "GradientSolver",
     "LayerSolver",
     "Penalties",
+    "decay_cost",
 ]

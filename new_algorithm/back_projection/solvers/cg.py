@@ -44,7 +44,7 @@ class CGSolver(LayerSolver):
         precondition: bool = False,
         factor_every: int = 50,
     ) -> None:
-        self._penalties, self._average = penalties, average
+        self._penalties, self._average, self.decay = penalties, average, penalties.decay
         self.rtol, self.max_iterations = rtol, max_iterations
         self._warm_start, self._precondition = warm_start, precondition
         self._factor_every = factor_every
@@ -65,7 +65,7 @@ class CGSolver(LayerSolver):
         if self._average is not None:
             self._average.update(gram.matrix, gram.rows)
             mean_of_g = np.trace(self._average.value) / gram.order
-        self.lambda_w = self._damping * self._penalties.absolute_w(mean_of_g)
+        self.lambda_w = self._penalties.on_change(mean_of_g, self._damping)
         if self._due:
             latest = gram.matrix / gram.rows if self._average is None else self._average.value
             self._inverse = ridge_inverse(latest, self.lambda_w)
@@ -82,7 +82,7 @@ class CGSolver(LayerSolver):
             apply_gram = layer_problem.gram_operator(inputs, weight.shape[1], expected)
         result = conjugate_gradients(
             layer_problem.weight_operator(apply_gram, weight, self.lambda_w, self.lambda_h),
-            moment,
+            self.right_side(moment, weight, self.lambda_h),
             start=self._previous if self._warm_start else None,
             preconditioner=None if self._inverse is None else partial(inverse_times, self._inverse),
             rtol=self.rtol,

@@ -16,17 +16,23 @@ class EigenbasisSolver(LayerSolver):
     """
 
     def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
-        self._basis, self._penalties = basis, penalties
+        self._basis, self._penalties, self.decay = basis, penalties, penalties.decay
         self._damping = 0.0  # with which the inverse was made; 0: there is none yet
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         if damping != self._damping:
             self._damping = damping
-            self._lambda_w = damping * self._penalties.absolute_w(self._basis.mean_eigenvalue)
+            self._lambda_w = self._penalties.on_change(self._basis.mean_eigenvalue, damping)
             g = self._basis.values
             damped = (g + self._lambda_w).astype(weight.dtype)[:, None]
             self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
         return "nothing"
+
+    def without_bias(self, weight: NDArray) -> NDArray:
+        # W̃ = Q A has its bias qᵀA in the last row q of Q: of A that leaves A − q qᵀA, which is
+        # orthogonal to q, so that its squares add up to ‖W‖² of the features' weights
+        bias = self._basis.vectors[-1].astype(weight.dtype)
+        return weight - np.outer(bias, bias @ weight)
 
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._inverse, out=out)

@@ -30,7 +30,7 @@ class FactoredSolver(LayerSolver):
     def __init__(
         self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
     ) -> None:
-        self._penalties, self._average = penalties, average
+        self._penalties, self._average, self.decay = penalties, average, penalties.decay
         self._inputs_fixed = np.isinf(penalties.lambda_h)
         self._gram_every, self._factor_every = gram_every, factor_every
         self._iteration = self._next_factoring = 0
@@ -64,7 +64,7 @@ class FactoredSolver(LayerSolver):
     def _factor(self) -> None:
         average = self._average.value
         mean_of_g = np.trace(average) / len(average)
-        self._lambda_w = self._next_damping * self._penalties.absolute_w(mean_of_g)
+        self._lambda_w = self._penalties.on_change(mean_of_g, self._next_damping)
         if self._inputs_fixed:
             self._inverse = ridge_inverse(average, self._lambda_w, self._inverse)
         else:
@@ -76,9 +76,9 @@ class FactoredSolver(LayerSolver):
         if self._inverse is not None:
             inverse_times(self._inverse, moment, out)
         elif self._of_g is not None and self._of_k is not None:
-            out[...] = exact_solution(
-                moment, self._of_g, self._of_k, self._lambda_w, self._lambda_h
-            )
+            right_side = self.right_side(moment, weight, self._lambda_h)
+            penalties = self._lambda_w, self._lambda_h
+            out[...] = exact_solution(right_side, self._of_g, self._of_k, *penalties)
 
     def pass_down(self, residual: NDArray, weight: NDArray, out: NDArray) -> None:
         super().pass_down(

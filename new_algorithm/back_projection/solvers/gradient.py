@@ -11,15 +11,14 @@ class GradientSolver(LayerSolver):
     """δW̃ = M/(λ_w ḡ), the limit λ_w → ∞ of λ_h = ∞."""
 
     def __init__(self, penalties: Penalties) -> None:
-        self._penalties = penalties
+        self._penalties, self.decay = penalties, penalties.decay
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         self._damping = damping
         return "trace"
 
     def observe(self, gram: GramSum) -> None:
-        lambda_w = self._penalties.absolute_w(gram.mean_eigenvalue)
-        self._factor = 1 / (self._damping * lambda_w)
+        self._factor = 1 / self._penalties.on_change(gram.mean_eigenvalue, self._damping)
 
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._factor, out=out)

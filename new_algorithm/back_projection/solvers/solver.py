@@ -1,5 +1,6 @@
 """What every solver of a layer has in common: the penalties, and what a sweep calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,24 @@ from new_algorithm.back_projection.state import Stateful
 
 @dataclass(frozen=True)
 class Penalties:
-    """λ_w and λ_h of one layer; relative ones are in mean eigenvalues of G and of K = WᵀW."""
+    """λ_w and λ_h of one layer; relative ones are in mean eigenvalues of G and of K = WᵀW.
+
+    decay: α ≥ 0, the weight decay, absolute always.
+    """
 
     lambda_w: float
     lambda_h: float = np.inf
     relative: bool = True
+    decay: float = 0.0
 
-    def absolute_w(self, mean_of_g: float) -> float:
-        """Return λ_w in the units of (P); mean_of_g: trace(G) over the order of G."""
-        return absolute_lambda_w(mean_of_g, self.lambda_w) if self.relative else self.lambda_w
+    def on_change(self, mean_of_g: float, damping: float) -> float:
+        """Return what (P) has on ‖δW̃‖²/2: λ_w, times `damping` ≥ 1, and α.
+
+        mean_of_g: trace(G) over the order of G.
+        """
+        relative = self.relative
+        lambda_w = absolute_lambda_w(mean_of_g, self.lambda_w) if relative else self.lambda_w
+        return damping * lambda_w + self.decay
 
     def absolute_h(self, weight: NDArray) -> float:
         """Return λ_h in the units of (P)."""
@@ -33,7 +43,25 @@ class Penalties:
 
 
 class LayerSolver(Stateful):
-    """One layer's part in a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n like W̃."""
+    """One layer's part in a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n − α W like W̃.
+
+    decay: α of the layer.
+    """
+
+    decay = 0.0
+
+    def without_bias(self, weight: NDArray) -> NDArray:
+        """Return W̃ with zeros for the bias, which does not decay."""
+        decaying = weight.copy()
+        decaying[-1] = 0
+        return decaying
+
+    def right_side(self, moment: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
+        """Return that of (2), H̃ᵀΔ/n − α W (I + K/λ_h), from M = H̃ᵀΔ/n − α W."""
+        if self.decay == 0 or np.isinf(lambda_h):
+            return moment
+        decaying = self.without_bias(weight)
+        return moment - (self.decay / lambda_h) * decaying @ (weight[:-1].T @ weight[:-1])
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         """Take in W̃ of this iteration, and say what of H̃ᵀH̃ is needed; damping ≥ 1 is on λ_w."""
@@ -65,6 +93,15 @@ class LayerSolver(Stateful):
 
     def forget(self) -> None:
         """Drop whatever came from earlier batches: the weights have gone back."""
+
+
+def decay_cost(solvers: Sequence[LayerSolver], weights: Sequence[NDArray]) -> float:
+    """Return Σ_l α_l/2 ‖W_l‖², biases left out."""
+    return sum(
+        0.5 * solver.decay * float(np.vdot(weight, solver.without_bias(weight)))
+        for solver, weight in zip(solvers, weights, strict=True)
+        if solver.decay
+    )
 
 
 def condition_number(eigenvalues: NDArray, damping: float) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.nn import functional as F  # noqa: N812
 
-from datasets.batches import minibatches
+from new_algorithm.back_projection.rows import minibatches
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.gallery.architecture_search.bilevel import (
     ImplicitSettings,
     Parameters,
@@ -132,7 +133,8 @@ def search(
     )
     for number in range(1, settings.epochs + 1):
         losses, record = [], Hypergradients()
-        for pair in zip(minibatches(rng, rows, size), minibatches(rng, rows, size), strict=True):
+        pairs = zip(minibatches(rng, rows, size), minibatches(rng, rows, size), strict=True)
+        for pair in whole_steps(pairs):
             batches = [for_weights[pair[0]], for_alpha[pair[1]]]
             if vary is not None:
                 batches = [Rows(vary(batch.x, rng), batch.y) for batch in batches]
@@ -202,7 +204,7 @@ def retrain(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for number in range(1, epochs + 1):
         losses = []
-        for index in minibatches(rng, len(rows), batch_size):
+        for index in whole_steps(minibatches(rng, len(rows), batch_size)):
             batch = rows[index]
             x = batch.x if vary is None else vary(batch.x, rng)
             loss = F.cross_entropy(network(x), batch.y)

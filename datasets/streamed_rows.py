@@ -1,8 +1,7 @@
-"""The rows that are trained on, batch by batch: from memory, or streamed from a mapped file.
+"""The rows that are trained on, batch by batch, streamed from a mapped file.
 
-A batch is a list or a stream of chunks (inputs (c, d), targets), arrays that the next chunk
-overwrites. Rows that are left over at the end of an epoch are not used before the next epoch's
-shuffle: a shorter batch would give its rows more weight.
+A batch is a stream of chunks (inputs (c, d), targets), arrays that the next chunk overwrites. As in
+memory, rows that are left over at the end of an epoch are not used before the next epoch's shuffle.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,46 +12,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from datasets.mapped_files import release_pages
 from new_algorithm.back_projection.batch import Batch, Chunk
+from new_algorithm.back_projection.rows import shuffled
 
 Project = Callable[[NDArray, NDArray], object]  # rows of the data set, and where their inputs go
 
-EVALUATED_ROWS = 10_000  # at a time
 BLOCK_ROWS = 1_024  # read in one piece: 112 KiB of HIGGS
 POOL_ROWS = 1 << 18  # shuffled together
-
-
-def in_chunks(
-    inputs: NDArray, targets: NDArray, rows_at_once: int = EVALUATED_ROWS
-) -> Iterator[Chunk]:
-    """Yield all rows in order, as views of at most `rows_at_once`."""
-    for first in range(0, len(inputs), rows_at_once):
-        rows = slice(first, first + rows_at_once)
-        yield inputs[rows], targets[rows]
-
-
-class RowsInMemory:
-    """inputs (n, d), targets (n,) or (n, m). A batch is one chunk; shuffles are complete."""
-
-    def __init__(self, inputs: NDArray, targets: NDArray) -> None:
-        self._inputs, self._targets = inputs, targets
-
-    def __len__(self) -> int:
-        return len(self._inputs)
-
-    def batches(self, rng: np.random.Generator, size: int) -> Iterator[Batch]:
-        """Yield one epoch: shuffled batches of `size` rows, or all rows as they are."""
-        if size == len(self):
-            yield [(self._inputs, self._targets)]
-            return
-        yield from _shuffled(rng, self._inputs, self._targets, size)
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield all rows in order."""
-        return in_chunks(self._inputs, self._targets)
-
-    def first(self, rows: int) -> Chunk:
-        """Return copies of the first `rows` rows, or of all if there are fewer."""
-        return self._inputs[:rows].copy(), self._targets[:rows].copy()
 
 
 class StreamedRows:
@@ -96,7 +61,7 @@ class StreamedRows:
         else:
             pool_rows = max(1, POOL_ROWS // size) * size
             for ranges in _groups(shuffled_blocks(rng, len(self)), pool_rows):
-                yield from _shuffled(rng, *self._read_together(ranges), size)
+                yield from shuffled(rng, self._read_together(ranges), size)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -140,24 +105,6 @@ class _Stream:
 
     def __iter__(self) -> Iterator[Chunk]:
         return self._rows.read(self._ranges)
-
-
-def _shuffled(
-    rng: np.random.Generator, inputs: NDArray, targets: NDArray, size: int
-) -> Iterator[Batch]:
-    """Yield shuffled batches of `size` rows, each in the place of the one before."""
-    gathered = np.empty((size, inputs.shape[1]), inputs.dtype)
-    for batch in minibatches(rng, len(inputs), size):
-        # mode="clip" writes to `out` directly; the indices are in range
-        np.take(inputs, batch, axis=0, out=gathered, mode="clip")
-        yield [(gathered, targets[batch])]
-
-
-def minibatches(rng: np.random.Generator, rows: int, size: int) -> Iterator[NDArray[np.intp]]:
-    """Yield the shuffled indices of `rows` rows, `size` at a time; fewer left over are dropped."""
-    order = rng.permutation(rows)
-    for first in range(0, rows - size + 1, size):
-        yield order[first : first + size]
 
 
 def shuffled_blocks(rng: np.random.Generator, rows: int) -> Iterator[range]:
