@@ -1,0 +1,67 @@
+"""A regressor for tables."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import column_or_1d
+
+from new_algorithm.back_projection.losses import SQUARED, Loss
+from new_algorithm.estimators.base import BaseBackProjection
+
+
+class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
+    """A ReLU network for one number a row or for several, trained by back projection.
+
+    Parameters: those of BaseBackProjection. Targets are standardised too, whatever `standardize`
+    says of the features, so that penalties and steps suit any unit.
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> BackProjectionRegressor(random_state=0).fit(X, y).score(X, y) > 0.5
+    True
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Any:
+        """Make one pass over these rows."""
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: ArrayLike) -> NDArray:  # noqa: N803
+        """Return the values of each row, (n_samples,) or (n_samples, n_outputs)."""
+        return self._values(self._decision(X))
+
+    def _read_targets(self, y: NDArray, fresh: bool) -> NDArray:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        if not fresh and outputs != self.n_outputs_:
+            raise ValueError(f"y has {outputs} outputs, and {self.n_outputs_} were learnt")
+        self._flat = y.ndim == 1
+        return y
+
+    def _fit_targets(self, y: NDArray, row_weights: NDArray | None) -> None:
+        columns = y.reshape(len(y), -1).astype(np.float64)
+        self.target_scaler_ = StandardScaler().fit(columns, sample_weight=row_weights)
+
+    def _encode(self, y: NDArray, dtype: np.dtype) -> NDArray:
+        columns = y.reshape(len(y), -1).astype(np.float64)
+        return self.target_scaler_.transform(columns).astype(dtype)
+
+    def _loss(self) -> tuple[Loss, int]:
+        return SQUARED, len(self.target_scaler_.mean_)
+
+    def _values(self, outputs: NDArray) -> NDArray:
+        values = self.target_scaler_.inverse_transform(outputs)
+        return values[:, 0] if self._flat else values
+
+    def _score_outputs(self, outputs: NDArray, y: NDArray, row_weights: NDArray | None) -> float:
+        return r2_score(y, self._values(outputs), sample_weight=row_weights)
