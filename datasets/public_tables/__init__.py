@@ -1,0 +1,1 @@
+"""Public tables, to choose defaults on and to judge methods by."""

@@ -1,0 +1,82 @@
+"""One public table in its compact form, made once from its package."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets import sources
+from datasets.dataset import hash_arrays
+from datasets.npz_file import read_arrays
+from datasets.public_tables.catalogue import TABLES, Table
+from datasets.public_tables.encoding import features_of, labels_of
+from datasets.public_tables.packages import find_package, read_frame
+from datasets.public_tables.r_format import Frame
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.files import replace_atomically
+
+
+class Rows(NamedTuple):
+    """x: float32 (n, d), not scaled. y: labels int64 (n,), or targets float32 (n,)."""
+
+    x: NDArray
+    y: NDArray
+
+
+def load_table(name: str, data_dir: Path | None = None) -> Rows:
+    """The rows of one of TABLES, all of them, in the order of their source.
+
+    Kept in `datasets/cache/tables/`, verified at every use. UserError for an unknown name, where
+    its package cannot be had, or if what it holds is not what the catalogue says.
+    """
+    if name not in TABLES:
+        raise UserError(f"unknown table {name!r}: choose {', '.join(TABLES)}")
+    table, kept = TABLES[name], sources.OWN_FOLDER / "cache" / "tables" / f"{name}.npz"
+    if not kept.is_file():
+        made = rows_of(table, _frame(table, data_dir))
+        _verify(table, made, table.package)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replace_atomically(kept) as file:
+            np.savez_compressed(file, **made._asdict())
+    rows = Rows(**read_arrays(kept, Rows._fields))
+    _verify(table, rows, str(kept))
+    return rows._replace(y=np.log(rows.y)) if table.log else rows
+
+
+def make_tables(data_dir: Path | None = None) -> tuple[str, int]:
+    """Make and verify all of them; return in words how many there are, and the number."""
+    rows = sum(len(load_table(name, data_dir).y) for name in TABLES)
+    return f"{len(TABLES)} tables of {rows:,} rows, made in datasets/cache/tables/", len(TABLES)
+
+
+def rows_of(table: Table, frame: Frame) -> Rows:
+    """Features and target of a table's columns; the target is as it stands there."""
+    x, _ = features_of(frame, {table.target, *table.dropped}, table.categories)
+    target = frame[table.target]
+    if table.task == "classification":
+        return Rows(x, labels_of(target)[0])
+    return Rows(x, target.astype(np.float32))
+
+
+def digest(rows: Rows) -> str:
+    """The hashes of both arrays, the first 16 digits of each."""
+    return "".join(found[:16] for found in hash_arrays(rows._asdict()).values())
+
+
+def _frame(table: Table, data_dir: Path | None) -> Frame:
+    if table.package != "scikit-learn":
+        return read_frame(table.package, table.member, find_package(table.package, data_dir))
+    from sklearn import datasets  # a second
+
+    bunch = getattr(datasets, table.member)()
+    columns = {f"x{i}": column.astype(np.float64) for i, column in enumerate(bunch.data.T)}
+    return columns | {"target": bunch.target.astype(np.float64)}
+
+
+def _verify(table: Table, rows: Rows, where: str) -> None:
+    if digest(rows) != table.sha256:
+        raise UserError(
+            f"{where}: its table {table.name} is not the one known here; get the version that "
+            "datasets/README.md names, or delete the file"
+        )

@@ -1,0 +1,1 @@
+"""Models of scikit-learn's interface on public tables: named, tuned and scored."""
