@@ -3,6 +3,7 @@
     python -m datasets mnist
     python -m datasets higgs --data-dir /data/higgs
     python -m datasets cifar10 --sample
+    python -m datasets tables
     python -m datasets higgs-like:1000000 --seed 1 --write-csv /tmp/HIGGS.csv.gz
 
 MNIST is found, or fetched into datasets/, and verified by its hashes. HIGGS is found, or fetched
@@ -10,7 +11,8 @@ into datasets/ (2.8 GB); every row is checked while it is read into datasets/cac
 runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any number of rows, into
 datasets/cache/; or written as csv, for other programs. For networks of PyTorch: CIFAR-10 (170 MB),
 tinyshakespeare (1 MB) and omniglot, its minimal sets (3 MB), are found, or fetched into datasets/,
-and verified; mnist1d is found and verified.
+and verified; mnist1d is found and verified. For comparisons of methods: the packages of the public
+tables (33 MB) are found, or fetched into datasets/, and each table is made and verified.
 """
 
 import sys
@@ -29,6 +31,7 @@ from datasets.higgs.generator import origin_of, rows_of, write_higgs_like
 from datasets.mnist import find_mnist
 from datasets.mnist1d import find_mnist1d
 from datasets.omniglot import find_omniglot
+from datasets.public_tables.load import make_tables
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import Seed, parse
@@ -38,14 +41,15 @@ VERIFIED: dict[str, tuple[str, Callable[[Path | None], tuple[str, Any]]]] = {
     "tinyshakespeare": ("tiny Shakespeare", find_tiny_shakespeare),
     "omniglot": ("Omniglot's minimal sets", find_omniglot),
     "mnist1d": ("MNIST-1D", find_mnist1d),
+    "tables": ("public tables", make_tables),
 }
-NAMES = ("mnist", "higgs", "cifar10", "tinyshakespeare", "omniglot", "mnist1d")
+NAMES = ("mnist", "higgs", "cifar10", "tinyshakespeare", "omniglot", "mnist1d", "tables")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """mnist, higgs, higgs-like, higgs-like:ROWS, cifar10, tinyshakespeare, omniglot or mnist1d."""
+    """mnist, higgs, higgs-like:ROWS, cifar10, tinyshakespeare, omniglot, mnist1d or tables."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Look in this folder alone, and fetch HIGGS or CIFAR-10 into it, in place of the one that
     $BACK_PROJECTION_DATASETS names and datasets/."""

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,15 +72,15 @@ def load_cifar10(
     path, words = locate_cifar10(None if data_dir is None else Path(data_dir))
     arrays = read_cifar10(path)
     is_sample = path.name == SAMPLE
+    used: Any = split.limit(split.hold_out(arrays, strata=arrays["y_train"]))
     return Dataset(
-        **split.limit(split.hold_out(arrays, strata=arrays["y_train"])),
+        **used,
         name="cifar10-jpeg-sample" if is_sample else "cifar10",
         num_classes=len(CLASSES),
         held_out=split.held_out,
         source=f"{words} ({f'{CAVEAT}; ' if is_sample else ''}{CITATION})",
         scaling="none, pixels 0 to 255",
         sha256=hash_arrays(arrays),
-        target_scale=None,
         image_shape=IMAGE_SHAPE,
     )
 

@@ -3,18 +3,24 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.facts import facts as facts_of_rows
+from datasets.facts import farthest_row
 from datasets.mapped_files import Standardiser, row_blocks
+from datasets.preprocessing import Preprocessing
+from datasets.targets import Label
 from new_algorithm.cli.errors import UserError
 
 HeldOut = Literal["test", "validation", "unseen"]
 VALIDATION_DIVISOR = 6  # one row in six: 10,000 of MNIST's 60,000
 VALIDATION_SEED = 6
+TEST_DIVISOR = 5  # of data that come without a test set, one row in five
+TEST_SEED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +34,8 @@ class Dataset:
     num_classes: None for regression.
     held_out: what x_test and y_test really are.
     target_scale: of regression targets: y = mean + sd · standardised y.
+    target_names: the columns of a table that are learned. labels: of classes, as the data have
+    them, in the order of their numbers. preprocessing: what made the features, where it is known.
     sha256: array name -> hash of the bytes read, before hold-out, limits and scaling.
     image_shape: of rows that are pictures, before they were flattened: (height, width), or with the
     colours first or last; None where rows are none.
@@ -44,13 +52,17 @@ class Dataset:
     scaling: str
     sha256: dict[str, str]
     target_scale: Standardiser | None = None
+    target_names: tuple[str, ...] = ()
+    labels: tuple[Label, ...] | None = None
+    preprocessing: Preprocessing | None = None
     image_shape: tuple[int, ...] | None = None
 
     def provenance(self) -> dict[str, Any]:
         """What a record of a run says about its data, ready for JSON.
 
         chance_accuracy: of always naming the held-out rows' largest class; None for regression.
-        class_shares, feature_scales: of the training rows, where there are any; see facts.py.
+        class_shares, feature_scales: of the training rows, where there are any; far_x, far_y: the
+        held-out row that is far outside of these, if one is; see facts.py.
         """
         facts: dict[str, Any] = {
             "name": self.name,
@@ -64,10 +76,20 @@ class Dataset:
             "chance_accuracy": None,
             **facts_of_rows(self.x_train, self.y_train, self.num_classes),
         }
+        for name in ("x", "y"):
+            training, held_out = (getattr(self, f"{name}_{part}") for part in ("train", "test"))
+            if training.dtype.kind == "f" and (far := farthest_row(held_out, training)):
+                facts[f"far_{name}"] = far
         if self.num_classes is not None:
             facts["chance_accuracy"] = float(np.bincount(self.y_test.flat).max() / self.y_test.size)
         if (scale := self.target_scale) is not None:
             facts |= {"target_mean": scale.mean.tolist(), "target_sd": scale.sd.tolist()}
+        if self.target_names:
+            facts["target"] = list(self.target_names)
+        if self.labels is not None:
+            facts["labels"] = list(self.labels)
+        if self.preprocessing is not None:
+            facts["preprocessing"] = self.preprocessing.to_json()
         return facts
 
 
@@ -128,12 +150,42 @@ class Split:
         kept: slice | NDArray = slice(end)
         validation: slice | NDArray = slice(end, None)
         if strata is not None:
-            validation = _random_sixth(strata)
+            validation = drawn_rows(strata, VALIDATION_DIVISOR, VALIDATION_SEED)
             kept = ~validation
         training = {"x_train": x[kept], "y_train": y[kept]}
         if self.held_out == "unseen":
             return dict(arrays) | training
         return training | {"x_test": x[validation], "y_test": y[validation]}
+
+    def test_rows(self, path: Path, strata: NDArray) -> NDArray[np.bool_]:
+        """Mark the test set, (n,), of data that come without one: a random fifth of each stratum.
+
+        It is the same in every run. UserError, naming `path`, if the rows are too few.
+        """
+        if len(strata) < TEST_DIVISOR:
+            raise UserError(
+                f"{path}: {len(strata)} rows are too few for a test set: {TEST_DIVISOR} or more "
+                "are needed"
+            )
+        return drawn_rows(strata, TEST_DIVISOR, TEST_SEED)
+
+    def draw(self, path: Path, strata: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Mark the training and the held-out rows of data without a test set of their own."""
+        test = self.test_rows(path, strata)
+        rows = np.arange(len(strata))
+        numbers = {"x_train": rows[~test], "x_test": rows[test]}
+        numbers |= {f"y_{part}": numbers[f"x_{part}"] for part in ("train", "test")}
+        kept = self.hold_out(numbers, strata[~test])
+        training, held_out = (np.isin(rows, kept[key]) for key in ("x_train", "x_test"))
+        return training, held_out
+
+    def words(self, rows: int, of_classes: bool) -> str:
+        """How `draw` splits, for records."""
+        alike = "of each class alike " * of_classes
+        words = f"of {rows:,} rows a fifth, drawn {alike}with seed {TEST_SEED}, is the test set"
+        if self.held_out != "test":
+            words += f", a sixth of the others, drawn with seed {VALIDATION_SEED}, for validation"
+        return words
 
     def limit(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Return the first rows of each part; a limit beyond the data takes all of it."""
@@ -151,15 +203,16 @@ class Split:
         return rows - rows // VALIDATION_DIVISOR
 
 
-def _random_sixth(strata: NDArray) -> NDArray[np.bool_]:
-    """Mark one row in six, rounded down, of all rows, and of each stratum to within one row.
+def drawn_rows(strata: NDArray, divisor: int, seed: int) -> NDArray[np.bool_]:
+    """Mark one row in `divisor`, rounded down, of all rows, and of each stratum to within one row.
 
-    Rows are shuffled within their strata, and every sixth of the sequence of strata is taken. The
-    smallest strata come first, before the first row taken: a single row of its kind is kept.
+    Rows are shuffled within their strata, and every row of that number of the sequence of strata is
+    taken. The smallest strata come first, before the first row taken: a single row of its kind is
+    kept.
     """
     _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    shuffled = np.random.default_rng(VALIDATION_SEED).permutation(len(strata))
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
     order = np.lexsort((shuffled, stratum, sizes[stratum]))
     taken = np.zeros(len(strata), bool)
-    taken[order[VALIDATION_DIVISOR - 1 :: VALIDATION_DIVISOR]] = True
+    taken[order[divisor - 1 :: divisor]] = True
     return taken

@@ -9,6 +9,7 @@ from datasets.mapped_files import Standardiser, release_pages, row_blocks
 
 SAMPLED_ROWS = 10_000
 SAMPLED_ELEMENTS = 1 << 21  # 16 MiB of float64
+FAR = 1e4  # times the root mean square of all training values
 PIECES = 10  # of the sample: few, so that of a mapped file few pages are read
 
 
@@ -52,6 +53,21 @@ def facts(x: NDArray, y: NDArray, num_classes: int | None) -> dict[str, Any]:
     if x.dtype.kind == "f" and (scales := feature_scales(x)):
         found["feature_scales"] = scales
     return found
+
+
+def farthest_row(x: NDArray, of_training: NDArray) -> dict[str, float]:
+    """Return which row of x (n, ...) has the largest value, and how many times the root mean square
+    of the training rows that is; empty unless it is more than FAR of them."""
+    sample = _sample(of_training).astype(float)
+    scale = float(np.sqrt(np.mean(np.square(sample))))
+    row, largest = 0, 0.0
+    for rows, block in row_blocks(x):
+        values = np.abs(block).reshape(len(block), -1).max(axis=1)
+        if values.max() > largest:
+            row, largest = rows.start + int(values.argmax()), float(values.max())
+    if not 0 < scale * FAR < largest:
+        return {}
+    return {"row": row, "times": _short(largest / scale)}
 
 
 def _sample(x: NDArray) -> NDArray:

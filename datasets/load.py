@@ -1,7 +1,8 @@
 """Data sets by name."""
 
+import difflib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,10 +15,19 @@ from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
 from datasets.npz_file import load_npz_file
+from datasets.preprocessing import Missing
 from datasets.synthetic import SYNTHETIC, load_synthetic
+from datasets.table.files import SUFFIXES, is_table
+from datasets.table.load import load_table
+from datasets.table.options import TableOptions, check_table
+from datasets.targets import Task
 from new_algorithm.cli.errors import UserError
 
 log = logging.getLogger(__name__)
+
+NAMES = ("mnist", "higgs", "higgs-like", *SYNTHETIC)
+NPZ = ".npz"
+TABLE_OPTIONS = ("target", "missing", "drop")
 
 
 def load_dataset(
@@ -29,35 +39,53 @@ def load_dataset(
     held_out: HeldOut = "test",
     seed: int = 0,
     batch_size: int | Literal["full"] | None = None,
+    target: Sequence[str] = (),
+    task: Task | None = None,
+    missing: Missing = "refuse",
+    drop: Sequence[str] = (),
 ) -> Dataset:
-    """Load "mnist", "higgs", "higgs-like:ROWS", one of SYNTHETIC or the .npz file `name`.
+    """Load "mnist", "higgs", "higgs-like:ROWS", one of SYNTHETIC, or the file `name`.
 
     data_dir: the folder that holds MNIST or HIGGS; without it BACK_PROJECTION_DATASETS, then
     `datasets/`, then, for MNIST, a download. train_limit, test_limit: keep the first rows only.
     held_out: "validation" puts a sixth of the training rows in the place of the test set, "unseen"
     only leaves them out, before the limits. seed: of data that are drawn at random. batch_size: a
-    batch larger than the training set is refused before anything is loaded.
-    UserError for whatever the user can correct. HIGGS and higgs-like are read-only maps of files in
-    `datasets/cache/`.
+    batch larger than the training set is refused before anything is loaded. target, missing, drop:
+    of tables; task: of files; see TableOptions.
+    UserError for whatever the user can correct. HIGGS, higgs-like and the features of large tables
+    are read-only maps of files in `datasets/cache/`.
     """
-    data = _loader(name, data_dir, seed)(Split(held_out, train_limit, test_limit, batch_size))
+    options = TableOptions(tuple(target), task, missing, tuple(drop))
+    load = _loader(name, data_dir, seed, options)
+    data = load(Split(held_out, train_limit, test_limit, batch_size))
     if data.num_classes is not None:
-        _notice_single_class(data.name, "training", data.y_train)
-        _notice_single_class(data.name, data.held_out, data.y_test)
+        _notice_single_class(data, "training", data.y_train)
+        _notice_single_class(data, data.held_out, data.y_test)
     return data
 
 
 def check_name(name: str) -> None:
-    """UserError for an unknown data set, nonsense after `higgs-like:`, an absent .npz or HIGGS."""
-    _loader(name, None, seed=0)
+    """UserError for an unknown data set, nonsense after `higgs-like:`, an absent file or HIGGS."""
+    _loader(name, None, 0, TableOptions())
     if name == "higgs":
         locate_higgs()  # fetched by command alone: 2.8 GB
+    if is_table(Path(name)):
+        check_table(Path(name), TableOptions())
 
 
-def _loader(name: str, data_dir: Path | str | None, seed: int) -> Callable[[Split], Dataset]:
+def _loader(
+    name: str, data_dir: Path | str | None, seed: int, options: TableOptions
+) -> Callable[[Split], Dataset]:
     folder = None if data_dir is None else Path(data_dir)
     if folder is not None and not folder.is_dir():
         raise UserError(f"{data_dir}: no such folder; name the one that holds the data")
+    path = Path(name)
+    if is_table(path):
+        return partial(load_table, _existing(path), options)
+    _refuse(name, options, TABLE_OPTIONS)
+    if path.suffix.lower() == NPZ:
+        return partial(load_npz_file, _existing(path), task=options.task)
+    _refuse(name, options, ("task",))
     if name == "mnist":
         return partial(load_mnist, folder)
     if name == "higgs":
@@ -66,20 +94,36 @@ def _loader(name: str, data_dir: Path | str | None, seed: int) -> Callable[[Spli
         return partial(load_higgs_like, rows, seed)
     if name in SYNTHETIC:
         return partial(load_synthetic, name, seed)
-    if not name.endswith(".npz"):
-        raise UserError(
-            f"unknown data set {name!r}: choose mnist, higgs, higgs-like, {', '.join(SYNTHETIC)} "
-            "or the path of an .npz file"
-        )
-    if not Path(name).is_file():
-        raise UserError(f"{name}: no such file; check the path")
-    return partial(load_npz_file, Path(name))
+    raise UserError(
+        f"unknown data set {name!r}: {_hint(path)}choose {', '.join(NAMES)} or the path of a file "
+        f"({', '.join((*SUFFIXES, NPZ))})"
+    )
 
 
-def _notice_single_class(name: str, part: str, labels: NDArray) -> None:
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path")
+    return path
+
+
+def _refuse(name: str, options: TableOptions, names: Sequence[str]) -> None:
+    for option in names:
+        if getattr(options, option) != getattr(TableOptions(), option):
+            raise UserError(f"--{option} is for tables in files, {name} is none; leave it out")
+
+
+def _hint(path: Path) -> str:
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        return "a spreadsheet is not read, save its sheet as CSV; "
+    close = difflib.get_close_matches(path.name.lower(), NAMES, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _notice_single_class(data: Dataset, part: str, labels: NDArray) -> None:
     if len(distinct(labels)) == 1:
+        name = data.labels[labels[0]] if data.labels is not None else labels[0]
         log.warning(
-            "%s: the %s rows in use are all of class %d: accuracy on them says nothing about "
+            "%s: the %s rows in use are all of class %s: accuracy on them says nothing about "
             "the others",
-            *(name, part, labels[0]),
+            *(data.name, part, name),
         )

@@ -1,7 +1,7 @@
 """Arrays that may lie in files larger than memory: taken and standardised block by block."""
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +64,19 @@ class Standardiser:
     @classmethod
     def fit(cls, x: NDArray) -> "Standardiser":
         """Mean and standard deviation (divisor n) of the rows of x (n, d), n >= 1."""
+        return cls.fit_blocks(lambda: (block for _, block in _blocks(x)))
+
+    @classmethod
+    def fit_blocks(cls, blocks: Callable[[], Iterable[NDArray]]) -> "Standardiser":
+        """Of all rows that `blocks()` yields each time, float64 (rows, d), one row or more."""
+        first = next(iter(blocks()))[0]
         # Sums relative to the first row are exactly zero for constants, which plain means are not.
-        first = x[0].astype(np.float64)
-        mean = first + sum((block - first).sum(axis=0) for _, block in _blocks(x)) / len(x)
-        variance = sum(np.square(block - mean).sum(axis=0) for _, block in _blocks(x)) / len(x)
+        rows, total = 0, np.zeros_like(first)
+        for block in blocks():
+            rows += len(block)
+            total += (block - first).sum(axis=0)
+        mean = first + total / rows
+        variance = sum(np.square(block - mean).sum(axis=0) for block in blocks()) / rows
         return cls(mean, np.sqrt(np.where(variance > 0, variance, np.inf)))
 
     def __call__(self, x: NDArray) -> NDArray[np.float32]:

@@ -14,14 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets import sources
 from datasets.dataset import Dataset, Split, hash_arrays
+from datasets.mapped_files import Standardiser
 from datasets.npz_file import read_arrays
+from datasets.preprocessing import Preprocessing
 from datasets.sources import FOLDER_VARIABLE, fetch_file, fetch_first, folders_to_search, open_parts
+from datasets.tabular import feature_names
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.files import save_npz
 
@@ -82,7 +86,7 @@ def load_mnist(data_dir: Path | None, split: Split) -> Dataset:
     """Load MNIST from the first source that has it; each row is the 784 pixels of an image."""
     split.check_batch(MNIST["x_train"].shape[0])
     source, loaded = find_mnist(data_dir)
-    arrays = split.limit(split.hold_out(loaded))
+    arrays: Any = split.limit(split.hold_out(loaded))
     for key, array in arrays.items():
         arrays[key] = scale(array) if key.startswith("x") else array.astype(np.int64)
     return Dataset(
@@ -93,7 +97,6 @@ def load_mnist(data_dir: Path | None, split: Split) -> Dataset:
         source=source,
         scaling=f"(x/255 - {PIXEL_MEAN})/{PIXEL_SD}, flattened to 784 pixels",
         sha256={key: array.sha256 for key, array in MNIST.items()},
-        target_scale=None,
         image_shape=loaded["x_train"].shape[1:],
     )
 
@@ -101,6 +104,13 @@ def load_mnist(data_dir: Path | None, split: Split) -> Dataset:
 def scale(images: NDArray) -> NDArray[np.float32]:
     """uint8 (n, 28, 28) -> float32 (n, 784), the training pixels of mean 0 and sd 1."""
     return SCALED_PIXEL[images.reshape(len(images), -1)]
+
+
+def pixel_preprocessing() -> Preprocessing:
+    """What `scale` does, of pixels without names in [0, 255]."""
+    pixels = 28 * 28
+    mean, sd = np.full(pixels, 255 * PIXEL_MEAN), np.full(pixels, 255 * PIXEL_SD)
+    return Preprocessing.of_numbers(feature_names(pixels), Standardiser(mean, sd))
 
 
 def find_mnist(data_dir: Path | None = None) -> tuple[str, Arrays]:

@@ -5,6 +5,7 @@ the same numbers from a seed; what is accepted here are exactly these.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,16 +47,15 @@ def load_mnist1d(
     """
     split = Split(held_out, train_limit)
     words, arrays = find_mnist1d(None if data_dir is None else Path(data_dir))
+    used: Any = split.limit(split.hold_out(arrays))
     return Dataset(
-        **split.limit(split.hold_out(arrays)),
+        **used,
         name="mnist1d",
         num_classes=CLASSES,
         held_out=split.held_out,
         source=words,
         scaling="as made: mean 0 and standard deviation 1 of all numbers of all series",
         sha256=dict(SHA256),
-        target_scale=None,
-        image_shape=None,
     )
 
 

@@ -15,28 +15,57 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.dataset import Dataset, Split
-from datasets.tabular import KEYS, tabular_dataset
+from datasets.dataset import TEST_DIVISOR, Dataset, Split
+from datasets.tabular import KEYS, WITHOUT_TEST, check_shapes, tabular_dataset
+from datasets.targets import Task
 from new_algorithm.cli.errors import UserError
 
 NUMBER_KINDS = "biuf"  # booleans, integers, floats
+TEXT_KINDS = "US"
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def load_npz_file(path: Path, split: Split) -> Dataset:
-    """Load x_train, y_train, x_test and y_test; validation rows are drawn, of each class alike."""
-    with _open_archive(path) as archive:
-        x_train = _read_array(archive, path, "x_train", header_alone=True)
-    if x_train.ndim and len(x_train):  # otherwise refused with the other shapes
-        split.check_batch(len(x_train))
+def load_npz_file(path: Path, split: Split, task: Task | None = None) -> Dataset:
+    """Load x_train, y_train, x_test and y_test; validation rows are drawn, of each class alike.
+
+    Where there are x and y alone, test rows are drawn as well.
+    """
+    names = set(array_names(path))
+    drawn = set(WITHOUT_TEST) <= names and "x_train" not in names
+    keys = WITHOUT_TEST if drawn else KEYS
+    texts = keys[1::2]
+    x = _read_headers(path, keys[:1])[keys[0]]
+    if x.ndim and len(x):  # otherwise refused with the other shapes
+        split.check_batch(len(x) - len(x) // TEST_DIVISOR if drawn else len(x))
+    headers = _read_headers(path, keys, texts)  # before any content, which may inflate to far more
+    if all(header.ndim for header in headers.values()):  # otherwise refused with their content
+        check_shapes(path, headers)
+    arrays = read_arrays(path, keys, of_text=texts)
     source = f"the file {path.name}"
-    return tabular_dataset(path, read_arrays(path, KEYS), split, source, in_random_order=False)
+    return tabular_dataset(path, arrays, split, source, in_random_order=False, task=task)
 
 
-def read_arrays(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
-    """The named arrays, read-only, in the order and type in which they were saved."""
+def read_arrays(path: Path, keys: Iterable[str], of_text: Iterable[str] = ()) -> dict[str, NDArray]:
+    """The named arrays, read-only, in the order and type in which they were saved.
+
+    Those in `of_text` may hold texts, the others numbers alone.
+    """
     with _open_archive(path) as archive:
-        return {key: _read_array(archive, path, key) for key in keys}
+        return {key: _read_array(archive, path, key, key in of_text) for key in keys}
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in a file."""
+    with _open_archive(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _read_headers(
+    path: Path, keys: Iterable[str], of_text: Iterable[str] = ()
+) -> dict[str, NDArray]:
+    """Arrays of the types and shapes of the named ones, which take no memory."""
+    with _open_archive(path) as archive:
+        return {key: _read_array(archive, path, key, key in of_text, True) for key in keys}
 
 
 @contextmanager
@@ -55,7 +84,11 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_array(
-    archive: zipfile.ZipFile, path: Path, key: str, header_alone: bool = False
+    archive: zipfile.ZipFile,
+    path: Path,
+    key: str,
+    may_be_text: bool = False,
+    header_alone: bool = False,
 ) -> NDArray:
     """Read one array; with `header_alone`, one of its type and shape that takes no memory."""
     if f"{key}.npy" not in archive.namelist():
@@ -69,7 +102,7 @@ def _read_array(
             raise UserError(
                 f"{path}: {key} does not start with a valid .npy header; save it with np.savez"
             ) from None
-        if dtype.kind not in NUMBER_KINDS:
+        if dtype.kind not in NUMBER_KINDS + TEXT_KINDS * may_be_text:
             kind = "pickled objects, which are never loaded" if dtype.hasobject else f"type {dtype}"
             raise UserError(f"{path}: {key} holds {kind}; save a plain array of numbers instead")
         promised, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()

@@ -4,6 +4,8 @@ For tests, and for trying a script where no such images are at hand. Figures on 
 about real characters.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,9 +69,9 @@ def load_strokes(
         "x_test": rows[:end],
         "y_test": labels[:end],
     }
+    used: Any = split.limit(split.hold_out(arrays))  # all four arrays
     return Dataset(
-        **split.limit(split.hold_out(arrays)),  # all four arrays
-        target_scale=None,
+        **used,
         name="strokes",
         num_classes=CLASSES,
         held_out=held_out,

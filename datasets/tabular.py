@@ -1,24 +1,25 @@
-"""A data set made of four arrays: checked, split and standardised.
+"""A data set made of arrays: checked, split and standardised.
 
-Integer labels 0 .. K-1 make it a classification, float targets a regression. Each check raises
+Labels make it a classification, quantities a regression; see targets.py. Each check raises
 UserError naming the file, the array and the remedy.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.dataset import Dataset, Split, hash_arrays
-from datasets.mapped_files import Standardiser, distinct
+from datasets.mapped_files import Standardiser
+from datasets.preprocessing import Preprocessing
+from datasets.targets import Label, Task, as_task, check_classes, label_codes, plain_labels
 from new_algorithm.cli.errors import UserError
-
-log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray]
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+WITHOUT_TEST = ("x", "y")
 COLOURS = {1, 3}  # of a picture: grey, or red, green and blue
 FEATURE_SCALING = (
     "features standardised with the mean and standard deviation of all training rows that are not "
@@ -27,54 +28,92 @@ FEATURE_SCALING = (
 
 
 def tabular_dataset(
-    path: Path, loaded: Arrays, split: Split, source: str, *, in_random_order: bool
+    path: Path,
+    loaded: Arrays,
+    split: Split,
+    source: str,
+    *,
+    in_random_order: bool,
+    task: Task | None = None,
 ) -> Dataset:
     """Check and standardise the four KEYS; rows of any shape are flattened to (n, d).
 
-    path: named in errors, its last part in records. in_random_order: whether the last sixth is a
-    fair validation set; otherwise the sixth is drawn, of each class where there are classes.
+    Of x and y alone the test rows are drawn. path: named in errors, its last part in records.
+    in_random_order: whether the last sixth is a fair validation set; otherwise the sixth is drawn,
+    of each class where there are classes. task: what the targets make, where it cannot be told.
     """
     check_arrays(path, loaded)
-    classification = is_classification(path, loaded)
-    rows = {key: array.reshape(len(array), -1) for key, array in loaded.items()}
-    y_train = loaded["y_train"]
-    strata = None
-    if classification:
-        rows |= {key: loaded[key] for key in ("y_train", "y_test")}
-    if not in_random_order:
-        strata = y_train if classification else np.zeros(len(y_train))
-    arrays = split.hold_out(rows, strata)
-    num_classes, target_scale, scaling = None, None, FEATURE_SCALING
-    if classification:
-        num_classes = count_classes(path, y_train, arrays["y_test"])
+    rows = {key: array.reshape(len(array), -1) for key, array in loaded.items() if key[0] == "x"}
+    ys, labels = _learned(path, {key: loaded[key] for key in loaded if key[0] == "y"}, task)
+    rows |= ys
+    if "x" in rows:
+        strata = rows["y"] if labels else np.zeros(len(rows["y"]))
+        source += f"; {split.words(len(strata), bool(labels))}"
+        test = split.test_rows(path, strata)
+        rows = {f"{key}_train": rows[key][~test] for key in "xy"} | {
+            f"{key}_test": rows[key][test] for key in "xy"
+        }
+    y_train = rows["y_train"]
+    strata = y_train if labels else np.zeros(len(y_train))
+    arrays = split.hold_out(rows, None if in_random_order else strata)
+    scaling, target_scale = FEATURE_SCALING, None
+    if labels:
+        check_classes(f"{path}: y_train", labels, y_train, arrays["y_test"])
     else:
-        if np.array_equal(y_train, np.rint(y_train)):
-            log.warning(
-                "%s: y_train holds whole numbers as floats, taken as regression targets; "
-                "save integers to classify",
-                path,
-            )
-        target_scale = Standardiser.fit(arrays["y_train"])
-        # A constant target is only centred, so that other values stay visible.
-        target_scale.sd[np.isinf(target_scale.sd)] = 1
+        target_scale = fit_targets(arrays["y_train"])
         scaling += ", and targets likewise"
-    scales = {"x": Standardiser.fit(arrays["x_train"]), "y": target_scale}
+    scale = Standardiser.fit(arrays["x_train"])
+    scales = {"x": scale, "y": target_scale}
     for key, array in split.limit(arrays).items():
-        if scale := scales[key[0]]:
-            arrays[key] = check_scaled(path, key, scale(array))
+        if one := scales[key[0]]:
+            arrays[key] = check_scaled(path, key, one(array))
         else:
-            arrays[key] = array.astype(np.int64)
+            arrays[key] = array
+    used: Any = arrays
     return Dataset(
-        **arrays,
+        **used,
         name=path.name,
-        num_classes=num_classes,
+        num_classes=len(labels) if labels else None,
         held_out=split.held_out,
         source=source,
         scaling=scaling,
         sha256=hash_arrays(loaded),
         target_scale=target_scale,
-        image_shape=image_shape(loaded["x_train"]),
+        labels=labels,
+        preprocessing=Preprocessing.of_numbers(feature_names(len(scale.mean)), scale),
+        image_shape=image_shape(loaded["x" if "x" in loaded else "x_train"]),
     )
+
+
+def feature_names(count: int) -> list[str]:
+    """Names for columns that have none."""
+    return [f"feature_{i}" for i in range(1, count + 1)]
+
+
+def fit_targets(y: NDArray) -> Standardiser:
+    """What standardises the targets of training rows; a constant one is only centred, so that other
+    values stay visible."""
+    scale = Standardiser.fit(y)
+    scale.sd[np.isinf(scale.sd)] = 1
+    return scale
+
+
+def _learned(
+    path: Path, ys: Arrays, task: Task | None
+) -> tuple[dict[str, NDArray], tuple[Label, ...] | None]:
+    """The targets to learn, and the labels of classes: those of the training rows, or of all."""
+    of_text = {array.dtype.kind in "US" for array in ys.values()}
+    if len(of_text) > 1:
+        raise UserError(f"{path}: one of {', '.join(ys)} holds texts, one numbers; save both alike")
+    joint = np.concatenate(list(ys.values()))
+    first = next(iter(ys))
+    task, values = as_task(f"{path}: {first}", joint, task)
+    ends = np.cumsum([len(array) for array in ys.values()])[:-1]
+    parts = dict(zip(ys, np.split(values, ends), strict=True))
+    if task == "regression":
+        return parts, None
+    known = np.unique(parts[first])
+    return {key: label_codes(known, part) for key, part in parts.items()}, plain_labels(known)
 
 
 def image_shape(x: NDArray) -> tuple[int, ...] | None:
@@ -100,13 +139,19 @@ def check_arrays(path: Path, arrays: Arrays) -> None:
                 f"{path}: {key} holds NaN, infinity or a number beyond float32, first in row {row} "
                 "counted from 0; repair or remove such rows"
             )
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if len(x) != len(y):
+    check_shapes(path, arrays)
+
+
+def check_shapes(path: Path, arrays: Arrays) -> None:
+    """x and y pair up, test rows look like train rows."""
+    for x in (key for key in arrays if key[0] == "x"):
+        y = f"y{x[1:]}"
+        if len(arrays[x]) != len(arrays[y]):
             raise UserError(
-                f"{path}: x_{part} has {len(x)} rows and y_{part} {len(y)}; save one row a sample"
+                f"{path}: {x} has {len(arrays[x])} rows and {y} {len(arrays[y])}; save one row a "
+                "sample"
             )
-    for letter in "xy":
+    for letter in "xy" if "x_test" in arrays else "":
         train, test = arrays[f"{letter}_train"].shape[1:], arrays[f"{letter}_test"].shape[1:]
         if train != test:
             raise UserError(
@@ -123,38 +168,3 @@ def check_scaled(path: Path, key: str, scaled: NDArray) -> NDArray:
             "columns that hardly vary in the training rows"
         )
     return scaled
-
-
-def is_classification(path: Path, arrays: Arrays) -> bool:
-    """True for integer labels, False for float targets; the shape must suit either."""
-    train, test = arrays["y_train"], arrays["y_test"]
-    if (train.dtype.kind == "f") != (test.dtype.kind == "f"):
-        raise UserError(
-            f"{path}: y_train is {train.dtype} and y_test {test.dtype}; save both as integers to "
-            "classify or both as floats for regression"
-        )
-    classification = train.dtype.kind != "f"
-    if classification and train.ndim != 1:
-        raise UserError(f"{path}: y_train has shape {train.shape}; save one label a row, 1-D")
-    if train.ndim > 2:
-        raise UserError(f"{path}: y_train has shape {train.shape}; save targets as (rows, outputs)")
-    return classification
-
-
-def count_classes(path: Path, y_train: NDArray, y_held_out: NDArray) -> int:
-    """K, where the training labels are exactly 0 .. K-1, K >= 2, and hold every held-out label."""
-    classes = distinct(y_train)
-    if len(classes) < 2:
-        raise UserError(f"{path}: y_train has one class only, {classes[0]}; two or more are needed")
-    if not np.array_equal(classes, np.arange(len(classes))):
-        shown = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
-        raise UserError(
-            f"{path}: y_train has the labels {shown}; number the classes 0 to {len(classes) - 1}"
-        )
-    unknown = np.setdiff1d(distinct(y_held_out), classes)
-    if len(unknown):
-        raise UserError(
-            f"{path}: the held-out labels include {unknown[0]}, which no training row has; add "
-            "training rows of that class, or remove it"
-        )
-    return len(classes)

@@ -14,9 +14,8 @@ import pooch
 import pytest
 from PIL import Image
 
-from datasets import cifar10_sample, sources
+from datasets import cached_arrays, cifar10_sample, sources
 from datasets.dataset import hash_arrays
-from datasets.higgs import cache as higgs_cache
 from datasets.mnist import MNIST
 from tests.datasets.misbehaving_server import serving
 
@@ -29,7 +28,7 @@ def no_folder_of_the_developer(monkeypatch):
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_developer(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for module in (higgs_cache, cifar10_sample):
+        for module in (cached_arrays, cifar10_sample):
             monkeypatch.setattr(module, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import facts as module
-from datasets.facts import class_shares, facts, feature_scales
+from datasets.facts import class_shares, facts, farthest_row, feature_scales
 from datasets.strokes import load_strokes
 from tests.real_data import MNIST_FOLDER, needs_mnist
 
@@ -84,3 +84,17 @@ def test_pixels_that_hardly_ever_have_ink_do_not_make_scales_wild():
     scales = feature_scales((x / 255 - 0.1307) / 0.3081)
     assert scales["sd_ratio"] < 3
     assert scales["largest_value"] < 10
+
+
+@given(st.integers(0, 399), st.floats(-38, 38))
+def test_the_row_far_outside_is_found_where_there_is_one(row, exponent):
+    held_out = ROWS.copy()
+    held_out[row, 3] = -(10.0**exponent)
+    scale = np.sqrt(np.mean(np.square(ROWS, dtype=float)))
+    found = farthest_row(held_out, ROWS)
+    if 10.0**exponent <= 1e4 * scale:
+        assert found == {}
+    else:
+        assert found["row"] == row
+        assert found["times"] == pytest.approx(10.0**exponent / scale, rel=1e-3)
+    assert farthest_row(ROWS, np.zeros_like(ROWS)) == {}

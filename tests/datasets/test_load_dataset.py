@@ -11,8 +11,27 @@ from new_algorithm.cli.errors import UserError
 @pytest.mark.parametrize("name", ["cifar", "MNIST", "", "data.npy", "mnist.npz.gz"])
 @pytest.mark.parametrize("function", [check_name, load_dataset])
 def test_unknown_names_are_refused_with_the_choices(function, name):
-    with pytest.raises(UserError, match=r"choose mnist, .* spirals or the path of an \.npz"):
+    with pytest.raises(
+        UserError, match=r"choose mnist, .* spirals or the path of a file \(\.csv, .*\.npz\)"
+    ):
         function(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("MNIST", "did you mean mnist"), ("higs", "mean higgs"), ("a.xlsx", "save its sheet as CSV")],
+)
+def test_what_was_meant_is_said(name, hint):
+    with pytest.raises(UserError, match=hint):
+        load_dataset(name)
+
+
+@pytest.mark.parametrize(
+    "option", [{"target": ["a"]}, {"drop": ["a"]}, {"missing": "median"}, {"task": "regression"}]
+)
+def test_options_of_tables_are_refused_for_other_data(option):
+    with pytest.raises(UserError, match=f"^--{next(iter(option))} is for tables .*, synthetic is"):
+        load_dataset("synthetic", **option)
 
 
 @pytest.mark.parametrize("function", [check_name, load_dataset])

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datasets import load_dataset
+from datasets import load_dataset, npz_file
 from datasets.npz_file import read_arrays
 from new_algorithm.cli.errors import UserError
 
@@ -80,6 +80,15 @@ def test_any_zip_compression_and_memory_order_is_read(path, method):
 def test_the_most_compressible_data_are_not_mistaken_for_a_fraud(path, method):
     write_member(path, npy(np.zeros(10_000_000, np.uint8)), method)
     assert read_arrays(path, ["x"])["x"].size == 10_000_000
+
+
+def test_shapes_that_differ_are_refused_by_the_headers_alone(path, monkeypatch):
+    rows = {"x_train": np.zeros((9, 5)), "y_train": np.zeros(9, int), "y_test": np.zeros(3, int)}
+    monkeypatch.setattr(npz_file, "read_arrays", None)  # content inflates to far more
+    for x_test, words in ((np.zeros((3, 7)), "in one shape"), (np.zeros((2, 5)), "has 2 rows")):
+        np.savez(path, **rows, x_test=x_test)
+        with pytest.raises(UserError, match=words):
+            load_dataset(str(path))
 
 
 def test_a_batch_that_is_too_large_is_refused_by_the_header_alone(path):

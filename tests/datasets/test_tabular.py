@@ -1,10 +1,12 @@
 import hashlib
-import logging
+import json
 
 import numpy as np
 import pytest
+from sklearn.utils.multiclass import type_of_target
 
 from datasets import load_dataset
+from datasets.preprocessing import Preprocessing
 from new_algorithm.cli.errors import UserError
 
 
@@ -77,7 +79,7 @@ def test_validation_has_each_class_of_a_sorted_file_and_unseen_leaves_out_its_ro
 
 def test_validation_rows_of_a_regression_are_drawn_at_random(load, sorted_by_class):
     y = {"y_train": np.arange(600.5)[:600], "y_test": np.arange(9.0)}
-    part = load(sorted_by_class | y, held_out="validation")
+    part = load(sorted_by_class | y, held_out="validation", task="regression")
     assert len(part.y_test) == 100
     assert abs(part.y_test.mean()) < 0.3  # sd 0.1; of the last sixth it would be 1.5
     np.testing.assert_allclose(part.y_train.mean(), 0, atol=1e-5)
@@ -125,7 +127,8 @@ def test_float_targets_make_a_regression_whose_units_are_recorded(load, classifi
 
 
 def test_constant_targets_are_centred_alone(load, classification):
-    dataset = load(classification | {"y_train": np.full(30, 7.0), "y_test": np.arange(9.0)})
+    y = {"y_train": np.full(30, 7.0), "y_test": np.arange(9.0)}
+    dataset = load(classification | y, task="regression")
     np.testing.assert_array_equal(dataset.y_train, 0)
     np.testing.assert_array_equal(dataset.y_test[:, 0], np.arange(9) - 7)
 
@@ -136,14 +139,6 @@ def test_several_regression_targets_keep_their_columns(load, classification):
     expected = (y - y.mean(axis=0)) / y.std(axis=0)
     np.testing.assert_allclose(dataset.y_train, expected, rtol=1e-5, atol=1e-6)
     assert dataset.y_train.flags.c_contiguous
-
-
-def test_whole_numbers_as_floats_are_pointed_out(load, classification, caplog):
-    y = classification["y_train"].astype(float)
-    with caplog.at_level(logging.WARNING):
-        dataset = load(classification | {"y_train": y, "y_test": y[:9]})
-    assert dataset.num_classes is None
-    assert "save integers to classify" in caplog.text
 
 
 def test_images_are_flattened_by_rows(load, classification):
@@ -232,6 +227,101 @@ def test_unknown_keys_are_ignored(load, classification):
     assert load(classification | {"comment": np.array("any")}).num_classes == 3
 
 
+WRITTEN = {
+    "texts": (np.array(["gut", "böse", "neutral"]), ["böse", "gut", "neutral"]),
+    "bytes": (np.array([b"b", b"a", b"c"]), ["a", "b", "c"]),
+    "from 1": (np.array([1, 2, 3]), [1, 2, 3]),
+    "around 0": (np.array([-1, 0, 1]), [-1, 0, 1]),
+    "gaps": (np.array([40, 2, 7]), [2, 7, 40]),
+    "floats": (np.array([1.0, 3.0, 2.0], np.float32), [1, 2, 3]),
+    "huge": (np.array([5, 2**63, 2**64 - 1], np.uint64), [5, 2**63, 2**64 - 1]),
+    "one-hot": (np.eye(3, dtype=int), [0, 1, 2]),
+    "one-hot floats": (np.eye(3)[[2, 0, 1]], [0, 1, 2]),
+    "a column": (np.array([[3.0], [1.0], [2.0]]), [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(("written", "labels"), WRITTEN.values(), ids=WRITTEN)
+def test_labels_as_people_have_them_are_classes(load, classification, written, labels):
+    codes = classification["y_train"], classification["y_test"]
+    dataset = load(classification | {"y_train": written[codes[0]], "y_test": written[codes[1]]})
+    assert dataset.num_classes == 3
+    assert dataset.provenance()["labels"] == labels
+    assert dataset.y_train.dtype == np.int64
+    flat = written.argmax(1) if written.shape == (3, 3) else written.reshape(3)
+    own = [label.decode() if isinstance(label, bytes) else label for label in flat.tolist()]
+    for found, expected in zip((dataset.y_train, dataset.y_test), codes, strict=True):
+        assert [labels[code] for code in found] == [own[code] for code in expected]
+
+
+@pytest.mark.parametrize("y", [[-1, 1], [0.0, 1.0], ["no", "yes"], [False, True], [1, 2, 3]])
+def test_what_is_a_class_is_what_scikit_learn_takes_for_one(load, classification, y):
+    column = np.array(y)[np.arange(30) % len(y)]
+    assert type_of_target(column) in ("binary", "multiclass")
+    dataset = load(classification | {"y_train": column, "y_test": column[:9]})
+    assert dataset.num_classes == len(y)
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 2)])
+def test_what_is_continuous_is_a_regression(load, classification, shape):
+    y = np.random.default_rng(0).normal(size=shape)
+    assert type_of_target(y).startswith("continuous")
+    assert load(classification | {"y_train": y, "y_test": y[:9]}).num_classes is None
+
+
+def test_the_task_can_be_said(load, classification):
+    counts = {"y_train": np.arange(30) % 3, "y_test": np.arange(9) % 3}
+    dataset = load(classification | counts, task="regression")
+    assert dataset.num_classes is None
+    assert dataset.y_train.shape == (30, 1)
+    halves = {key: y / 2 for key, y in counts.items()}
+    assert load(classification | halves).num_classes is None
+    assert load(classification | halves, task="classification").labels == (0, 0.5, 1)
+    texts = {key: y.astype(str) for key, y in counts.items()}
+    with pytest.raises(UserError, match="y_train holds texts; a regression needs numbers"):
+        load(classification | texts, task="regression")
+
+
+def test_whole_floats_that_may_be_either_are_asked_about(load):
+    y = np.arange(200.0) % 60
+    x = np.ones((200, 1))
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9]}
+    with pytest.raises(UserError, match="60 different whole numbers in 209 rows, which may be"):
+        load(arrays)
+    assert load(arrays, task="classification").num_classes == 60
+    assert load(arrays, task="regression").num_classes is None
+
+
+def test_x_and_y_alone_are_split_by_class(load):
+    arrays = {"x": np.arange(500.0)[:, None], "y": np.repeat(["a", "b"], [300, 200])}
+    whole = load(arrays)
+    assert np.bincount(whole.y_train).tolist() == [240, 160]
+    assert np.bincount(whole.y_test).tolist() == [60, 40]
+    part, unseen = (load(arrays, held_out=held_out) for held_out in ("validation", "unseen"))
+    assert np.bincount(part.y_test).tolist() == pytest.approx([40, 26], abs=1)
+    np.testing.assert_array_equal(unseen.x_train, part.x_train)
+    assert set(own_units(whole)) == set(own_units(unseen))
+    assert not set(own_units(part)) & set(own_units(unseen))
+    assert "of 500 rows a fifth" in whole.source
+    np.testing.assert_array_equal(load(arrays, seed=1).x_test, whole.x_test)
+
+
+def own_units(dataset):
+    """The held-out rows of one feature as they were before they were standardised."""
+    facts = dataset.provenance()["preprocessing"]
+    return np.rint(dataset.x_test[:, 0] * facts["sds"][0] + facts["means"][0]).astype(int).tolist()
+
+
+def test_the_record_holds_what_the_features_were_standardised_with(load, classification):
+    classification["x_train"][:, 2] = 7
+    dataset = load(classification)
+    facts = json.loads(json.dumps(dataset.provenance()["preprocessing"]))
+    assert facts["sds"][2] is None
+    again = Preprocessing.from_json(facts)
+    for x, scaled in (("x_train", dataset.x_train), ("x_test", dataset.x_test)):
+        np.testing.assert_array_equal(again.transform(classification[x].astype(float)), scaled)
+
+
 REFUSED = {
     "no rows": ({"x_train": np.zeros((0, 4)), "y_train": np.zeros(0, int)}, "x_train has no rows"),
     "a scalar": ({"y_test": np.array(3)}, "y_test has no rows"),
@@ -248,25 +338,17 @@ REFUSED = {
     "half infinity": ({"x_test": np.full((9, 4), np.inf, np.float16)}, "x_test holds NaN"),
     "beyond float32": ({"x_train": np.full((30, 4), 1e300)}, "x_train .*beyond float32"),
     "NaN target": ({"y_train": np.full(30, np.nan), "y_test": np.zeros(9)}, "y_train holds NaN"),
-    "mixed targets": ({"y_test": np.zeros(9)}, "y_train is int64 and y_test float64"),
     "one class": ({"y_train": np.zeros(30, int)}, "one class only, 0"),
-    "labels from 1": ({"y_train": np.arange(30) % 3 + 1}, "labels 1, 2, 3; number the classes 0"),
-    "a gap": ({"y_train": np.arange(30) % 3 * 2}, "labels 0, 2, 4"),
-    "negative": ({"y_train": np.arange(30) % 3 - 1}, "labels -1, 0, 1"),
-    "huge labels": ({"y_train": np.arange(30, dtype=np.uint64) + 2**63}, "labels 9223372036854"),
-    "unknown label": ({"y_test": np.arange(9)}, "held-out labels include 3"),
-    "one-hot": (
-        {
-            "y_train": np.eye(3, dtype=int)[np.arange(30) % 3],
-            "y_test": np.eye(3, dtype=int)[[0] * 9],
-        },
-        r"y_train has shape \(30, 3\); save one label a row",
+    "unknown label": ({"y_test": np.arange(9)}, "held-out rows include another label"),
+    "one text": ({"y_train": np.array(["a"] * 30)}, "one of y_train, y_test holds texts"),
+    "not one-hot": (
+        {"y_train": np.ones((30, 3), int), "y_test": np.eye(3, dtype=int)[[0] * 9]},
+        "y_train has 3 columns that are not one-hot",
     ),
     "3-D targets": (
         {"y_train": np.zeros((30, 2, 2)), "y_test": np.zeros((9, 2, 2))},
-        r"y_train has shape \(30, 2, 2\)",
+        r"y_train has rows of shape \(2, 2\)",
     ),
-    "words": ({"y_train": np.array(["a"] * 30)}, "y_train holds type"),
     "objects": ({"x_train": np.array([[None] * 4] * 30)}, "x_train holds pickled objects"),
     "complex": ({"x_train": np.ones((30, 4), complex)}, "x_train holds type complex"),
     "an outlier": (

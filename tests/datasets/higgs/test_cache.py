@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from datasets import cached_arrays
+from datasets.cached_arrays import LOCK_NAME
 from datasets.dataset import Split
-from datasets.higgs import cache as higgs_cache
 from datasets.higgs import csv_rows as reading
 from datasets.higgs import files as higgs_files
-from datasets.higgs.cache import LOCK_NAME, Origin, load_cached, verify_rows
+from datasets.higgs.cache import Origin, load_cached, verify_rows
 from datasets.higgs.files import load_higgs, locate_higgs
 from new_algorithm.cli.errors import UserError
 
@@ -38,7 +39,7 @@ def folder(tmp_path, write_higgs, higgs_rows):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(higgs_cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cached_arrays, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -165,7 +166,7 @@ def test_a_cache_older_than_its_source_is_built_anew(
     assert set(lines()) == {"HIGGS cache: rebuilding, HIGGS.csv has changed since"}
     load()
     assert lines() == []
-    monkeypatch.setattr(higgs_cache, "CACHE", tmp_path / "fresh")
+    monkeypatch.setattr(cached_arrays, "CACHE", tmp_path / "fresh")
     assert same(after, load())
 
 
@@ -218,7 +219,7 @@ def test_blocks_of_any_length_and_order_of_memory_are_kept_row_by_row(
         (np.asfortranarray(x[end - length : end]), y[end - length : end])
         for end, length in zip(ends, lengths, strict=True)
     ]
-    origin = Origin("title", "words", tmp_path, "key", {}, "making", "changed", lambda: blocks)
+    origin = Origin("title", tmp_path, "key", "changed", "words", {}, "making", lambda: blocks)
     load_cached(origin, Split(), "name", "source")
     np.testing.assert_array_equal(np.load(cache / "key" / "features.npy"), x)
     np.testing.assert_array_equal(np.load(cache / "key" / "labels.npy"), y)
@@ -378,7 +379,7 @@ def test_arrays_that_were_replaced_are_not_believed_before_all_is_done(
     x_train, content, stat = load().x_train.copy(), path.read_bytes(), path.stat()
     write_higgs(path, higgs_rows(20, seed=1))
     with monkeypatch.context() as ended:
-        ended.setattr(higgs_cache, "hash_arrays", lambda parts: 1 / 0)
+        ended.setattr(cached_arrays, "hash_arrays", lambda parts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             load()
     path.write_bytes(content)
@@ -421,14 +422,14 @@ def test_a_full_disk_is_named_and_leaves_all_as_it_was(
     load()
     kept = contents(entry())
     os.utime(folder / "HIGGS.csv", (0, 5))
-    replace_atomically = higgs_cache.replace_atomically
+    replace_atomically = cached_arrays.replace_atomically
 
     @contextmanager
     def on_a_full_disk(path):
         with replace_atomically(path) as file:
             yield _FullDisk(file, room)
 
-    monkeypatch.setattr(higgs_cache, "replace_atomically", on_a_full_disk)
+    monkeypatch.setattr(cached_arrays, "replace_atomically", on_a_full_disk)
     with pytest.raises(UserError) as failure:
         load()
     message = str(failure.value)
@@ -463,7 +464,7 @@ def test_a_good_cache_is_used_without_writing(load, entry, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(higgs_cache, "_writing", refuse)
+    monkeypatch.setattr(cached_arrays, "_writing", refuse)
     assert same(load(), before)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets import cached_arrays
 from datasets.dataset import Split
-from datasets.higgs import cache as higgs_cache
 from datasets.higgs.files import load_higgs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,14 +21,13 @@ LOADER = """
 import logging, sys, time
 from pathlib import Path
 import numpy as np
-from datasets import mapped_files
-from datasets.higgs import cache as higgs_cache
+from datasets import cached_arrays, mapped_files
 from datasets.higgs import csv_rows as higgs_csv
 from datasets.dataset import Split
 from datasets.higgs import files
 
 folder, gate = Path(sys.argv[1]), sys.argv[3]
-higgs_cache.CACHE = Path(sys.argv[2])
+cached_arrays.CACHE = Path(sys.argv[2])
 read_blocks = files.read_blocks
 
 def halting(parts):
@@ -72,7 +71,7 @@ def load(folder, monkeypatch):
     """load(cache) -> the Dataset."""
 
     def from_cache(cache):
-        monkeypatch.setattr(higgs_cache, "CACHE", cache)
+        monkeypatch.setattr(cached_arrays, "CACHE", cache)
         return load_higgs(folder, Split())
 
     return from_cache

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
 
-from datasets import check_name, load_dataset
+from datasets import cached_arrays, check_name, load_dataset
 from datasets.dataset import Split
-from datasets.higgs import cache, generator
+from datasets.higgs import generator
 from datasets.higgs.csv_rows import read_blocks
 from datasets.higgs.generator import (
     BAYES_AUC,
@@ -137,7 +137,7 @@ def test_the_numbers_change_with_the_version_alone():
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     """load(...) -> the Dataset, from a cache of its own in `tmp_path`."""
-    monkeypatch.setattr(cache, "CACHE", tmp_path)
+    monkeypatch.setattr(cached_arrays, "CACHE", tmp_path)
     return lambda rows=2000, seed=0: load_higgs_like(rows, seed, Split())
 
 
@@ -175,7 +175,7 @@ def test_rows_are_drawn_once_for_each_number_and_seed(load, tmp_path, monkeypatc
     monkeypatch.setattr(generator, "draw_block", lambda *_: pytest.fail("drawn again"))
     np.testing.assert_array_equal(load(seed=7).x_train, first.x_train)
     monkeypatch.undo()
-    monkeypatch.setattr(cache, "CACHE", tmp_path)
+    monkeypatch.setattr(cached_arrays, "CACHE", tmp_path)
     monkeypatch.setattr(generator, "VERSION", 2)
     with caplog.at_level(logging.INFO, "datasets"):
         load(seed=7)

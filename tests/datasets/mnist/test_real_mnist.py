@@ -67,6 +67,20 @@ def test_validation_is_the_last_10000_training_images(dataset):
     assert len(part.x_train) == 50_000
 
 
+@pytest.mark.parametrize(
+    ("held_out", "hashes"),
+    [
+        ("test", "a32116bb66cc0718 e474323ac02fc156 386fffd00ca9dc14 2fd8de6bdb8d1178"),
+        ("validation", "cd47c975b7497a33 3fc61c21900fc0b5 b61bf16ef7f923c0 bfddcd2fec192366"),
+        ("unseen", "cd47c975b7497a33 3fc61c21900fc0b5 386fffd00ca9dc14 2fd8de6bdb8d1178"),
+    ],
+)
+def test_the_splits_are_those_of_published_runs_to_the_bit(held_out, hashes):
+    part = load_dataset("mnist", data_dir=FOLDER, held_out=held_out)
+    arrays = part.x_train, part.y_train, part.x_test, part.y_test
+    assert [hashlib.sha256(a.tobytes()).hexdigest()[:16] for a in arrays] == hashes.split()
+
+
 def test_the_command_says_where_it_is():
     finished = subprocess.run(
         [sys.executable, "-m", "datasets", "mnist"],
