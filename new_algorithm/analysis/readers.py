@@ -27,6 +27,7 @@ from new_algorithm.methods.method import Problem
 from new_algorithm.methods.torch_network import arrays_of, relu_network
 from new_algorithm.models.model import MODELS, Model
 from new_algorithm.record.files import read_csv
+from new_algorithm.record.kept_run import RELU_SCRIPTS, layers_of
 from new_algorithm.record.snapshots import named
 
 Arrays = Mapping[str, NDArray]
@@ -60,6 +61,8 @@ def _relu(source: Source) -> Reading:
     config = source.config
     names = ("train_limit", "test_limit", "held_out", "seed", "batch_size")
     settings = {name: config[name] for name in names}
+    later = {"target_columns": "target", "task": "task", "missing": "missing", "drop": "drop"}
+    settings |= {later[name]: config[name] for name in later if name in config}  # not in older ones
     data = load_dataset(name=config["dataset"], data_dir=source.data_dir, **settings)
     widths = tuple(config.get("widths") or ())
     return _of_layers(data, widths or (config["hidden_dim"],) * (config["num_layers"] - 1), config)
@@ -77,7 +80,7 @@ def _of_layers(
     """A ReLU network of these widths, by layers W̃."""
 
     def load(arrays: Arrays) -> nn.Module:
-        return relu_network([arrays[f"layer_{i}"] for i in range(1, len(arrays) + 1)])
+        return relu_network(layers_of(arrays))
 
     def drawn() -> Arrays:
         return named(Problem(data, widths, 1, config["seed"]).start(dtype)[1])
@@ -191,10 +194,8 @@ def _derived(source: Source) -> Reading:
 
 
 READERS: dict[str, Callable[[Source], Reading]] = {
-    "n_layer_relu_data.py": _relu,
-    "two_layer_relu_data.py": _relu,
+    **dict.fromkeys(RELU_SCRIPTS, _relu),
     "two_layer_relu.py": _teacher,
-    "bench_mnist.py": _relu,
     "torch_benchmark.py": _model,
     "attention.py": _sequences,
     "contrastive.py": _contrastive,

@@ -21,10 +21,11 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.torch_network import torch_objective
 from new_algorithm.plots.series import Series
-from new_algorithm.record.files import read_record
 from new_algorithm.record.history import read_series
+from new_algorithm.record.kept_run import find_run, last_epoch
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.snapshots import read_arrays, snapshots
+from new_algorithm.record.weights import WEIGHTS_FILE
 
 Rows = str  # "train", or what the held-out rows of the run are called
 
@@ -62,20 +63,22 @@ class Subject:
     @property
     def epoch(self) -> int:
         """After which the weights of weights.npz were."""
-        metrics = self.record["final_metrics"]
-        return int(metrics.get("saved_epoch", metrics.get("epoch", 0)))
+        return last_epoch(self.record)
 
     @property
     def about(self) -> str:
         """What is looked at: which network, of which epoch."""
         metrics = self.record["final_metrics"]
-        of = f"of {metrics.get('epoch', 0)}, that of the lowest train loss"
-        which = of if "saved_epoch" in metrics else "the last that was recorded"
+        which = "the last that was recorded"
+        if "saved_epoch" in metrics:  # as of older runs
+            which = f"of {metrics.get('epoch', 0)}, that of the lowest train loss"
         weights = f"The end of the run is here epoch {self.epoch}, {which}: weights.npz has it."
         if not self.snapshots:
             weights += " No snapshots on the way to it are kept."
         elif (last := max(self.snapshots)) != self.epoch:
             weights += f" The last epoch kept, where paths of snapshots end, is {last}."
+        if "best_epoch" in metrics:
+            weights += f" Best on validation rows was epoch {metrics['best_epoch']}."
         return f"{self.kind} {weights}".strip()
 
     @property
@@ -147,19 +150,11 @@ def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subj
     tag: of a run, or EXPERIMENT/RUN. UserError where there is no such run, its script keeps no
     weights, they are missing, or the data are not those that it was trained on.
     """
-    experiment, _, name = tag.rpartition("/")
-    layout = replace(layout, group=experiment) if experiment else layout
-    folder = layout.record(name)
-    record = read_record(folder)
-    where = layout.relative(folder)
-    if record is None:
-        raise UserError(
-            f"{tag}: {where}/run.json is missing or damaged: name a run of ploting_data/"
-        )
-    again = f"run `{record['command']}` again" + f", then analyse {name}" * bool(experiment)
+    run = find_run(tag, layout)
+    folder, record = run.folder, run.record
     if record.get("kind") == "experiment":
         raise UserError(f"{tag} is an experiment: name a run in its folder, as {tag}/RUN")
-    read = READERS.get(Path(record.get("script", "")).name)
+    read = READERS.get(run.script)
     if read is None:
         raise UserError(
             f"{tag}: {record.get('script') or record['kind']} keeps no weights that can be "
@@ -170,8 +165,7 @@ def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subj
         raise UserError(
             f"{tag} has no network of its own: name one of {', '.join(config['gather'])}"
         )
-    if not (folder / "weights.npz").exists():
-        raise UserError(f"{tag}: {where}/weights.npz is missing (it is never committed): {again}")
+    arrays = run.read(folder / WEIGHTS_FILE)
     given = Path(config["data_dir"]) if config.get("data_dir") and data_dir is None else data_dir
     reading = read(Source(record, folder, given))
     _check_data(tag, record, reading.data)
@@ -183,9 +177,11 @@ def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subj
     if kept and reading.drawn is not None:
         kept = {0: reading.drawn, **kept}
     try:
-        network = load(read_arrays(folder / "weights.npz"))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{tag}: {where}/weights.npz cannot be read ({error}): {again}") from error
+        network = load(arrays)
+    except (KeyError, RuntimeError) as error:  # arrays of another network
+        raise UserError(
+            f"{tag}: {run.where}/{WEIGHTS_FILE} cannot be read ({error}): {run.again}"
+        ) from error
     return Subject(
         tag,
         record,
