@@ -18,8 +18,9 @@ def assert_one_clear_line(finished, *words):
 
 
 def heed_ctrl_c():
-    """Tests that run in the background inherit an ignored Ctrl-C, and so would their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Tests that run in the background inherit ignored signals, and so would their children."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

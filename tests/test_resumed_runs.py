@@ -1,9 +1,12 @@
 """Runs that were cut short and go on from their checkpoint: the uninterrupted run, to the bit."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +14,23 @@ import pytest
 from datasets import load_dataset
 from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.pauses import Pauses
 from new_algorithm.cli.ranks import Ranks
+from new_algorithm.cli.signals import Stopped
 from new_algorithm.methods import back_projection_training
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Problem
 from new_algorithm.n_layer_relu_data import Config, train, train_and_record, with_penalties
 from new_algorithm.record import figures
-from new_algorithm.record.checkpoint import LATEST
+from new_algorithm.record.checkpoint import LATEST, load_checkpoint, save_checkpoint
 from new_algorithm.record.run import Run
+from new_algorithm.record.weights import BEST_FILE, WEIGHTS_FILE
 from tests.back_projection.problems import in_processes
 
 FORGETFUL = {"solver": "gradient", "order": "simultaneous", "step_size": 0.02}
 CHUNK_ROWS = 100
+EVERY_STEP = {"checkpoint_minutes": 1e-9}
+KINDS = {}, {"chunk_rows": 20}, {"chunk_rows": 100, "solver": "cg"}, {"step_size": 30.0}
 STOPS = {"within an epoch": 1, "before its checkpoint": 1, "after its checkpoint": 2}
 
 
@@ -37,7 +45,7 @@ def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags
     """Train for three epochs of 9 iterations, and return the folder of the record."""
     settings = {"num_layers": 3, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | flags
     config = with_penalties(Config(dataset=dataset, tag=tag, train_limit=600, **settings))
-    data = load_dataset(dataset, train_limit=600)
+    data = load_dataset(dataset, train_limit=600, held_out=config.held_out)
     script = root / "new_algorithm" / "toy.py"
     with Run.open(
         script=script, config=config, data=data.provenance(), root=root, resume=resume
@@ -102,8 +110,8 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def weights_of(folder):
-    with np.load(folder / "weights.npz") as file:
+def weights_of(folder, name="weights.npz"):
+    with np.load(folder / name) as file:
         return [file[f"layer_{layer}"] for layer in (1, 2, 3)]
 
 
@@ -115,7 +123,7 @@ def assert_whole(folder):
     lengths = {path.name: len(np.load(path)) for path in folder.glob("*.npy")}
     assert set(lengths.values()) == {3}
     assert np.load(folder / "epoch.npy").tolist() == [1, 2, 3]
-    assert not list(folder.glob("*checkpoint*"))
+    assert [path.name for path in folder.glob("*checkpoint*")] == [LATEST]
 
 
 def assert_same_bits(folder, other):
@@ -135,6 +143,7 @@ def assert_same_bits(folder, other):
         ("within an epoch", {"solver": "cg", "gram_average": 0.0, "order": "sequential"}),
         ("within an epoch", {"pass_down": "left", "step_size": 0.1}),
         ("within an epoch", {"chunk_rows": 20}),
+        *(("within an epoch", EVERY_STEP | kind) for kind in KINDS),
         ("before its checkpoint", {"chunk_rows": 100, "batch_size": "full", "dtype": "float64"}),
         ("before its checkpoint", {"batch_size": "full", "epochs": 3}),
     ],
@@ -188,12 +197,79 @@ def test_run_cut_short_before_its_first_checkpoint_cannot_go_on(run_it, run_unti
         run_it(resume=True)
 
 
-def test_completed_run_cannot_go_on_and_is_left_as_it_is(run_it):
+def test_run_goes_on_within_its_epoch(run_it, run_until, uninterrupted, tmp_path):
+    """The 14th of 27 steps fails: the state is that after the 13th, the 4th of its epoch."""
+    run_until("within an epoch", 2, **EVERY_STEP)
+    saved = load_checkpoint(tmp_path / "ploting_data" / "t")
+    assert saved.facts["steps_done"] == 4
+    assert saved.arrays["optimizer/iteration"] == 13
+    folder = run_it(resume=True)
+    assert_whole(folder)
+    assert_same_bits(folder, uninterrupted())
+
+
+def test_run_cut_short_in_its_first_epoch_goes_on(run_it, run_until, uninterrupted):
+    run_until("within an epoch", 1, **EVERY_STEP)
+    folder = run_it(resume=True)
+    assert read(folder)["resumed_after_epoch"] == 0
+    assert_whole(folder)
+    assert_same_bits(folder, uninterrupted())
+
+
+def test_signal_lets_the_step_finish_and_saves(run_it, uninterrupted, monkeypatch):
+    step, count = BackProjection.step, []
+
+    def signalled(*arguments):
+        count.append(1)
+        if len(count) == 14:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BackProjection, "step", signalled)
+        with pytest.raises(Stopped) as ended:
+            run_it()
+    assert ended.value.code == 128 + signal.SIGHUP
+    assert len(count) == 14, "no step after that of the signal"
+    folder = run_it(resume=True)
+    assert_whole(folder)
+    assert_same_bits(folder, uninterrupted())
+
+
+def test_completed_run_is_left_as_it_is_without_more_epochs(run_it):
     folder = run_it()
     before = contents(folder)
-    with pytest.raises(UserError, match=r"run t is completed"):
+    with pytest.raises(UserError, match=r"run t is completed: give more --epochs"):
         run_it(resume=True)
+    with pytest.raises(UserError, match=r"the setting is not the same: momentum was 0.9 and is"):
+        run_it(resume=True, epochs=4, momentum=0.5)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("schedule", ["constant", "warm-up-decay"])
+def test_completed_run_goes_on_with_more_epochs(run_it, uninterrupted, capsys, schedule):
+    """Under a constant schedule, as the run of all epochs; otherwise where that would be."""
+    flags = FORGETFUL | {"schedule": schedule}
+    whole, before = uninterrupted(epochs=5, **flags), contents(run_it(epochs=2, **flags))
+    folder = run_it(resume=True, epochs=5, **flags)
+    told = capsys.readouterr().out
+    assert "Schedule: that of 5 epochs, where it was that of 2: " in told
+    kept = contents(folder)[Path("metrics_log.csv")]
+    assert kept.startswith(before[Path("metrics_log.csv")])
+    assert read(folder)["status"] == "completed"
+    assert np.load(folder / "epoch.npy").tolist() == [1, 2, 3, 4, 5]
+    if schedule == "constant":
+        assert_same_bits(folder, whole)
+    else:
+        assert "goes on from 0.841, where it ended at 0.0397" in told  # (1 - 18.5/45)/.7
+
+
+def test_longer_run_killed_before_it_has_saved_anything_goes_on(run_it, run_until, uninterrupted):
+    flags = FORGETFUL | {"schedule": "constant"}
+    run_it(epochs=2, **flags)
+    run_until("within an epoch", 1, resume=True, epochs=4, **flags)
+    folder = run_it(resume=True, epochs=4, **flags)
+    assert_same_bits(folder, uninterrupted(epochs=4, **flags))
 
 
 def test_other_flags_are_listed_and_the_record_is_left_as_it_is(run_it, run_until, tmp_path):
@@ -204,6 +280,50 @@ def test_other_flags_are_listed_and_the_record_is_left_as_it_is(run_it, run_unti
     assert "epochs was 3 and is 5; momentum was 0.9 and is 0.5;" in str(caught.value)
     assert contents(tmp_path / "ploting_data" / "t") == before
     assert_whole(run_it(resume=True, verbose=True, rank_timeout=7.0))  # these may differ
+
+
+def without_shuffles(arrays, facts):
+    del facts["shuffles"]
+
+
+def of_another_network(arrays, facts):
+    arrays["optimizer/_parameters/flat"] = np.zeros(5, np.float32)
+
+
+def without_an_epoch(arrays, facts):
+    facts["rows"][0].pop("epoch")
+
+
+def with_another_generator(arrays, facts):
+    facts["shuffles"] = [{"x": 1}]
+
+
+def of_a_list(arrays, facts):
+    facts["config"] = [1, 2]
+
+
+def without_velocity(arrays, facts):
+    for name in [name for name in arrays if "velocity" in name]:
+        del arrays[name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(without_shuffles, of_another_network, without_an_epoch, with_another_generator),
+        *(of_a_list, without_velocity),
+    ],
+)
+def test_sound_checkpoint_of_something_else_is_one_line(run_it, run_until, tmp_path, change):
+    run_until("after its checkpoint", 2)
+    folder = tmp_path / "ploting_data" / "t"
+    arrays, facts = load_checkpoint(folder)
+    change(arrays, facts)
+    save_checkpoint(folder, arrays, facts)
+    with pytest.raises(UserError, match=r"the checkpoint is not one of this script") as refusal:
+        run_it(resume=True)
+    assert "\n" not in str(refusal.value)
+    assert len((folder / "metrics_log.csv").read_text().splitlines()) == 3, "epochs are kept"
 
 
 def test_other_data_are_refused(run_it, run_until, tmp_path):
@@ -263,7 +383,7 @@ def test_ranks_that_go_on_shuffle_as_if_never_stopped():
         training = Training(config, problem, CHUNK_ROWS, InThreads(rank, all_sum, table))
         if saved is not None:
             training.load_state_dict(*saved)
-        for _ in islice(train(training), epochs):
+        for _ in islice(train(training, Pauses()), epochs):
             pass
         return training.weights, training.state_dict()
 
@@ -282,24 +402,33 @@ def test_ranks_that_go_on_shuffle_as_if_never_stopped():
 
 
 @pytest.mark.parametrize(
-    ("changed", "best", "cut"), [({}, 3, 3), ({"step_size": 0.1, "schedule": "constant"}, 1, 2)]
+    ("changed", "best", "cut"), [({"step_size": 0.01}, 3, 3), ({"step_size": 0.1}, 1, 2)]
 )
 def test_best_weights_survive_a_resumption_that_does_not_better_them(
     run_it, run_until, uninterrupted, changed, best, cut
 ):
-    flags = FORGETFUL | changed
+    flags = FORGETFUL | {"held_out": "validation", "schedule": "constant"} | changed
     whole = uninterrupted(**flags)
-    assert np.load(whole / "train_loss.npy").argmin() + 1 == best
+    assert np.load(whole / "validation_accuracy.npy").argmax() + 1 == best
     run_until("after its checkpoint", cut, **flags)
-    assert_same_bits(run_it(resume=True, **flags), whole)
+    folder = run_it(resume=True, **flags)
+    assert_same_bits(folder, whole)
+    assert read(folder)["final_metrics"]["best_epoch"] == best
+    one, other, last = (
+        weights_of(*place)
+        for place in ((folder, BEST_FILE), (whole, BEST_FILE), (whole, WEIGHTS_FILE))
+    )
+    for a, b, c in zip(one, other, last, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.array_equal(a, c) == (best == 3)
 
 
 def test_results_survive_a_resumption(run_it, run_until, uninterrupted):
     run_until("after its checkpoint", 3, **FORGETFUL)
     folders = run_it(resume=True, **FORGETFUL), uninterrupted(**FORGETFUL)
     now, then = (read(folder)["final_metrics"] for folder in folders)
-    assert now["saved_epoch"] == then["saved_epoch"]
-    assert now["saved_train_loss"] == then["saved_train_loss"]
+    assert now["input_rank"] == then["input_rank"]
+    assert now["input_explained_share"] == then["input_explained_share"]
 
 
 def test_anomalies_survive_a_resumption(run_it, run_until, monkeypatch):

@@ -3,6 +3,8 @@
 import io
 import logging
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -10,10 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from new_algorithm.cli.endings import INTERRUPTED
+from new_algorithm.cli.endings import INTERRUPTED, UNWRITABLE, lack_of_memory, unwritable
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.ranks import rank_of_this_process
+from new_algorithm.cli.ranks import local_rank, rank_of_this_process
+from new_algorithm.cli.signals import stopping_on_signals
 
+PATIENCE = 30.0  # seconds, with a pipe that is full
+ROOM = 4096  # bytes, of a pipe that can be written to
 OUR_LOGGERS = ("__main__", "new_algorithm", "datasets")
 
 
@@ -42,8 +47,7 @@ class Tee:
         if stream is None:
             return
         try:
-            stream.write(text)
-            stream.flush()
+            _write(stream, text)
         except OSError as error:
             _drain(stream)
             del self.streams[name]
@@ -103,7 +107,7 @@ def set_up_logging() -> None:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Call `main` and end the program: 2 for the user's mistake, in one line, 130 for Ctrl-C.
+    """Call `main` and end the program: 2 for the user's mistake, in one line, 128 + n for signal n.
 
     Any other exception keeps its traceback and ends it with 1. Of several ranks the first alone
     writes to stdout.
@@ -112,14 +116,26 @@ def run_main(main: Callable[[], None]) -> None:
     set_up_logging()
     try:
         with ExitStack() as stack:
+            stack.enter_context(stopping_on_signals())
             if rank_of_this_process() > 0:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(tee_stdout())
             main()
     except UserError as error:
+        if local_rank() == 0:  # the others of this machine have met the same
+            with suppress(OSError):
+                print(f"error: {_printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
         with suppress(OSError):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {lack_of_memory(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        with suppress(OSError):
+            print(f"error: {unwritable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -134,6 +150,25 @@ def _prepare_streams() -> None:
             setattr(sys, name, nowhere)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write at once; OSError, of a pipe that nobody reads from too, which would block the run."""
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # a stream without a file
+        is_pipe = False
+    size = ROOM // 4 if is_pipe else len(text)  # characters, of four bytes at the most
+    for start in range(0, len(text), max(1, size)):
+        if is_pipe and not select.select([], [stream], [], PATIENCE)[1]:
+            raise TimeoutError(f"nobody has read it for {PATIENCE:g} s")
+        stream.write(text[start : start + size])
+        stream.flush()
+
+
+def _printable(text: str) -> str:
+    """Return the text in one line, without the codes that a terminal obeys; names may hold such."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _open_log(path: Path) -> TextIO | None:

@@ -1,38 +1,15 @@
-"""How a run is ended from without, as exceptions, and how it ended, read off its exception."""
+"""How a run ended, read off the exception that ended it."""
 
+import errno
 import signal
-import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 from new_algorithm.cli.errors import DivergedError, UserError
+from new_algorithm.cli.signals import Stopped
 
+UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
-
-
-def sigterm_exits() -> AbstractContextManager[None]:
-    """Inside, SIGTERM raises SystemExit(143), so that open `with` blocks close in order."""
-    return _handled(lambda *_: sys.exit(TERMINATED), signal.SIGTERM)
-
-
-def uninterrupted() -> AbstractContextManager[None]:
-    """Inside, Ctrl-C and SIGTERM are ignored; for the moment of a last save."""
-    return _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def _handled(
-    handler: Callable[..., Any] | signal.Handlers, *numbers: signal.Signals
-) -> Iterator[None]:
-    previous = [signal.signal(number, handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, former in zip(numbers, previous, strict=True):
-            signal.signal(number, former)
 
 
 def outcome(error: BaseException | None) -> str:
@@ -50,7 +27,23 @@ def reason(error: BaseException) -> str:
         return f"stopped by {by}"
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return lack_of_memory(error)
     return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
+def lack_of_memory(error: MemoryError) -> str:
+    """One line that names what did not fit, and what takes less."""
+    what = str(error) or "an array did not fit"
+    return f"not enough memory: {what}: fewer rows, a smaller batch or a narrower network take less"
+
+
+def unwritable(error: OSError) -> str:
+    """One line that names the file and what may help, for an error that is UNWRITABLE."""
+    return (
+        f"{error.filename or 'a file'} cannot be written ({error.strerror}): free some space or "
+        "mend the permissions; files that were complete are still there"
+    )
 
 
 def log_entry(error: BaseException) -> str:
@@ -61,7 +54,7 @@ def log_entry(error: BaseException) -> str:
 
 
 def _stopped_by(error: BaseException) -> str | None:
-    if isinstance(error, KeyboardInterrupt):
+    number = error.signal if isinstance(error, Stopped) else None
+    if isinstance(error, KeyboardInterrupt) or number == signal.SIGINT:
         return "Ctrl-C"
-    terminated = isinstance(error, SystemExit) and error.code == TERMINATED
-    return "SIGTERM" if terminated else None
+    return number.name if number is not None else None

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +13,18 @@ import tyro
 
 from new_algorithm.cli.device import Device
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.threads import usable_cores
 
 ConfigT = TypeVar("ConfigT")
 LONGEST_TAG = 100
+# what Windows takes for a device, with any ending
+DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}
 INDICES = {"readme.md", "local_runs.md"}  # lie beside the folders that tags name
 
 
@@ -28,7 +36,7 @@ class Rule:
     holds: Callable[[float], bool]
 
 
-CORES = os.cpu_count() or 1
+CORES = usable_cores()
 PositiveInt = Annotated[int, Rule("a whole number of at least 1", lambda v: v >= 1)]
 NonNegativeInt = Annotated[int, Rule("a whole number of at least 0", lambda v: v >= 0)]
 BatchSize = Annotated[
@@ -36,7 +44,7 @@ BatchSize = Annotated[
 ]
 Seed = Annotated[int, Rule("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)]
 Threads = Annotated[
-    int, Rule(f"1 to {CORES}, the cores of this machine", lambda v: 1 <= v <= CORES)
+    int, Rule(f"1 to {CORES}, the cores that this process may use", lambda v: 1 <= v <= CORES)
 ]
 PositiveFloat = Annotated[float, Rule("a finite number above 0", lambda v: 0 < v < math.inf)]
 Fraction = Annotated[float, Rule("a number from 0 up to but not including 1", lambda v: 0 <= v < 1)]
@@ -71,6 +79,10 @@ class TrainingFlags(RunFlags):
 
     profile: bool = False
     """Record where time and memory go, over some steps; slows them."""
+    track: Annotated[
+        tuple[Literal["tensorboard", "mlflow"], ...], tyro.conf.arg(help_behavior_hint="")
+    ] = ()
+    """Mirror every recorded number there too; ./starter --extras installs both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +90,24 @@ class CommonFlags(TrainingFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
-    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a FILE.npz."""
+    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a file of your own, .csv,
+    .tsv, .csv.gz, .parquet or .npz."""
+    target_columns: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="target", metavar="COLUMN", help_behavior_hint="")
+    ] = ()
+    """Of a table: the column to learn, classes or numbers; several are a regression of as many
+    outputs, or classes written one-hot."""
+    task: Annotated[
+        Literal["classification", "regression"] | None,
+        tyro.conf.arg(help_behavior_hint="(default: found out)"),
+    ] = None
+    """Of a file: texts and whole numbers are classes, other numbers quantities, unless this says
+    otherwise."""
+    missing: Literal["refuse", "median"] = "refuse"
+    """Of a table: what to do where features lack values. The median of the training rows is filled
+    in, and a further feature says where."""
+    drop: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = ()
+    """Of a table: columns to leave out, such as names, identifiers, what gives the target away."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
     train_limit: Limit = None
@@ -95,11 +124,17 @@ class CommonFlags(TrainingFlags):
     """Passes over the training set."""
     batch_size: PositiveInt = 128
     """Samples in a mini-batch; as many as there are to train on makes it full batch."""
+    check: bool = False
+    """Check flags and data, try some steps, print what a run would take, and leave no record."""
 
     def data_arguments(self) -> dict[str, Any]:
         """Return the arguments of `load_dataset` that the flags name."""
-        names = ("data_dir", "train_limit", "test_limit", "held_out", "seed", "batch_size")
-        return {"name": self.dataset, **{name: getattr(self, name) for name in names}}
+        names = (
+            *("data_dir", "train_limit", "test_limit", "held_out", "seed", "batch_size"),
+            *("task", "missing", "drop"),
+        )
+        own = {name: getattr(self, name) for name in names}
+        return {"name": self.dataset, "target": self.target_columns, **own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +196,12 @@ def parse(
     config_type: type[ConfigT],
     description: str,
     args: list[str] | None = None,
-    presets: Mapping[str, ConfigT] | None = None,
+    presets: Mapping[str, ConfigT] | Mapping[str | None, ConfigT] | None = None,
 ) -> ConfigT:
     """Read the command line into a `config_type` and check it.
 
-    presets: what the flags default to under `--preset NAME`, the first ones without that flag.
+    presets: what the flags default to under `--preset NAME`, without that flag those of None or
+    the first ones.
     UserError for a value out of range; an unknown or malformed flag ends the program with
     status 2 and a suggestion.
     """
@@ -224,6 +260,10 @@ def validate_tag(tag: str, flag: str = "--tag") -> None:
         raise UserError(
             f"{flag} {shown} is not allowed: use letters, digits, '.', '_' and '-', "
             "and start with a letter, a digit or '_'"
+        )
+    if tag.endswith(".") or tag.split(".")[0].lower() in DEVICES:
+        raise UserError(
+            f"{flag} {shown} is no name of a folder on every system: choose another one"
         )
     if tag.lower() in INDICES:
         raise UserError(f"{flag} {shown} is the name of an index of runs: choose another")

@@ -24,6 +24,11 @@ from new_algorithm.cli.errors import UserError
 COMMAND = "torchrun --standalone --nproc-per-node N SCRIPT FLAGS"
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of each process that torchrun starts,
 GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+OTHERS = {  # launchers, and what each of their processes has in its environment
+    "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    "mpiexec": ("PMI_RANK", "PMI_SIZE"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+}
 ALONE = {"RANK": "0", "WORLD_SIZE": "1"}  # as any launcher sets them for a single process
 
 
@@ -127,6 +132,21 @@ def rank_of_this_process() -> int:
     return int(os.environ["RANK"]) if _started_by_torchrun() else 0
 
 
+def local_rank() -> int:
+    """Return the place among the ranks of this machine, 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if TORCHRUN in os.environ else 0
+
+
+def require_joined(script: str) -> None:
+    """UserError where torchrun has started several processes that are no ranks of one run."""
+    if TORCHRUN not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        return
+    import torch.distributed
+
+    if not torch.distributed.is_initialized():
+        raise UserError(f"{script} runs in one process: start it with python, not with torchrun")
+
+
 def _started_by_torchrun() -> bool:
     """UserError for one of several processes of another launcher, or half of torchrun's variables.
 
@@ -138,6 +158,13 @@ def _started_by_torchrun() -> bool:
                 f"{' and '.join(ALONE)} are set, but not by torchrun: start several processes with "
                 f"`{COMMAND}`, or one process without these variables"
             )
+        for launcher, (rank, size) in OTHERS.items():
+            if rank in os.environ and os.environ.get(size, "1") != "1":
+                raise UserError(
+                    f"process {os.environ[rank]} of {os.environ[size]} that {launcher} has started "
+                    f"({rank}, {size}): each would train by itself on all rows: start with "
+                    f"`{COMMAND}`, one {launcher} process a machine at most"
+                )
         return False
     if missing := [name for name in GIVEN if name not in os.environ]:
         raise UserError(

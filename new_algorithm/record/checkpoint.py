@@ -1,4 +1,5 @@
-"""Where a run that was cut short goes on: its arrays and facts at the end of an epoch.
+"""Where a run goes on that was cut short or is given more epochs: its arrays and facts between two
+steps.
 
 Two are kept, so that the earlier one is left if the latest is damaged, which the checksums of an
 .npz reveal. Facts are JSON, and nothing is unpickled.
@@ -64,30 +65,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Delete what a completed run no longer needs."""
+def keep_latest(folder: Path) -> None:
+    """Delete all but the latest checkpoint, from which a completed run may go on."""
     for path in folder.iterdir():
-        if path.name.lstrip(".").startswith("checkpoint"):  # with a dot: of a save that was killed
+        name = path.name.lstrip(".")  # with a dot: of a save that was killed
+        if name.startswith("checkpoint") and path.name != LATEST:
             path.unlink()
-
-
-def check_same(
-    what: str, then: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
-) -> None:
-    """UserError that lists the names, except `but`, whose values differ between then and now."""
-    now = json.loads(json.dumps(now))  # tuples as lists
-    different = [
-        f"{name} was {_shown(then.get(name))} and is {_shown(now.get(name))}"
-        for name in sorted(then.keys() | now.keys())
-        if name not in but and then.get(name) != now.get(name)
-    ]
-    if different:
-        raise UserError(
-            f"--resume: the {what} is not the same: {'; '.join(different)}; start the command that "
-            "was cut short again, with --resume added"
-        )
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

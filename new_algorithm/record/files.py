@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,14 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed processes have left of files that they were writing; no other may write
+    there now."""
+    for path in folder.rglob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
+            path.unlink()
+
+
 def save_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write `arrays` as a compressed .npz, atomically."""
     with replace_atomically(path) as file:
@@ -77,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """What `save_json` wrote, or None where there is nothing that can be read."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return facts if isinstance(facts, dict) else None
 

@@ -44,6 +44,14 @@ class History:
         if len(self.rows) >= 1.1 * self._rows_in_arrays:
             self._save_arrays(durable=False)
 
+    def restore(self, rows: list[Row]) -> None:
+        """Go on after these epochs: files that hold more are written anew."""
+        self.rows = rows
+        self.save()
+        if not rows:
+            for path in (*self.folder.glob("*.npy"), *self.folder.glob("*_log.csv")):
+                path.unlink()
+
     def save(self) -> None:
         """Write every file anew, each atomically and safe from a power cut."""
         if not self.rows:
@@ -57,6 +65,18 @@ class History:
             array = np.array([row[name] for row in self.rows])
             save_npy(self.folder / f"{name}.npy", array, durable)
         self._rows_in_arrays = len(self.rows)
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    def row_of(self, epoch: int | None) -> Row | None:
+        """The row of a recorded epoch, which follow each other; None for None."""
+        return None if epoch is None else self.rows[epoch - self.rows[0]["epoch"]]
+
+    def columns(self) -> list[Row]:
+        """The columns of every epoch, times included."""
+        return [columns(row, self.loss_unit) for row in self.rows]
 
     def last(self) -> Row:
         """The columns of the last epoch, times included."""
@@ -109,11 +129,14 @@ def plain_row(values: dict[str, Any]) -> Row:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+        if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
+            raise ValueError(f"it has {array.ndim} dimensions of type {array.dtype}")
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
         raise UserError(
             f"{path.parent.name}/{path.name} is not a sound array ({error}): repeat the run"
         ) from error
+    return array
 
 
 def _shape(row: Row) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""figures/<tag>/README.md: what one run did, found and suggests, written from its files."""
+"""figures/<tag>/README.md: what one run did, found and suggests, written from its files.
+
+It begins with ten lines that a person wants; the full configuration stands at the end.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,9 +10,12 @@ from typing import Any
 
 from new_algorithm.plots.series import Series
 from new_algorithm.record.advice.advise import advise
+from new_algorithm.record.advice.finding import Finding
 from new_algorithm.record.files import RECORD_FILE, read_record, save_text
 from new_algorithm.record.history import METRICS_FILE, TIMING_FILE, read_series
 from new_algorithm.record.layout import Layout
+from new_algorithm.record.summary import summary
+from new_algorithm.record.weights import BEST_FILE, WEIGHTS_FILE
 
 
 def write_note(tag: str, layout: Layout) -> Path:
@@ -18,28 +24,31 @@ def write_note(tag: str, layout: Layout) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     record = read_record(layout.record(tag)) or {}
     series = read_series(layout.record(tag))
-    parts = note_text(tag, record), _links(tag, record, layout), findings_text(record, series)
+    found = advise(record, series)
+    known_as = f"{layout.group}/{tag}" if layout.group else tag
+    has_weights = (layout.record(tag) / WEIGHTS_FILE).exists()
+    parts = (
+        f"# {tag}\n\n{bullets(summary(known_as, record, found, has_weights))}",
+        _links(tag, record, layout),
+        findings_text(found, series),
+        configuration_text(record),
+    )
     save_text(folder / "README.md", "".join(parts))
     return folder / "README.md"
 
 
-def note_text(tag: str, record: dict[str, Any]) -> str:
-    """The note but for links and findings; a pure function of run.json."""
-    error = f" ({record['error']})" if record.get("error") else ""
-    times = f"Started {record.get('start')}, ended {record.get('end')}."
+def configuration_text(record: dict[str, Any]) -> str:
+    """The last sections: all that run.json holds. A pure function."""
     return "\n".join(
         [
-            f"# {tag}\n",
-            f"Status: **{record.get('status')}**{error}. {times}\n",
-            f"    {record.get('command', '')}\n",
+            "\n## Anomalies\n",
+            bullets(record.get("anomalies") or ["None met."]),
+            "## Final metrics\n",
+            table(("metric", "value"), _items(record.get("final_metrics"))),
             "## Inputs\n",
             table(("input", "value"), _inputs(record)),
             "## Configuration\n",
             table(("flag", "value"), _items(record.get("config"))),
-            "## Final metrics\n",
-            table(("metric", "value"), _items(record.get("final_metrics"))),
-            "## Anomalies\n",
-            bullets(record.get("anomalies") or ["None met."]),
         ]
     )
 
@@ -48,13 +57,22 @@ def _inputs(record: dict[str, Any]) -> list[tuple[str, str]]:
     pools, git = record.get("thread_pools", ()), record.get("git")
     changed = " with uncommitted changes" if git and git["dirty"] else ""
     return [
-        *((f"data: {name}", value) for name, value in _items(record.get("data"))),
+        *((f"data: {name}", value) for name, value in _items(_told(record.get("data") or {}))),
         ("seeds", show(record.get("seeds"))),
         ("commit", git["commit"] + changed if git else "unknown"),
         ("machine", show(record.get("host"))),
         ("threads", ", ".join(f"{p['internal_api']} {p['num_threads']}" for p in pools)),
         ("packages", show(record.get("packages"))),
     ]
+
+
+def _told(data: dict[str, Any]) -> dict[str, Any]:
+    """Of a preprocessing, which has constants of every feature, how many those are."""
+    if "preprocessing" not in data:
+        return data
+    facts = data["preprocessing"]
+    of = f"{len(facts['features'])} features of {len(facts['columns'])} columns, in {RECORD_FILE}"
+    return data | {"preprocessing": of}
 
 
 def _items(values: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -68,7 +86,8 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
     names = dict.fromkeys((RECORD_FILE, METRICS_FILE, TIMING_FILE, *tables))
     there = Path(os.path.relpath(place, folder)).as_posix()
     links = [f"[{name}]({there}/{name})" for name in names if (place / name).exists()]
-    local = layout.relative(place / "weights.npz"), record.get("log")  # unpublished
+    weights = (layout.relative(place / name) for name in (WEIGHTS_FILE, BEST_FILE))
+    local = *weights, record.get("log")  # unpublished
     links += [f"`{path}`" for path in local if path and (layout.root / path).exists()]
     none = "None: no epoch was recorded."
     if layout.group:
@@ -76,9 +95,8 @@ def _links(tag: str, record: dict[str, Any], layout: Layout) -> str:
     return f"\n## Figures\n\n{pictures or none}\n\n## Record\n\n{bullets(links)}"
 
 
-def findings_text(record: dict[str, Any], series: Series) -> str:
-    """The last section: warnings, or that there are none, then hints."""
-    found = advise(record, series)
+def findings_text(found: Sequence[Finding], series: Series) -> str:
+    """Warnings, or that there are none, then hints."""
     warned = any(one.severity == "warning" for one in found)
     none = "Nothing stands out." if series else "There are no arrays of epochs to judge."
     told = [one.sentence for one in found]

@@ -64,6 +64,11 @@ def check_tag(
                 f"--tag {tag}: {layout.relative(folder.parent)}/{tag} is a symbolic link, "
                 "and what it points to is never replaced: remove the link or choose another tag"
             )
+    if (twin := _twin(layout.record(tag))) is not None:
+        raise UserError(
+            f"--tag {tag}: there is a run {twin} already, which on some systems has the same "
+            "folder: choose a tag that differs in more than its capitals"
+        )
     if is_held(layout.lock(tag)):
         raise _in_use(tag)
     if resume and not is_filled(layout.record(tag)):
@@ -173,6 +178,14 @@ def is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _twin(folder: Path) -> str | None:
+    """Return the name of a folder beside this one that differs in its capitals alone."""
+    if folder.exists() or not folder.parent.is_dir():
+        return None
+    names = (path.name for path in folder.parent.iterdir())
+    return next((name for name in names if name.lower() == folder.name.lower()), None)
 
 
 def _create(folder: Path) -> bool:

@@ -11,52 +11,56 @@ from numpy.typing import ArrayLike
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.console import notice, tee_stdout
-from new_algorithm.cli.endings import log_entry, outcome, reason, sigterm_exits, uninterrupted
+from new_algorithm.cli.endings import log_entry, outcome, reason
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import RunFlags
+from new_algorithm.cli.ranks import require_joined
+from new_algorithm.cli.signals import stopping_on_signals, unstoppable
 from new_algorithm.cli.threads import thread_pools
 from new_algorithm.record import checkpoint
+from new_algorithm.record.advice.of_data import far_rows
 from new_algorithm.record.clock import TrainingClock
+from new_algorithm.record.ending import report
 from new_algorithm.record.files import (
     RECORD_FILE,
     Row,
     format_table,
-    read_record,
+    remove_unfinished,
     save_csv,
     save_json,
     save_npz,
 )
 from new_algorithm.record.history import History, epoch_line, plain_row
-from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import REPOSITORY, Layout
-from new_algorithm.record.note import write_note
 from new_algorithm.record.provenance import describe, peak_memory
 from new_algorithm.record.reservation import Kind, Reservation, is_filled, reserve
+from new_algorithm.record.resuming import resumable
 from new_algorithm.record.snapshots import Weights, named, save_snapshot
+from new_algorithm.record.tracking import Mirrors, check_packages
+from new_algorithm.record.weights import WEIGHTS_FILE, is_best, keep_best
 
 if TYPE_CHECKING:
     from new_algorithm.record.figures import Tables
 
-MAY_DIFFER = (  # between a run that was cut short and its continuation
-    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout", "profile"),
-)
-DATA_MAY_DIFFER = ("source", "class_shares", "feature_scales")  # these two were not always there
 MEGABYTE = 1e6
 
 
 class Run:
     """The record of one run under its tag; `with Run.open(...) as run:` begins and ends it.
 
-    folder: where it lies. checkpoint: where a run that was cut short goes on; None of a new one.
+    folder: where it lies. checkpoint: where an earlier run goes on; None of a new one.
+    earlier_epochs: of a finished run that goes on, how many it had.
     """
 
     def __init__(self, reservation: Reservation, layout: Layout, record: dict[str, Any]) -> None:
         self.tag, self.folder = reservation.tag, layout.record(reservation.tag)
         self.checkpoint: checkpoint.Checkpoint | None = None
+        self.earlier_epochs: int | None = None
         self._has_process = False  # of its own
         self._reservation, self._layout, self._record = reservation, layout, record
         self._history = History(self.folder, record["loss_unit"])
         self._results: dict[str, Any] = {}
+        self._mirrors = Mirrors((), record, layout)
 
     @classmethod
     @contextmanager
@@ -90,7 +94,10 @@ class Run:
         the block writes status, figures, note and index, and lets exceptions pass. An earlier
         record that is overwritten is put back if this run fails before its first results.
         """
+        require_joined(script.name)
         layout = Layout(root) if group is None else Layout(root, group)
+        track = getattr(config, "track", ())
+        check_packages(track)
         now = datetime.now().astimezone()
         begun = config.tag is not None and is_filled(layout.record(config.tag))
         kept = resume or (keep and begun and not config.overwrite)
@@ -100,7 +107,7 @@ class Run:
                 reserved = stack.enter_context(reserve(*place, resume=kept, kind=kind))
                 log_path = layout.log(reserved.tag, now)
                 log = stack.enter_context(tee_stdout(log_path))
-                stack.enter_context(sigterm_exits())
+                stack.enter_context(stopping_on_signals())
                 record = {
                     "tag": reserved.tag,
                     "kind": kind,
@@ -116,10 +123,16 @@ class Run:
                     "log": layout.relative(log_path) if log_path.exists() else None,
                 }
                 run = cls(reserved, layout, record)
+                for folder in (run.folder, layout.figures(reserved.tag)):
+                    remove_unfinished(folder)
                 run._has_process = group is None and kind == "run"
                 if resume:
                     run._go_on()
+                run._mirrors = Mirrors(track, record, layout)
+                run._mirrors.replay(run._history.columns())
                 save_json(run.folder / RECORD_FILE, record)
+            for text in () if resume else far_rows(data):
+                run.anomaly(text)
             print(f"Run {run.tag}: record in {layout.relative(run.folder)}/", flush=True)
             try:
                 yield run
@@ -141,7 +154,8 @@ class Run:
         """Save and print one epoch.
 
         train, held_out: on the training and the held-out set; the latter goes by the name that the
-        data give it, test or validation. clock: the training time since the start of the run.
+        data give it, test or validation. clock: the training time since the start of the run. The
+        weights of an epoch are saved before it: those that did best on validation rows are kept.
         ValueError if an epoch records other names or another number of layers than the first;
         UserError if the files cannot be written.
         """
@@ -154,8 +168,13 @@ class Run:
         row = plain_row({**numbers, "layer_norms": layer_norms, **times, **extra})
         with _writing(self._layout):
             self._history.append(row)
+            best = self._history.row_of(self._results.get("best_epoch"))
+            is_kept = is_best(row, best) and keep_best(self.folder)
+            results = {"best_epoch": epoch} if is_kept else {}
+            self._results |= results
             self._save(durable=False)
         self.supersede()
+        self._mirrors.log(self._history.last() | results, epoch)
         print(epoch_line(row, held), flush=True)
 
     def supersede(self) -> None:
@@ -171,9 +190,11 @@ class Run:
 
     def result(self, **numbers: float) -> None:
         """Add named numbers to the final metrics, units in their names."""
-        self._results |= plain_row(numbers)
+        results = plain_row(numbers)
+        self._results |= results
         with _writing(self._layout):
             self._save()
+        self._mirrors.log(results, self._history.epochs)
 
     def table(self, name: str, rows: Sequence[Row], title: str, shown: int | None = None) -> None:
         """Print `rows`, which share their keys, or so many of them, and write all to <name>.csv in
@@ -184,10 +205,10 @@ class Run:
         self.supersede()
 
     def save_weights(self, weights: Weights) -> None:
-        """Write weights.npz with layer_1, layer_2, ..., or the names that the arrays come with;
-        replaces the last ones atomically."""
+        """Write weights.npz, those of the last epoch, with layer_1, layer_2, ..., or the names that
+        the arrays come with; replaces the last ones atomically."""
         with _writing(self._layout):
-            save_npz(self.folder / "weights.npz", **named(weights))
+            save_npz(self.folder / WEIGHTS_FILE, **named(weights))
 
     def save_snapshot(self, epoch: int, weights: Weights) -> None:
         """Keep the weights after `epoch`, for an analysis of the run; those of a group are not."""
@@ -196,23 +217,19 @@ class Run:
                 save_snapshot(self.folder, epoch, named(weights))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        """Let this be where the run goes on if it is cut short; gone once it is completed."""
+        """Let this be where the run goes on, if it is cut short or given more epochs."""
         so_far = {name: self._record[name] for name in ("anomalies", "config", "data")}
         so_far |= {"rows": self._history.rows, "results": self._results}
         with _writing(self._layout):
             checkpoint.save_checkpoint(self.folder, arrays, so_far | facts)
 
     def _go_on(self) -> None:
-        if (read_record(self.folder) or {}).get("status") == "completed":
-            raise UserError(f"--resume: run {self.tag} is completed, nothing is left to do")
-        self.checkpoint = checkpoint.load_checkpoint(self.folder)
-        facts, record = self.checkpoint.facts, self._record
-        checkpoint.check_same("setting", facts["config"], record["config"], MAY_DIFFER)
-        checkpoint.check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
-        self._history.rows, self._results = facts["rows"], facts["results"]
-        self._history.save()
-        record["anomalies"] = facts["anomalies"]
-        record["resumed_after_epoch"] = facts["rows"][-1]["epoch"]
+        self.checkpoint, self.earlier_epochs = resumable(self.folder, self._record)
+        facts = self.checkpoint.facts
+        self._results = facts["results"]
+        self._history.restore(facts["rows"])
+        self._record["anomalies"] = facts["anomalies"]
+        self._record["resumed_after_epoch"] = len(facts["rows"])
 
     def _save(self, durable: bool = True) -> None:
         self._record["final_metrics"] = self._history.last() | self._results
@@ -222,17 +239,18 @@ class Run:
         self, error: BaseException | None, log: Callable[[str], None], tables: "Tables"
     ) -> None:
         record = self._record
-        with uninterrupted():
+        with unstoppable():
             record["status"] = outcome(error)
             if error is not None and record["status"] != "completed":
                 record["error"] = reason(error)
                 log(log_entry(error))
             saved = self._save_end(error)
+            self._mirrors.close(record["status"])
             put_back = self._reservation.put_back()
         if saved and not put_back:
             # torchrun stops a rank that ends early: its error must reach the user all the same
-            with uninterrupted() if isinstance(error, UserError) else nullcontext():
-                self._report(tables)
+            with unstoppable() if isinstance(error, UserError) else nullcontext():
+                report(self.tag, self._layout, tables)
         why = f" ({record['error']})" if record["status"] == "interrupted" else ""
         earlier = "; the earlier record is back in its place" if put_back else ""
         print(f"Run {self.tag}: {record['status']}{why}{earlier}", flush=True)
@@ -243,14 +261,16 @@ class Run:
         self._record["end"] = datetime.now().astimezone().isoformat(timespec="seconds")
         if self._has_process:
             with suppress(OSError):  # not Linux: memory is not measured
-                self._results["peak_memory_mb"] = peak_memory() / MEGABYTE
+                memory = {"peak_memory_mb": peak_memory() / MEGABYTE}
+                self._results |= memory
+                self._mirrors.log(memory, self._history.epochs)
         try:
             with _writing(self._layout):
                 self._history.save()
                 self._save()
                 if self._record["status"] == "completed":
                     self.supersede()
-                    checkpoint.remove_checkpoints(self.folder)
+                    checkpoint.keep_latest(self.folder)
         except UserError as failure:
             if error is None:
                 raise
@@ -258,27 +278,6 @@ class Run:
                 notice(str(failure))
             return False
         return True
-
-    def _report(self, tables: "Tables") -> None:
-        """Figures, note and index, each whatever becomes of the others."""
-        layout = self._layout
-        if not layout.group:
-            with self._attempt("figures"):
-                from new_algorithm.record.figures import draw_run  # matplotlib takes a second
-
-                draw_run(self.tag, layout, tables)
-        with self._attempt("note"):
-            write_note(self.tag, layout)
-        if not layout.group:
-            with self._attempt("index"):
-                rebuild_index(layout)
-
-    @contextmanager
-    def _attempt(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            notice(f"no {what} of run {self.tag} ({error}); its record is complete")
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import io
 import logging
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from new_algorithm.cli import console
 from new_algorithm.cli.console import run_main, tee_stdout
 from new_algorithm.cli.errors import UserError
 
@@ -63,6 +65,23 @@ def test_a_closed_stdout_is_given_up_and_the_log_goes_on(tmp_path, monkeypatch, 
     assert capsys.readouterr().err.count("stdout cannot be written") == (stream is not None)
 
 
+def test_a_pipe_that_nobody_reads_from_is_given_up_and_the_log_goes_on(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(console, "PATIENCE", 0.05)
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        with tee_stdout(tmp_path / "x.log"):
+            for _ in range(100):
+                print("λ" * 2000)
+    told = capsys.readouterr().err
+    assert told.count("nobody has read it for 0.05 s") == 1
+    assert (tmp_path / "x.log").read_text(encoding="utf-8") == 100 * ("λ" * 2000 + "\n")
+    with open(reading, encoding="utf-8") as pipe:
+        assert pipe.read().startswith("λ" * 2000 + "\n")
+
+
 def test_an_unwritable_log_folder_is_one_notice(tmp_path, capsys):
     (tmp_path / "_logs").touch()
     with tee_stdout(tmp_path / "_logs" / "x.log"):
@@ -86,6 +105,34 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys):
 
     assert end(main) == 2
     assert capsys.readouterr().err == "error: --x 3 is not allowed: give 4\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "figures/x.png"), "figures/x.png cannot"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "figures/x"), "(Not a directory)"),
+        (MemoryError("Unable to allocate 3 TiB"), "not enough memory: Unable to allocate 3 TiB:"),
+        (MemoryError(), "not enough memory: an array did not fit:"),
+    ],
+)
+def test_a_full_disk_or_memory_is_one_line(capsys, error, words):
+    def main():
+        raise error
+
+    assert end(main) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_codes_in_a_name_are_not_obeyed(capsys):
+    def main():
+        raise UserError("x.npz: \x1b[31mx\n_train is missing, λ too")
+
+    assert end(main) == 2
+    assert capsys.readouterr().err == "error: x.npz: \\x1b[31mx\\n_train is missing, λ too\n"
 
 
 def test_ctrl_c_ends_with_130():
@@ -185,6 +232,15 @@ def test_closed_stderr_and_stdout_stop_nothing():
     [
         ({"TORCHELASTIC_RUN_ID": "x"}, "TORCHELASTIC_RUN_ID is set, but not RANK, WORLD_SIZE"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK and WORLD_SIZE are set, but not by torchrun"),
+        (
+            {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"},
+            "process 1 of 4 that mpirun has started",
+        ),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "process 0 of 2 that mpiexec has started"),
+        (
+            {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3"},
+            "process 2 of 3 that srun has started",
+        ),
     ],
 )
 def test_processes_that_torchrun_did_not_start_are_refused_in_one_line(variables, words):
@@ -192,3 +248,10 @@ def test_processes_that_torchrun_did_not_start_are_refused_in_one_line(variables
     assert told.startswith(f"error: {words}")
     assert "torchrun --standalone --nproc-per-node N" in told
     assert told.count("\n") == 1
+
+
+def test_single_process_of_another_launcher_trains():
+    one = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}
+    batch = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}  # of a batch script, outside of srun
+    for variables in (one, batch):
+        assert run_toy("", **variables).stderr.decode().endswith("error: --x is wrong\n")

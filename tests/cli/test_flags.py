@@ -210,7 +210,13 @@ def test_the_arguments_of_the_loader_are_those_that_the_flags_name():
         "held_out": "validation",
         "seed": 3,
         "batch_size": 128,
+        "target": (),
+        "task": None,
+        "missing": "refuse",
+        "drop": (),
     }
+    table = read("--target", "a", "b c", "--drop", "d", "--task", "regression").data_arguments()
+    assert (table["target"], table["drop"], table["task"]) == (("a", "b c"), ("d",), "regression")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import validate_tag
+from new_algorithm.cli.flags import DEVICES, validate_tag
 
 SAFE = string.ascii_letters + string.digits + "._-"
 
@@ -43,6 +43,7 @@ def test_a_tag_is_refused_or_names_a_plain_folder(tag):
 @given(st.text(SAFE, min_size=1, max_size=100))
 def test_every_tag_of_safe_characters_is_accepted(tag):
     allowed = tag[0] not in ".-" and tag.lower() not in ("readme.md", "local_runs.md")
+    allowed &= tag[-1] != "." and tag.split(".")[0].lower() not in DEVICES
     if allowed:
         validate_tag(tag)
     else:

@@ -15,9 +15,9 @@ import bench_mnist
 from datasets import Dataset, load_dataset
 from datasets.strokes import load_strokes
 from new_algorithm import n_layer_relu_data, two_layer_relu_data
+from new_algorithm.back_projection import network
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.ranks import Ranks
-from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
 from new_algorithm.record.files import read_record
@@ -91,12 +91,12 @@ def from_weights(change, **flags):
     """A run of n_layer_relu_data whose initial weights `change` spoils in place."""
 
     def make(root, monkeypatch):
-        def spoilt(*arguments, initial=method.initial_weights):
+        def spoilt(*arguments, initial=network.initial_weights):
             weights = initial(*arguments)
             change(weights)
             return weights
 
-        monkeypatch.setattr(method, "initial_weights", spoilt)
+        monkeypatch.setattr(network, "initial_weights", spoilt)
         return recorded(root, n_layer_relu_data, **flags)
 
     return make

@@ -10,13 +10,13 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.record.checkpoint import (
     LATEST,
     PREVIOUS,
-    check_same,
+    keep_latest,
     load_checkpoint,
-    remove_checkpoints,
     save_checkpoint,
 )
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.resuming import check_same
 
 
 @pytest.fixture
@@ -70,20 +70,20 @@ def test_latest_is_loaded_and_the_one_before_is_kept(folder, capsys):
         assert loaded(folder) == epoch
     (folder / LATEST).unlink()
     assert loaded(folder) == 2
-    remove_checkpoints(folder)
-    assert list(folder.iterdir()) == []
     assert capsys.readouterr().err == ""
 
 
-def test_removal_takes_what_a_killed_save_left_half_written(folder, monkeypatch):
+def test_a_completed_run_keeps_the_latest_and_nothing_half_written(folder, monkeypatch):
     save(folder, 1)
-    monkeypatch.setattr(os, "replace", lambda *_: None)  # as if killed before the first rename
     save(folder, 2)
+    monkeypatch.setattr(os, "replace", lambda *_: None)  # as if killed before the first rename
+    save(folder, 3)
     monkeypatch.undo()
     assert any(path.name.startswith(f".{LATEST}.new.") for path in folder.iterdir())
     (folder / "weights.npz").touch()
-    remove_checkpoints(folder)
-    assert [path.name for path in folder.iterdir()] == ["weights.npz"]
+    keep_latest(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [LATEST, "weights.npz"]
+    assert loaded(folder) == 2
 
 
 def nothing(content):

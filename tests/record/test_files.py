@@ -8,6 +8,7 @@ import pytest
 
 from new_algorithm.record.files import (
     format_table,
+    remove_unfinished,
     replace_atomically,
     save_csv,
     save_npy,
@@ -105,3 +106,15 @@ def test_rows_of_other_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match="runs"):
         save_csv(tmp_path / "t.csv", [{"method": "a"}, {"method": "b", "runs": 3}])
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_what_killed_saves_have_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    left = [tmp_path / ".weights.npz.0a1b2c3d", tmp_path / "snapshots" / ".3.npz.deadbeef"]
+    kept = [tmp_path / name for name in (".hidden", "run.json", "a.0a1b2c3d", ".x.npz.0a1b2c3g")]
+    for path in left + kept:
+        path.touch()
+    remove_unfinished(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    remove_unfinished(tmp_path / "absent")

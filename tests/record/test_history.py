@@ -98,6 +98,25 @@ def test_a_damaged_or_pickled_array_is_named(tmp_path):
         read_series(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "array", [np.float64(3), np.zeros((3, 1, 2)), np.array(["a", "b", "c"]), np.zeros((3, 2)) * 1j]
+)
+def test_an_array_that_no_run_has_is_named(tmp_path, array):
+    np.save(tmp_path / "epoch.npy", np.arange(3))
+    np.save(tmp_path / "train_loss.npy", array)
+    with pytest.raises(UserError, match=r"train_loss\.npy is not a sound array"):
+        read_series(tmp_path)
+
+
+def test_a_header_that_promises_far_too_much_is_named(tmp_path):
+    np.save(tmp_path / "epoch.npy", np.arange(3))
+    with (tmp_path / "train_loss.npy").open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**13,)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(UserError, match=r"train_loss\.npy is not a sound array"):
+        read_series(tmp_path)
+
+
 def test_a_folder_without_epochs_has_no_series(tmp_path):
     assert read_series(tmp_path) == {}
     np.save(tmp_path / "something.npy", np.arange(3))

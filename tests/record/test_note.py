@@ -14,18 +14,25 @@ def test_the_note_says_what_ran_what_came_out_and_what_to_do(tmp_path, open_run,
         record_epochs(run, 3, test_loss=[0.5, 0.4, 0.6])
         run.anomaly("layer 1: stalled")
     note = (tmp_path / "figures" / "t" / "README.md").read_text()
-    assert "Status: **completed**" in note
-    assert f"    {json.loads((run.folder / 'run.json').read_text())['command']}\n" in note
+    first = note.split("\n\n")[1].splitlines()
+    assert len(first) <= 10
+    told = dict(line.removeprefix("- ").split(": ", 1) for line in first)
+    assert told["Status"].startswith("**completed**")
+    assert told["Again"] == f"`{json.loads((run.folder / 'run.json').read_text())['command']}`"
+    assert "test accuracy **0.9333**, loss 0.6 nats" in told["Result"]
+    assert "test loss rose from 0.4 at epoch 2" in told["Odd"]
+    assert "layer 1: stalled" in told["Odd"]
+    assert told["Next"].startswith("try `--")
     assert "| data: source | IDX \\| files |" in note
     assert "| seed | 5 |" in note
     assert "| train_loss_nats | 0.33333 |" in note
     assert "## Anomalies\n\n- layer 1: stalled\n\n" in note, (
         "those read off the arrays are findings"
     )
-    last = note[note.index("## Findings") :]
-    assert "\n## " not in last
-    assert last.count("Overfitting") == note.count("Overfitting") == 1
-    assert "test loss rose from 0.4 at epoch 2 to 0.6 at epoch 3" in last
+    findings = note[note.index("## Findings") : note.index("## Anomalies")]
+    assert findings.count("**Overfitting**") == note.count("**Overfitting**") == 1
+    assert "test loss rose from 0.4 at epoch 2 to 0.6 at epoch 3" in findings
+    assert "\n## " not in note[note.index("## Configuration") :], "it stands at the end"
 
 
 def test_every_link_leads_to_a_file(tmp_path, open_run, record_epochs):

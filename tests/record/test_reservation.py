@@ -33,6 +33,14 @@ def fill(layout, tag="t"):
         (folder / "old.txt").write_text("old")
 
 
+def test_a_tag_equal_but_for_capitals_is_refused(layout):
+    fill(layout, "run")
+    with pytest.raises(UserError, match=r"--tag Run: there is a run run already"):
+        check_tag("Run", True, layout)
+    check_tag("run", True, layout)
+    check_tag("run2", False, layout)
+
+
 def test_a_taken_tag_is_refused_and_left_alone(layout):
     fill(layout)
     with pytest.raises(UserError, match=r"ploting_data/t/ exists already.*--overwrite"):

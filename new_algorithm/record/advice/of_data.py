@@ -1,5 +1,7 @@
 """Rules on the training rows, by what the record says of them (datasets/facts.py)."""
 
+from typing import Any
+
 from new_algorithm.record.advice.finding import Finding, Record, Series, warning
 
 # Largest deviation of a feature over the median: 2.1 of MNIST's pixels, 2.0 of strokes, 1.3 of
@@ -30,6 +32,18 @@ def wild_features(record: Record, series: Series) -> Finding | None:
             words="Clip that feature, or take its logarithm",
         )
     return None
+
+
+def far_rows(data: dict[str, Any]) -> list[str]:
+    """One sentence for each part of the held-out rows in which one is far outside."""
+    parts = {"far_x": "features", "far_y": "target"}
+    return [
+        f"Held-out row {far['row']}, counted from 0, lies far outside: its {what} are "
+        f"{far['times']:.3g} times as large as those of the training rows are on average; it may "
+        "decide the held-out loss alone."
+        for name, what in parts.items()
+        if (far := data.get(name))
+    ]
 
 
 def class_imbalance(record: Record, series: Series) -> Finding | None:

@@ -1,0 +1,94 @@
+"""Whether a run can go on from its checkpoint: with the same flags and data, or more epochs."""
+
+import json
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from new_algorithm.cli.errors import UserError
+from new_algorithm.record.checkpoint import Checkpoint, load_checkpoint
+from new_algorithm.record.files import read_record
+
+MAY_DIFFER: tuple[str, ...] = (  # between a run that was cut short and its continuation
+    *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout", "profile"),
+    *("checkpoint_minutes", "check", "track"),
+)
+DATA_MAY_DIFFER = (
+    *("source", "class_shares", "feature_scales", "far_x", "far_y"),  # all but one not always there
+)
+
+
+def resumable(folder: Path, record: dict[str, Any]) -> tuple[Checkpoint, int | None]:
+    """Return the checkpoint of the run in `folder`, and how many epochs it had, if it is finished.
+
+    record: of the run as it is to go on. UserError that says what is different; a finished run is
+    to have more epochs than before.
+    """
+    checkpoint = load_checkpoint(folder)
+    with fitting_checkpoint():
+        _check_facts(checkpoint.facts)
+    facts, may_differ = checkpoint.facts, MAY_DIFFER
+    earlier_epochs = _lengthened(facts, record["config"])
+    if earlier_epochs is not None:
+        may_differ += ("epochs",)
+    elif (read_record(folder) or {}).get("status") == "completed":
+        raise UserError(
+            f"--resume: run {record['tag']} is completed: give more --epochs to train on; "
+            f"`plot_runs.py {record['tag']}` draws its figures again"
+        )
+    check_same("setting", facts["config"], record["config"], may_differ)
+    check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
+    return checkpoint, earlier_epochs
+
+
+@contextmanager
+def fitting_checkpoint() -> Iterator[None]:
+    """Let it be a UserError where a checkpoint, sound as a file, does not hold what is needed."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        why = " ".join(traceback.format_exception_only(error)[-1].split())
+        raise UserError(
+            f"--resume: the checkpoint is not one of this script as it is now ({why}): run again "
+            "with --overwrite in place of --resume"
+        ) from error
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    epochs = [row["epoch"] for row in facts["rows"]]
+    if epochs != [*range(1, len(epochs) + 1)]:
+        raise ValueError(f"it holds the epochs {epochs}")
+    for name in ("config", "data", "results"):
+        if not isinstance(facts[name], dict):
+            raise TypeError(f"its {name} is a {type(facts[name]).__name__}")
+    facts["anomalies"] = [*facts["anomalies"]]
+
+
+def _lengthened(facts: dict[str, Any], config: dict[str, Any]) -> int | None:
+    earlier, now = (one.get("epochs") for one in (facts["config"], config))
+    is_finished = earlier is not None and len(facts["rows"]) >= earlier
+    return earlier if is_finished and now is not None and now > earlier else None
+
+
+def check_same(
+    what: str, then: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
+) -> None:
+    """UserError that lists the names, except `but`, whose values differ between then and now."""
+    now = json.loads(json.dumps(now))  # tuples as lists
+    different = [
+        f"{name} was {_shown(then.get(name))} and is {_shown(now.get(name))}"
+        for name in sorted(then.keys() | now.keys())
+        if name not in but and then.get(name) != now.get(name)
+    ]
+    if different:
+        raise UserError(
+            f"--resume: the {what} is not the same: {'; '.join(different)}; start the command that "
+            "was cut short again, with --resume added"
+        )
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
