@@ -7,11 +7,14 @@ fixed. Data, loss, initial weights and record are those of the back-projection s
     python bench_mnist.py --epochs 5 --lr 1e-2 --tag smoke_test
     python bench_mnist.py --epochs 2 --optimizer momentum --lr 0.1 --one-cycle
     python bench_mnist.py --epochs 2 --optimizer adam --lr 4e-3 --one-cycle
+    python bench_mnist.py --dataset FILE.csv --target COLUMN --optimizer adam --lr 1e-3
 
-Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validation.
+Writes ploting_data/TAG/, figures/TAG/ and _logs/. Tune with --held-out validation. A run that was
+cut short has its epochs and weights, and does not go on: only n_layer_relu_data.py has --resume.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +28,7 @@ from new_algorithm.methods.method import Problem, Settings
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
+from new_algorithm.record.trial import check_run
 
 OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
     "sgd": (gradient_descent.sgd, {}),
@@ -50,6 +54,9 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
+    if config.check:
+        check_run(config, data.provenance(), partial(train, config, data))
+        return
     with (
         Run.open(script=Path(__file__), config=config, data=data.provenance()) as run,
         profiled(config.profile, "PyTorch", run),

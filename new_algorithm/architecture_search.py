@@ -18,9 +18,8 @@ Pairs of several runs, say one a seed side by side, are put together by their ta
 
     python new_algorithm/architecture_search.py --gather search_0 search_1 search_2 --tag verdict
 
-Recorded epochs and weights are the first derived network's, --profile is of the first search.
-Writes ploting_data/TAG/ (cells.csv, alphas.csv, search.csv, retraining.csv and
-derived_against_random.csv too), figures/TAG/ and _logs/.
+Epochs and weights are the first derived network's, a profile is the first search's. Writes cells,
+alphas, search, retraining and derived_against_random, .csv, too.
 """
 
 import sys

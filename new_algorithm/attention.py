@@ -135,6 +135,7 @@ def main() -> None:
                 steps, seconds = epoch.number * steps_an_epoch, epoch.clock.cpu_seconds
                 train, held_out = epoch.scores()
                 in_bits = {"train_bits": train.loss / BIT, "held_out_bits": held_out.loss / BIT}
+                epoch.save(run)
                 run.record_epoch(
                     epoch.number,
                     train=train,
@@ -144,7 +145,6 @@ def main() -> None:
                     steps=steps,
                     **({} if config.task == "mnist1d" else per_character(config, held_out.loss)),
                 )
-                epoch.save(run)
                 bits.append({"steps": steps, "cpu_seconds": seconds} | in_bits)
                 shares += [{"steps": steps} | row for row in share_rows(networks[0], shape, data)]
         finally:  # of what came before a divergence too

@@ -59,6 +59,7 @@ from new_algorithm.cli.flags import (
     parse,
 )
 from new_algorithm.cli.progress import progress
+from new_algorithm.cli.signals import held, whole_steps
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.torch_network import arrays_of
 from new_algorithm.profiling.session import profiled
@@ -202,7 +203,7 @@ def main() -> None:
     learner = learner_of(config.learner, problem.model, *how)
     data = problem.provenance
     with Run.open(script=Path(__file__), config=config, data=data, tables=TABLES) as run:
-        with profiled(config.profile, "PyTorch", run, config.device):
+        with held(), profiled(config.profile, "PyTorch", run, config.device):
             theta = train(config, settings, learner, problem, run)
         report(config, learner, theta, problem, run)
 
@@ -227,7 +228,7 @@ def train(
         lr=settings.lr,
     )
     run.save_snapshot(0, arrays_of(theta))
-    pulled = iter(progress(learning, "iterations", settings.iterations))
+    pulled = whole_steps(progress(learning, "iterations", settings.iterations))
     clock, left_out, skipped = TrainingClock(), 0.0, 0.0
     for epoch, size in enumerate(epoch_sizes(settings.iterations), start=1):
         with clock:

@@ -8,22 +8,24 @@ that it predicts, checked against the decrease that comes.
 
     python new_algorithm/n_layer_relu_data.py                     # HIGGS if it is there, or MNIST
     python new_algorithm/n_layer_relu_data.py --dataset mnist --num-layers 21 --epochs 4
+    python new_algorithm/n_layer_relu_data.py --dataset FILE.csv --target COLUMN --widths 64 64
     python new_algorithm/n_layer_relu_data.py --dataset FILE.npz --widths 256 128 64 --verbose
     python new_algorithm/n_layer_relu_data.py --preset two-layer
     python new_algorithm/n_layer_relu_data.py --preset faithful --epochs 50
-    python new_algorithm/n_layer_relu_data.py --preset higgs
     python new_algorithm/n_layer_relu_data.py --preset higgs --dataset higgs-like:2600000
     torchrun --standalone --nproc-per-node 2 new_algorithm/n_layer_relu_data.py --batch-size full
 
-Presets: `deep`, 8 hidden layers of 64, is the default; `two-layer` is 784-512-10 on MNIST; `higgs`
-is 28-256-256-1, its penalties chosen on a sample of 10,984 rows; `faithful` is the original
-formulation: full batch, conjugate gradients, finite λ_h, Δ − H̃ δW̃ passed down, η = 1, no momentum
-(the data keep their eigenbasis, and rollback stays). A flag given beside a preset wins over it. By
-default λ_h = ∞: what is passed down is then the back-propagated residual.
+Presets: `deep`, 8 hidden layers of 64, is the default; with HIGGS it is `higgs`, 28-256-256-1, its
+penalties chosen on a sample of 10,984 rows; `two-layer` is 784-512-10 on MNIST; `faithful` is the
+original formulation: full batch, conjugate gradients, finite λ_h, Δ − H̃ δW̃ passed down, η = 1, no
+momentum (the data keep their eigenbasis, and rollback stays). A flag given beside a preset wins
+over it. By default λ_h = ∞: what is passed down is then the back-propagated residual.
 
 Large files, and ranks of torchrun, are gone through in chunks: a batch of any size, the full one
-included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short goes
-on with --resume, and ends with the same numbers as one that was not.
+included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short, by a
+signal or a kill, goes on with --resume, and ends with the same numbers as one that was not. A
+finished run goes on with --resume and more --epochs; its schedule is then that of all the epochs:
+the step size rises again to where a run of that length would have it.
 
 Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
 
@@ -34,19 +36,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import tyro
 
 from datasets import Dataset, find_higgs, load_dataset
 from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.cli.pauses import Pauses
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
+from new_algorithm.cli.signals import held
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
@@ -54,16 +61,21 @@ from new_algorithm.methods.method import Problem
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.files import format_table
 from new_algorithm.record.reservation import check_tag
+from new_algorithm.record.resuming import fitting_checkpoint
 from new_algorithm.record.run import Run
+from new_algorithm.record.trial import check_run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings, NetworkFlags):
-    preset: Literal["deep", "two-layer", "higgs", "faithful"] = "deep"
+    preset: Annotated[
+        Literal["deep", "two-layer", "higgs", "faithful"] | None,
+        tyro.conf.arg(help_behavior_hint="(default: deep, with HIGGS higgs)"),
+    ] = None
     """Where the defaults below come from; see above."""
     dataset: str | None = None  # type: ignore[assignment]  # until the files are looked for
-    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a FILE.npz; by default
-    HIGGS if HIGGS.csv is there, or MNIST."""
+    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a file of your own, .csv,
+    .tsv, .csv.gz, .parquet or .npz; by default HIGGS if HIGGS.csv is there, or MNIST."""
     num_layers: PositiveInt = 9
     """Weight layers, the output layer included."""
     hidden_dim: PositiveInt = 64
@@ -73,18 +85,23 @@ class Config(Settings, NetworkFlags):
     rank_timeout: PositiveFloat = 300.0
     """Under torchrun: seconds to wait for another rank before the run ends."""
     resume: bool = False
-    """Go on with the run that --tag names, from its last whole epoch."""
+    """Go on with the run that --tag names: one that was cut short with the same flags, one that is
+    finished with more --epochs."""
+    checkpoint_minutes: PositiveFloat | None = None
+    """Save the state so often, and not at the end of each epoch alone."""
 
 
 def main() -> None:
-    presets = {name: Config(**{"preset": name} | flags) for name, flags in PRESETS.items()}
-    config = with_penalties(parse(Config, __doc__, presets=presets))
+    config = read_config()
     check_tag(config.tag, config.overwrite, resume=config.resume)
     fix_threads(config.threads)
-    config = with_data_set(config)
     with join_ranks(config.rank_timeout) as ranks, ExitStack() as stack:
         data = load_dataset(**config.data_arguments())
         chunk_rows = chunk_rows_in_force(config, data, ranks)
+        if config.check:
+            work = partial(train_and_record, config, data, chunk_rows, ranks=ranks)
+            check_run(config, data.provenance(), work)
+            return
         run = None
         if ranks.rank == 0:  # which alone keeps the record
             record = Run.open(
@@ -102,21 +119,36 @@ def train_and_record(
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
     training = Training(config, problem, chunk_rows, ranks)
     begin(training, run)
-    for steps in train(training):
-        record_epoch(training, steps, run, config.verbose)
+    pauses = Pauses(ranks, config.checkpoint_minutes)
+    with held():
+        for steps in train(training, pauses):
+            if steps is not None:
+                record_epoch(training, steps, run, config.verbose)
+                pauses.due()
+            else:
+                checkpoint = training.state_dict()
+                if run is not None:
+                    run.save_checkpoint(*checkpoint)
+            pauses.go_on()
 
 
-def train(training: Training) -> Iterator[EpochSummary]:
-    """Train to the last epoch; yield what the steps of each came to as soon as it is over.
+def train(training: Training, pauses: Pauses) -> Iterator[EpochSummary | None]:
+    """Train to the last epoch; yield what the steps of each came to as soon as it is over, and None
+    where there is a pause between two steps.
 
     `Training.epochs`, which comparisons use, has the same loop.
     """
     while training.epoch < training.last_epoch:
-        steps, number = EpochSummary(), training.epoch + 1
-        with training.clock:
-            for batch in progress(training.batches(), f"epoch {number}", training.steps_an_epoch):
-                steps.add(training.optimizer.step(batch, training.lr_scale))
-        training.epoch = number
+        name = f"epoch {training.epoch + 1}"
+        while training.steps_left:
+            with training.clock:
+                for batch in progress(training.batches, name, training.steps_left):
+                    training.step(batch)
+                    if training.steps_left and pauses.due():
+                        break
+            if training.steps_left:
+                yield None
+        steps = training.end_epoch()
         yield steps
         training.check_progress(steps)
 
@@ -125,7 +157,10 @@ def begin(training: Training, run: Run | None) -> None:
     """Record the start, or take up the training where it was cut short."""
     checkpoint = training.ranks.from_first(run.checkpoint if run is not None else None)
     if checkpoint is not None:
-        training.load_state_dict(*checkpoint)
+        with fitting_checkpoint():
+            training.load_state_dict(*checkpoint)
+        if run is not None and run.earlier_epochs is not None:
+            print(f"Schedule: {training.lengthened(run.earlier_epochs)}", flush=True)
     elif run is not None:
         basis = training.basis
         run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
@@ -135,15 +170,13 @@ def begin(training: Training, run: Run | None) -> None:
 
 def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbose: bool) -> None:
     """Evaluate with all ranks; then record, print, and save where there is a record."""
-    sent_bytes, lowest_loss = training.sent_bytes, training.lowest_loss
+    sent_bytes = training.sent_bytes
     train_scores, held_out_scores = training.evaluate(steps)
     agreed = training.agree()
     checkpoint = training.state_dict()  # by all ranks, which exchange their shuffles
     if run is None:
         return
-    if training.lowest_loss < lowest_loss:
-        run.save_weights(training.weights)
-        run.result(saved_epoch=training.epoch, saved_train_loss=training.lowest_loss)
+    run.save_weights(training.weights)
     run.save_snapshot(training.epoch, training.weights)
     if not agreed:  # on machines of different kinds
         steps.notes.append("the ranks' weights differ; all take those of rank 0")
@@ -173,10 +206,17 @@ def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbo
         print(f"In force: {in_force}\n{format_table(rows)}", flush=True)
 
 
+def read_config() -> Config:
+    """The flags, with the data set and the preset that follow where none is named."""
+    named = {name: Config(**{"preset": name} | flags) for name, flags in PRESETS.items()}
+    config = parse(Config, __doc__, presets={None: replace(named["deep"], preset=None)} | named)
+    return with_penalties(with_preset(with_data_set(config), named["higgs"]))
+
+
 def with_penalties(config: Config) -> Config:
     """Return `config` with the penalties of every layer, and as many layers as --widths implies."""
     layers = len(config.hidden_widths) + 1
-    config.check(layers)
+    config.check_penalties(layers)
     penalties = config.penalties(layers)
     return replace(
         config,
@@ -195,6 +235,20 @@ def with_data_set(config: Config) -> Config:
     reason = "its file is at hand" if chosen == "higgs" else "no HIGGS.csv is at hand"
     print(f"Data set: {chosen.upper()} ({reason}; --dataset names another)", flush=True)
     return replace(config, dataset=chosen)
+
+
+def with_preset(config: Config, of_higgs: Config) -> Config:
+    """Return `config` if it names a preset; else for HIGGS the flags with the defaults `of_higgs`,
+    unless they ask for another depth, whose penalties would not fit."""
+    if config.preset is not None:
+        return config
+    if config.dataset == "higgs":
+        defaults: dict[str | None, Config] = {None: of_higgs}
+        fitting = parse(Config, __doc__, presets=defaults)
+        if len(fitting.hidden_widths) == len(of_higgs.hidden_widths):
+            print("Preset: higgs, chosen for these data (--preset names another)", flush=True)
+            return fitting
+    return replace(config, preset="deep")
 
 
 # Notes for those who change it next

@@ -29,6 +29,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import parse, validate_tag
 from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.history import read_series
+from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import ASIDE, Layout
 from new_algorithm.record.reservation import kind_of
 
@@ -55,8 +56,11 @@ class Config:
 
 def main() -> None:
     config = parse(Config, __doc__)
-    for path in draw(list(dict.fromkeys(config.tags)), config.output_name, Layout()):
-        print(f"Wrote {Layout().relative(path)}")
+    tags, layout = list(dict.fromkeys(config.tags)), Layout()
+    for path in draw(tags, config.output_name, layout):
+        print(f"Wrote {layout.relative(path)}")
+    if len(tags) == 1:  # a run that was killed at its end is not in it
+        rebuild_index(layout)
 
 
 def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]:

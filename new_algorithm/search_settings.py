@@ -5,13 +5,14 @@
     python new_algorithm/search_settings.py new_algorithm/n_layer_relu_data.py --trials 12 \\
         --vary step-bounds="1e-3 2e-2,1e-2 0.1" -- --dataset mnist --epochs 2
 
-What varies is written FLAG=LOW..HIGH, any number between, evenly in its logarithm, or
-FLAG=VALUE,VALUE, one of these; a space parts the values of a flag that takes several, and on,off
-sets a switch or leaves it out. Flags after -- are the same in every trial. A trial is a run of the
-script with --held-out validation, recorded as TAG_trial_1, TAG_trial_2 and so on; the test rows
-stay unseen. A third of the trials are drawn at random, the others by Optuna's TPE. A trial that
-diverges counts; one that fails for another reason ends the search. The same command with the same
---tag goes on where it was cut short, and a larger --trials adds to what is there.
+What varies is written FLAG=LOW..HIGH, any number between, evenly in its logarithm, a whole one of a
+flag that takes no other, or FLAG=VALUE,VALUE, one of these; a space parts the values of a flag that
+takes several, and on,off sets a switch or leaves it out. Flags after -- are the same in every
+trial. A trial is a run of the script with --held-out validation, recorded as TAG_trial_1,
+TAG_trial_2 and so on; the test rows stay unseen. A third of the trials are drawn at random, the
+others by Optuna's TPE. A trial that diverges counts; one that fails for another reason ends the
+search. The same command with the same --tag goes on where it was cut short, and a larger --trials
+adds to what is there.
 
 Writes ploting_data/TAG/ (search.json, search_trials.csv), figures/TAG/ (what mattered) and _logs/.
 """
@@ -32,7 +33,7 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
 from new_algorithm.cli.progress import progress
-from new_algorithm.experiments.flag_space import parse_space, shown
+from new_algorithm.experiments.flag_space import fitted, parse_space, shown
 from new_algorithm.experiments.script import Script
 from new_algorithm.experiments.script_trials import ScriptTrials
 from new_algorithm.experiments.search import (
@@ -78,9 +79,9 @@ def main() -> None:
     at = args.index("--") if "--" in args else len(args)
     own, fixed = args[:at], args[at + 1 :]  # after `--` are the script's
     config = replace(parse(Config, __doc__, own), fixed=tuple(fixed))
-    space = parse_space(config.vary)
-    layout = Layout()
+    given, layout = parse_space(config.vary), Layout()
     script = Script(config.script, layout)
+    space = fitted(given, script.kinds)
     trials = ScriptTrials(script, fixed, space, config.metric, config.threads, layout)
     goes_on = check_place(config, trials, layout)
     data = {"name": f"of {config.script.name}", "held_out": trials.held_out}

@@ -30,7 +30,6 @@ import tyro
 from numpy.typing import NDArray
 
 from datasets import Dataset
-from datasets.batches import in_chunks
 from datasets.synthetic import teacher_data
 from new_algorithm.back_projection.diagnostics import ObservedSolve, observe
 from new_algorithm.back_projection.losses import SQUARED
@@ -42,6 +41,7 @@ from new_algorithm.back_projection.network import (
     momentum_step,
     weight_norms,
 )
+from new_algorithm.back_projection.rows import in_chunks
 from new_algorithm.back_projection.solvers import CGSolver, Penalties
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 from new_algorithm.cli.console import run_main
@@ -56,6 +56,7 @@ from new_algorithm.cli.flags import (
     per_layer,
 )
 from new_algorithm.cli.progress import progress
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.method import Problem
 from new_algorithm.plots.run_figures import CONVERGENCE_FILE, CONVERGENCE_SIZE, draw_convergence
@@ -146,7 +147,8 @@ def train(
     run.save_snapshot(0, weights)
     solves = []
     clock = TrainingClock()
-    for epoch in progress(range(1, config.epochs + 1), "sweeps", config.epochs):
+    sweeps = progress(range(1, config.epochs + 1), "sweeps", config.epochs)
+    for epoch in whole_steps(sweeps):
         try:
             with clock:
                 sweep(weights, [(x_train, y_train)], with_loss=False)

@@ -8,35 +8,42 @@ ten times as fast, and differs in what made depth work: λ_h = ∞, all of Δ pa
 matrices, steps whose size is controlled.
 
     python new_algorithm/two_layer_relu_data.py --dataset mnist
+    python new_algorithm/two_layer_relu_data.py --dataset FILE.csv --target COLUMN
 
-Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation.
+Writes ploting_data/TAG/, figures/TAG/ and _logs/. Choose settings with --held-out validation. A run
+that was cut short has its epochs and weights, and does not go on: only n_layer_relu_data.py has
+--resume.
 """
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from datasets import Dataset, load_dataset
-from datasets.batches import in_chunks, minibatches
 from new_algorithm.back_projection import layer_problem, losses, metrics, network
 from new_algorithm.back_projection.layer_problem import absolute_penalties, passed_down
+from new_algorithm.back_projection.rows import in_chunks, minibatches
 from new_algorithm.back_projection.schedule import warm_up_and_decay
 from new_algorithm.cli import flags
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.progress import progress
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.clock import TrainingClock
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
+from new_algorithm.record.trial import check_run
 
 LARGEST_LOSS = 1e6  # in nats, or in squared standard deviations
 REMEDY = "lower --step-size or change the penalties"
@@ -54,7 +61,7 @@ class Config(flags.PenaltyFlags, flags.CommonFlags):
     """Cap on the iterations of one solve; a few are enough for a step on one batch."""
     cg_tolerance: flags.PositiveFloat = 1e-3
     """Relative residual at which a solve ends before the cap."""
-    target: Literal["mask", "project"] = "mask"
+    target: Annotated[Literal["mask", "project"], tyro.conf.arg(name="relu-target")] = "mask"
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0 (far worse)."""
     step_size: flags.PositiveFloat = 3.0
     """The η of V ← μ V + δW̃, then W̃ ← W̃ + c η V; μ the momentum, c the schedule."""
@@ -70,6 +77,9 @@ def main() -> None:
     check_tag(config.tag, config.overwrite)
     fix_threads(config.threads)
     data = load_dataset(**config.data_arguments())
+    if config.check:
+        check_run(config, data.provenance(), partial(train, config, data, relative_w, relative_h))
+        return
     with (
         Run.open(script=Path(__file__), config=config, data=data.provenance()) as run,
         profiled(config.profile, "NumPy", run),
@@ -94,7 +104,7 @@ def train(
         cg_iterations = []
         with clock, np.errstate(over="ignore", invalid="ignore"):  # the solves show it
             batches = progress(minibatches(rng, len(x), config.batch_size), f"epoch {epoch}", steps)
-            for iteration, batch in enumerate(batches, start=(epoch - 1) * steps):
+            for iteration, batch in enumerate(whole_steps(batches), (epoch - 1) * steps):
                 where = f"epoch {epoch}, iteration {iteration}"
                 inputs, targets = x[batch], data.y_train[batch]
                 (_, hidden), output = network.forward(weights, inputs)  # H̃_1, F

@@ -39,7 +39,7 @@ def work_tree(tmp_path_factory):
     """A copy of the code, with no data and no outputs: the scripts in it write into it."""
     copy = tmp_path_factory.mktemp("work_tree")
     shutil.copy(REPOSITORY / "bench_mnist.py", copy)
-    for folder, kept in (("new_algorithm", CODE), ("datasets", (".py",))):
+    for folder, kept in (("new_algorithm", CODE), ("datasets", (".py", ".toml"))):
         for file in (REPOSITORY / folder).rglob("*"):
             if file.suffix not in kept:
                 continue
@@ -64,3 +64,18 @@ def run_script(work_tree):
         )
 
     return run
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=10, help="runs that test_killed_runs.py kills")
+    parser.addoption("--soak", type=int, default=6, help="short runs that test_soak.py makes")
+
+
+@pytest.fixture(scope="session")
+def kills(request):
+    return request.config.getoption("--kills")
+
+
+@pytest.fixture(scope="session")
+def soak(request):
+    return request.config.getoption("--soak")

@@ -122,7 +122,7 @@ def test_the_page_says_which_epoch_is_looked_at(look, work_tree):
     figures = work_tree / "figures" / "seed_0.analysis"
     for name in ("report.html", "README.md"):
         page = (figures / name).read_text(encoding="utf-8")
-        assert "The end of the run is here epoch 2, of 2, that of the lowest train loss" in page
+        assert "The end of the run is here epoch 2, the last that was recorded" in page
 
 
 def test_a_run_of_an_experiment_has_an_analysis_beside_the_others(look, work_tree):

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # each imports those above it in this list alone
     "new_algorithm.back_projection",
+    "new_algorithm.estimators",
     "new_algorithm.torch_optimizer",
     "new_algorithm.cli",
     "new_algorithm.plots",
@@ -18,6 +19,8 @@ FLOORS = [  # each imports those above it in this list alone
     "new_algorithm.models",
     "new_algorithm.gallery",
     "new_algorithm.methods",
+    "new_algorithm.prediction",
+    "new_algorithm.table_models",
     "new_algorithm.analysis",
     "new_algorithm.measurements",
     "new_algorithm.experiments",

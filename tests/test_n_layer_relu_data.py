@@ -1,5 +1,6 @@
 """The training loop in this process: every option takes part, and trouble ends in order."""
 
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from new_algorithm.cli.flags import CommonFlags
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
-from new_algorithm.n_layer_relu_data import Config, train_and_record, with_data_set, with_penalties
+from new_algorithm.n_layer_relu_data import (
+    Config,
+    read_config,
+    train_and_record,
+    with_data_set,
+    with_penalties,
+)
 from tests.recorder import Recorder
 
 
@@ -73,6 +80,7 @@ OPTIONS = {
     "steps that may not grow": {"step_bounds": (1e-3, 1e-3)},
     "momentum": {"momentum": 0.5},
     "constant": {"schedule": "constant"},
+    "weight decay": {"weight_decay": 0.1},
     "held out": {"held_out": "validation", "seed": 2},
 }
 INERT = {"preset", "verbose", "rank_timeout", "resume"}  # names a set of the others; prints; …
@@ -167,7 +175,7 @@ def damaged(monkeypatch):
     return damage
 
 
-def test_saved_weights_are_those_of_the_lowest_train_loss_on_the_data_itself(damaged, monkeypatch):
+def test_saved_weights_are_those_of_the_last_epoch_on_the_data_itself(damaged, monkeypatch):
     data = load_dataset("synthetic", train_limit=600)
     damaged(iteration=35, factor=3.0)  # of 36
     monkeypatch.setattr(LossWatch, "accepts", lambda *_: True)
@@ -178,7 +186,7 @@ def test_saved_weights_are_those_of_the_lowest_train_loss_on_the_data_itself(dam
     losses = [epoch["train"].loss for epoch in run.epochs]
     assert losses[3] > losses[2]
     saved = SOFTMAX.value(forward(run.weights, append_ones(data.x_train))[1], data.y_train)
-    assert saved == pytest.approx(losses[2], rel=1e-3)
+    assert saved == pytest.approx(losses[3], rel=1e-3)
 
 
 def test_absolute_penalty_of_layer_1_is_in_the_units_of_its_gram():
@@ -422,6 +430,29 @@ def test_sample_of_higgs_is_not_taken_for_it(tmp_path, capsys):
     (tmp_path / "HIGGS_sample_11k.csv.gz").write_bytes(b"")
     assert with_data_set(Config(data_dir=tmp_path)).dataset == "mnist"
     assert "--dataset names another" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "preset", "widths", "epochs"),
+    [
+        ([], "higgs", (256, 256), 6),
+        (["--epochs", "2"], "higgs", (256, 256), 2),
+        (["--widths", "9", "8"], "higgs", (9, 8), 6),
+        (["--preset", "deep"], "deep", (64,) * 8, 5),
+        (["--num-layers", "21"], "deep", (64,) * 20, 5),
+        (["--dataset", "mnist"], "deep", (64,) * 8, 5),
+        (["--dataset", "higgs"], "higgs", (256, 256), 6),
+    ],
+)
+def test_the_preset_follows_the_data(flags, preset, widths, epochs, tmp_path, monkeypatch):
+    """As the script reads its command line where HIGGS is at hand."""
+    (tmp_path / "HIGGS.csv").write_text("1,2\n")
+    monkeypatch.setenv("BACK_PROJECTION_DATASETS", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["n_layer_relu_data.py", *flags])
+    config = read_config()
+    assert (config.preset, config.hidden_widths, config.epochs) == (preset, widths, epochs)
+    assert config.dataset == ("mnist" if "mnist" in flags else "higgs")
+    assert len(config.lambda_w_layers) == len(widths) + 1
 
 
 def test_data_set_that_is_named_is_kept_in_silence(tmp_path, capsys):

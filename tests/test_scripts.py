@@ -4,10 +4,12 @@ import csv
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.ranks import GIVEN
+from new_algorithm.record import trial
 from new_algorithm.record.run import Run
 from tests.processes import assert_one_clear_line, starting
 from tests.real_data import MNIST_FOLDER, REPOSITORY, needs_mnist
@@ -131,6 +135,19 @@ def test_data_of_your_own(script, task, work_tree, run_script, tmp_path):
     assert (folder / "test_accuracy.npy").exists() == (task == "binary")
 
 
+def test_held_out_row_far_outside_is_told(work_tree, run_script, tmp_path):
+    x = np.random.default_rng(0).standard_normal((500, 4))
+    y = (x[:, 0] > 0).astype(int)
+    x[417, 2] = 1e25
+    np.savez(tmp_path / "far.npz", x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
+    flags = ("--dataset", tmp_path / "far.npz", "--batch-size", 50, "--tag", "far")
+    finished = run_script(DATA, *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert "Anomaly: Held-out row 17, counted from 0, lies far outside" in finished.stdout
+    assert "row 17" in " ".join(record(work_tree, "far")["anomalies"])
+    assert "row 17" in (work_tree / "figures" / "far" / "README.md").read_text()
+
+
 def test_deep_network_leaves_the_numbers_of_every_layer(work_tree, run_script):
     finished = run_script(DEEP, *SMALL, "--num-layers", 5, "--verbose", "--tag", "deep")
     assert finished.returncode == 0, finished.stderr
@@ -177,7 +194,81 @@ def test_run_that_is_stopped_and_then_killed_ends_as_if_never_left(
     assert np.load(cut / "epoch.npy").tolist() == list(range(1, 26))
     with np.load(cut / "weights.npz") as ours, np.load(whole / "weights.npz") as theirs:
         assert all((ours[layer] == theirs[layer]).all() for layer in theirs)
-    assert not list(cut.glob("*checkpoint*"))
+    assert [path.name for path in cut.glob("*checkpoint*")] == ["checkpoint.npz"]
+
+
+GALLERY = "new_algorithm/meta_learning.py"
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "number"),
+    [
+        (DEEP, [*SMALL, "--epochs", "2000"], signal.SIGQUIT),
+        (DATA, [*SMALL, "--epochs", "2000"], signal.SIGHUP),
+        (TEACHER, ["--epochs", "20000"], signal.SIGINT),
+        (BENCH, [*SMALL, "--epochs", "2000"], signal.SIGHUP),
+        (GALLERY, ["--learner", "reptile", "--iterations", "50000"], signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_every_script_in_order(work_tree, start_script, script, flags, number):
+    tag = f"signalled_{Path(script).stem}"
+    process = start_script(script, *flags, "--tag", tag)
+    for line in process.stdout:
+        if line.startswith("Epoch 1:"):
+            break
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (128 + number, "")
+    assert f"Run {tag}: interrupted (stopped by " in output
+    run, folder = record(work_tree, tag), work_tree / "ploting_data" / tag
+    assert run["status"] == "interrupted"
+    epochs = np.load(folder / "epoch.npy").tolist()
+    assert len((folder / "metrics_log.csv").read_text().splitlines()) == 1 + len(epochs)
+    assert run["final_metrics"]["epoch"] == epochs[-1]
+    assert (work_tree / "figures" / tag / "README.md").exists()
+
+
+@pytest.mark.parametrize("script", [DEEP, DATA, BENCH])
+def test_check_tells_what_a_run_would_take_and_leaves_nothing(work_tree, run_script, script):
+    def files():
+        return {
+            path
+            for name in ("ploting_data", "figures", "_logs")
+            for path in (work_tree / name).rglob("*")
+        }
+
+    before = files()
+    finished = run_script(script, *SMALL, "--check", "--tag", "checked")
+    assert finished.returncode == 0, finished.stderr
+    told = finished.stdout
+    assert "Data: synthetic, 600 train rows, 2,000 test rows of shape [20], 4 classes\n" in told
+    assert "Network: [(21, 32), " in told
+    assert "for 8 steps of " in told  # of two epochs, by those that were tried
+    for word in ("Time: about ", "Memory: ", "Disk: about ", "Sound: nothing was recorded"):
+        assert word in told
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "words"),
+    [
+        (
+            shutil,
+            "disk_usage",
+            lambda _: SimpleNamespace(free=1000),
+            ["--check", "too little room"],
+        ),
+        (trial, "MEMORY", "meminfo", ["--check", "only 1 MB of memory", "--train-limit"]),
+    ],
+)
+def test_check_refuses_what_finds_no_room(monkeypatch, tmp_path, module, name, value, words):
+    (tmp_path / "meminfo").write_text("MemTotal: 20000 kB\nMemAvailable: 1000 kB\n")
+    monkeypatch.setattr(module, name, tmp_path / value if isinstance(value, str) else value)
+    monkeypatch.setattr(sys, "argv", [DATA, *SMALL, "--check"])
+    monkeypatch.setattr(Run, "open", None)
+    with pytest.raises(UserError) as refusal:
+        main_of(DATA)()
+    assert all(word in str(refusal.value) for word in words)
 
 
 def test_teacher_is_recovered(work_tree, run_script):
@@ -219,6 +310,15 @@ def test_teacher_is_recovered(work_tree, run_script):
         (DEEP, ["--resume", "--tag", "absent"], ["there is no run absent"]),
         (DEEP, ["--chunk-rows", "0"], ["--chunk-rows 0"]),
         (DEEP, ["--rank-timeout", "0"], ["--rank-timeout 0"]),
+        (
+            DEEP,
+            ["--lambda-w-layers", "0", "--solver", "gradient"],
+            ["--lambda-w-layers 0", "gradient"],
+        ),
+        (DEEP, ["--tag", "CON"], ["--tag 'CON'"]),
+        (DEEP, ["--tag", "nul.3"], ["--tag 'nul.3'"]),
+        (DEEP, ["--tag", "a."], ["--tag 'a.'"]),
+        (BENCH, ["--dataset", "MNIST"], ["'MNIST'", "mnist is written in small letters"]),
         (TEACHER, ["--rows", "0"], ["--rows 0"]),
         (TEACHER, ["--teacher-widths", "3", "0", "1"], ["--teacher-widths 0"]),
     ],
@@ -275,6 +375,35 @@ def test_divergence_is_named_and_the_last_good_weights_are_kept(
         assert all(np.isfinite(weights[name]).all() for name in weights)
 
 
+@pytest.mark.parametrize(
+    "flags", [["--step-size", "1e30"], ["--lambda-h-layers", "1e300"], ["--step-size", "1e18"]]
+)
+def test_run_whose_steps_are_all_taken_back_has_diverged(work_tree, run_script, flags):
+    tag = f"stuck_{flags[1]}"
+    finished = run_script(DEEP, *SMALL, "--num-layers", 3, *flags, "--tag", tag)
+    assert_one_clear_line(finished, "8 steps in a row had to be taken back", "layer")
+    assert record(work_tree, tag)["status"] == "diverged"
+
+
+@pytest.mark.parametrize("script", [DEEP, DATA, BENCH])
+def test_network_too_large_for_the_memory_is_one_line(run_script, script):
+    network = () if script == DATA else ("--num-layers", 3)
+    flags = ("--dataset", "synthetic", *network, "--hidden-dim", 300_000_000)
+    assert_one_clear_line(run_script(script, *flags), "not enough memory: Unable to allocate")
+
+
+def test_script_of_one_process_says_so_under_torchrun(run_script, monkeypatch):
+    for name in GIVEN:
+        monkeypatch.setenv(name, "1" if "RANK" in name else "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    second = run_script(DATA, *SMALL, "--tag", "alone")
+    assert (second.returncode, second.stderr) == (2, ""), "the first rank alone tells"
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    first = run_script(DATA, *SMALL, "--tag", "alone")
+    assert_one_clear_line(first, "two_layer_relu_data.py runs in one process: start it with python")
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_teaches(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, "--help"])
@@ -282,6 +411,29 @@ def test_help_teaches(script, monkeypatch, capsys):
         main_of(script)()
     assert ended.value.code == 0
     assert "python " + script in capsys.readouterr().out
+
+
+def test_python_without_the_packages_is_told_of_starter(work_tree):
+    for script in (BENCH, DEEP):
+        command = [sys.executable, "-I", "-S", str(work_tree / script), "--help"]
+        path = f"import sys; sys.path.insert(0, {str(work_tree)!r}); "
+        code = f"{path}import runpy; runpy.run_path({command[-2]!r}, run_name='__main__')"
+        told = subprocess.run([*command[:3], "-c", code], capture_output=True, text=True)
+        assert_one_clear_line(told, "NumPy is missing", "./starter python")
+
+
+@pytest.mark.parametrize("script", [BENCH, DEEP])
+def test_ctrl_c_during_imports_is_quiet(work_tree, tmp_path, script):
+    slow = "import time\nprint('importing', flush=True)\ntime.sleep(100)\n"
+    (tmp_path / "threadpoolctl.py").write_text(slow)  # stands for a library that takes long
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with starting() as start:
+        process = start([sys.executable, str(work_tree / script), *SMALL], env=environment)
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert errors == ""
+    assert process.returncode == -signal.SIGINT, "which a shell tells as 130"
 
 
 def test_help_from_any_folder_imports_no_torch(run_script, tmp_path):
@@ -301,9 +453,11 @@ def test_help_from_any_folder_imports_no_torch(run_script, tmp_path):
 def test_runs_are_drawn_again_and_overlaid(twice, work_tree, run_script, tmp_path):
     _, (first, second), _ = twice
     plot, figures = "new_algorithm/plot_runs.py", work_tree / "figures"
-    (figures / first / "loss.png").unlink()
+    lost = [figures / first / "loss.png", figures / first / "README.md"]
+    for path in lost:  # as of a run that was killed while it drew
+        path.unlink()
     assert run_script(plot, first).returncode == 0
-    assert (figures / first / "loss.png").exists()
+    assert all(path.exists() for path in lost)
     finished = run_script(plot, first, second, "--output-name", "overlay", cwd=tmp_path)
     assert finished.stdout == "Wrote figures/overlay/comparison.png\n"
     assert (figures / "overlay" / "comparison.png").exists()

@@ -154,6 +154,12 @@ def test_script_without_validation_rows_is_judged_by_the_metric_named(
         (["absent.py", *VARY], ["absent.py", "script"]),
         (["bench_mnist.py", "--vary", "lr"], ["--vary lr", "FLAG=LOW..HIGH"]),
         (["bench_mnist.py", "--vary", "lr=1..0.1"], ["lr=1..0.1", "LOW < HIGH"]),
+        (["bench_mnist.py", "--vary", "epochs=1.5..3"], ["epochs: 1.5", "whole numbers"]),
+        (["bench_mnist.py", "--vary", "batch-size=32,x"], ["batch-size: x", "whole numbers"]),
+        (["bench_mnist.py", "--vary", "optimizer=sgd,sdg"], ["sdg", "sgd, momentum, adam"]),
+        (["bench_mnist.py", "--vary", "optimizer=1..3"], ["optimizer: 1", "sgd, momentum, adam"]),
+        (["bench_mnist.py", "--vary", "one-cycle=1..3"], ["one-cycle: 1", "on,off"]),
+        (["bench_mnist.py", "--vary", "lr=1e-2,big"], ["lr: big", "takes numbers"]),
         (["bench_mnist.py", *VARY, "--trials", "0"], ["--trials 0"]),
         (["bench_mnist.py", *VARY, "--", "--held-out", "test"], ["--held-out", "test rows"]),
         (["bench_mnist.py", *VARY, "--", "--held_out=test"], ["--held-out", "test rows"]),
@@ -164,6 +170,21 @@ def test_script_without_validation_rows_is_judged_by_the_metric_named(
 )
 def test_what_cannot_be_searched_is_refused(arguments, words, assert_refused):
     assert_refused(arguments, *words)
+
+
+def test_whole_numbers_between_the_ends_are_tried(toy, work_tree, run_script):
+    varied = ("--vary", "hidden-dim=16..512", "batch-size=8..64")
+    finished = run_script(SEARCH, toy, *varied, "--tag", "i", "--trials", 3, "--", "--epochs", 1)
+    assert finished.returncode == 0, finished.stderr
+    for row in table(work_tree, "i"):
+        settings = json.loads(row["settings"])
+        run = json.loads(
+            (work_tree / "ploting_data" / f"i_trial_{row['trial']}" / "run.json").read_text()
+        )
+        for name, low, high in (("hidden_dim", 16, 512), ("batch_size", 8, 64)):
+            assert run["config"][name] == settings[name]
+            assert isinstance(run["config"][name], int)
+            assert low <= settings[name] <= high
 
 
 def test_help_teaches(run_script, tmp_path):
@@ -183,6 +204,7 @@ def test_flags_that_vary_are_read_and_given_back():
     expected = ["--lr", "0.01234", "--step-bounds", "1e-3", "2e-2", "--one-cycle"]
     assert arguments(given) == expected
     assert arguments(given | {"one_cycle": "off"}) == expected[:-1]
+    assert arguments({"epochs": 2.5e6, "lr": 3e-7}) == ["--epochs", "2500000", "--lr", "3e-07"]
 
 
 @pytest.mark.parametrize(

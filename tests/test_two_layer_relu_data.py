@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from datasets import load_dataset
-from datasets.batches import minibatches
 from new_algorithm.back_projection import reference
 from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.back_projection.network import append_ones, initial_weights
+from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.back_projection.schedule import warm_up_and_decay
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.two_layer_relu_data import Config, train

@@ -35,7 +35,7 @@ ablation = true                         # optional: the others are the baseline 
 script = "new_algorithm/meta_learning.py"
 flags = ["--task", "sinusoids", "--shots", "5"]
 metrics = ["loss"]                      # final metrics of its record, without test_ and units; less
-                                        # is better of bits, errors, losses, mse, nats, seconds
+                                        # is better of bits, errors, losses, mse, nats, …
 [variations."MAML"]
 flags = ["--learner", "maml"]           # of a flag given twice the last one counts
 vary = ["inner-rate=1e-3..1e-1"]        # optional: searched, written as for search_settings.py

@@ -16,7 +16,7 @@ from new_algorithm.experiments.experiment import (
 )
 from new_algorithm.experiments.script import names_of
 from new_algorithm.experiments.script_trials import check_fixed, check_not_given
-from new_algorithm.methods.method import Method
+from new_algorithm.methods.method import Choice, Method, Range
 from new_algorithm.methods.registry import METHODS
 
 GIVEN = dict.fromkeys(
@@ -110,6 +110,19 @@ def _check_settings(where: str, variation: Variation, method: Method) -> None:
         if not any(is_plain(kind, value) for kind in kinds):
             wanted = " or ".join(sorted(WANTED[kind] for kind in kinds))
             raise unfit(f"{where}: {name}", value, wanted)
+        _check_number(f"{where}: {name}", value, method.space.get(name))
+
+
+def _check_number(where: str, value: Any, tried: Range | Choice | None) -> None:
+    """UserError for a number below 0, or of 0 where all that a search would try are above it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    numbers = (tried.low,) if isinstance(tried, Range) else getattr(tried, "values", (0,))
+    is_positive = all(isinstance(one, int | float) and one > 0 for one in numbers)
+    if is_positive and not value > 0:
+        raise unfit(where, value, "a number above 0")
+    if not value >= 0:  # NaN too
+        raise unfit(where, value, "a number of at least 0")
 
 
 def _check_flags(where: str, variation: ScriptVariation, experiment: Experiment) -> None:

@@ -2,13 +2,15 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.methods.method import Choice, Range, Settings, Space
+from new_algorithm.methods.method import Choice, Range, Settings, Space, WholeRange
 
 FORM = "write FLAG=LOW..HIGH or FLAG=VALUE,VALUE"
 SWITCH = {"on", "off"}
+WHOLE = ("INT", "N", "INT|{full}", "{None}|INT")  # flags of whole numbers, as --help has them
 
 
 def parse_space(pieces: Sequence[str]) -> Space:
@@ -39,8 +41,50 @@ def arguments(settings: Settings) -> list[str]:
         if value in SWITCH:
             words += [flag_of(name)] if value == "on" else []
         else:
-            words += [flag_of(name), *(value.split() if isinstance(value, str) else [f"{value:g}"])]
+            words += [flag_of(name), *(value.split() if isinstance(value, str) else [_word(value)])]
     return words
+
+
+def fitted(space: Space, kinds: Mapping[str, str]) -> Space:
+    """Return the space with whole numbers for flags that take only such; UserError for values that
+    a flag does not take.
+
+    kinds: what --help says that follows a flag, by its name; see `Script.kinds`.
+    """
+    return {name: _fitted(name, values, kinds.get(name)) for name, values in space.items()}
+
+
+def _fitted(name: str, values: Range | Choice, kind: str | None) -> Range | Choice:
+    whole, choices = kind in WHOLE, re.search(r"\{([^}]*)\}", kind or "")
+    known = choices[1].split(",") if choices else []
+    numbers = [values.low, values.high] if isinstance(values, Range) else values.values
+    refused: list[str] = []
+    if kind == "":
+        refused = [str(number) for number in numbers if number not in SWITCH]
+        takes = "is a switch: give on,off"
+    elif whole or kind == "FLOAT":
+        refused = [_word(n) for n in numbers if n not in known and not _is_number(n, whole)]
+        takes = f"takes {'whole ' * whole}numbers"
+    elif choices and kind == choices[0]:
+        refused = [_word(number) for number in numbers if number not in known]
+        takes = f"takes {', '.join(known)}"
+    if refused:
+        raise UserError(f"--vary {flag_of(name)[2:]}: {refused[0]} does not fit: the flag {takes}")
+    return WholeRange(values.low, values.high) if whole and isinstance(values, Range) else values
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    try:
+        return float(value).is_integer() or not whole
+    except ValueError:
+        return False
+
+
+def _word(value: Any) -> str:
+    """Without an exponent where it is whole, which flags of whole numbers do not take."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if value == int(value) else f"{value:g}"
 
 
 def shown(settings: Settings) -> str:

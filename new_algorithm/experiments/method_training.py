@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from datasets import Dataset, check_name
+from new_algorithm.cli.console import notice
+from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.experiments.experiment import Task, Variation, run_tag
 from new_algorithm.experiments.search import TrialResult, describe_space
@@ -25,6 +27,8 @@ from new_algorithm.record.files import Row
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import show
 
+# of settings that a library cannot do with; torch's own errors are RuntimeErrors
+BROKEN = (ArithmeticError, MemoryError, np.linalg.LinAlgError, RuntimeError)
 PROBED_EPOCHS = 6  # passes, or two parts of one, to find out their cost before a trial
 
 
@@ -69,7 +73,8 @@ class MethodTraining:
     def trial(self, settings: Settings, number: int) -> TrialResult:
         """Train once on the training rows, with what is fixed and these settings.
 
-        The result is the task's first metric on the validation rows, of a loss its negative.
+        The result is the task's first metric on the validation rows, of a loss its negative. Where
+        a library cannot solve, or finds no memory, these settings are as bad as any that diverge.
         """
         warm_up(self.variation.method, self._data.num_classes == 2)
         seconds, epochs = 0.0, self.task.epochs or 1
@@ -80,6 +85,10 @@ class MethodTraining:
                 seconds = epoch.clock.cpu_seconds
             _, held_out = epoch.scores()  # DivergedError, whichever epoch it began in
         except DivergedError:
+            return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
+        except BROKEN as error:
+            name = f"{self.task.name}, {self.variation.name}, trial {number}"
+            notice(f"{name}: {reason(error)}: it counts as diverged")
             return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
         value = getattr(held_out, metric)
         if value is None:

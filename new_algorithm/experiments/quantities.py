@@ -11,8 +11,8 @@ from new_algorithm.experiments.statistics import Summary
 LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
 UNIT = "_(fraction|nats)$"  # that a record adds to the name of a metric
 LESS_IS_BETTER = {  # words of a name
-    *("alignment", "bits", "error", "loss", "memory", "mse", "nats", "perplexity", "seconds"),
-    "uniformity",
+    *("alignment", "bits", "error", "loss", "memory", "mse", "nats", "perplexity", "rmse"),
+    *("seconds", "uniformity"),
 }
 RATES = {"accuracy", "auc"}
 
@@ -23,6 +23,11 @@ class Quantity:
     name: str
     less_is_better: bool = True
     decimals: int | None = None  # None: three significant digits, and all of a whole number
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is a share of 1, such as the accuracy, of which more is better."""
+        return not self.less_is_better and not RATES.isdisjoint(self.column.split("_"))
 
     def show(self, value: float | None, signed: bool = False) -> str:
         """`value` for a reader, with a true minus sign; a dash for None."""

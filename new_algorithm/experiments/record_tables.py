@@ -21,6 +21,7 @@ from new_algorithm.experiments.quantities import columns_of_scripts
 from new_algorithm.measurements.lambda_map import MAP_FILE
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.layout import Layout
+from new_algorithm.record.reservation import kind_of
 
 EXPERIMENT_FILE, RUNS_FILE, CURVES_FILE = "experiment.json", "runs.csv", "curves.csv"
 TRIALS_FILE = "trials.csv"
@@ -83,6 +84,13 @@ def columns_of(experiment: Experiment) -> dict[str, list[str]]:
 
 def read_experiment(tag: str, layout: Layout) -> ExperimentRecord:
     """Read ploting_data/<tag>/; UserError names what is missing or unsound, and the remedy."""
+    kind = kind_of(layout.record(tag))
+    if not layout.record(tag).is_dir() or kind not in (None, "experiment"):
+        there = f"a {kind}" if kind else "nothing"
+        raise UserError(
+            f"{layout.relative(layout.records)}/ holds {there} of the name {tag}: name an "
+            "experiment"
+        )
     folder = layout.record(tag)
     with _reading(folder / EXPERIMENT_FILE, layout) as path:
         facts = json.loads(path.read_text(encoding="utf-8"))

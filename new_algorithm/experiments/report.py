@@ -5,12 +5,15 @@ from typing import Any
 
 from new_algorithm.experiments import report_tables as tables
 from new_algorithm.experiments import report_text as text
+from new_algorithm.experiments.across_tables import across_table, margins_table
+from new_algorithm.experiments.across_tasks import across_tasks
 from new_algorithm.experiments.leaderboard import leaderboard
 from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report_figures import (
     Picture,
     draw_against_depth,
     draw_map,
+    draw_over_tasks,
     draw_task,
 )
 from new_algorithm.record.files import save_text
@@ -63,14 +66,18 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
         "depth": draw_against_depth(record, folder),
         "paper": None if experiment.paper is None else text.beside_paper(record, experiment.paper),
         "overview": None,  # of parts and of one method there is none
+        "across": None,  # of a few tasks likewise
     }
+    if (found := across_tasks(record)) is not None:
+        content["across"] = draw_over_tasks(record, found, folder)
+        content["across_tables"] = across_table(found, experiment.baseline), margins_table(found)
     if len(experiment.variations) > 1 and not experiment.is_ablation:
         content["overview"] = tables.overview_table(record, leaderboards)
         content["verdicts"] = [
             text.verdict(record, task, leaderboards[task.name]) for task in experiment.tasks
         ]
     pictures: list[Picture] = [one for section in sections for one in section["pictures"]]
-    pictures += [content[name] for name in ("lambda_map", "depth") if content[name]]
+    pictures += [content[name] for name in ("across", "lambda_map", "depth") if content[name]]
     templates = page_templates(TEMPLATES)
     for template, name in PAGES.items():
         save_text(folder / name, templates.get_template(template).render(content))

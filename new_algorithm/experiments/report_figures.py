@@ -10,11 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from new_algorithm.experiments.across_tasks import AcrossTasks
 from new_algorithm.experiments.depth_figure import depth_rows, draw_depth
 from new_algorithm.experiments.experiment import AnyTask, slug
 from new_algorithm.experiments.leaderboard import Standing
 from new_algorithm.experiments.learning_curves import draw_learning_curves
 from new_algorithm.experiments.quantities import Quantity, metric
+from new_algorithm.experiments.rank_figure import draw_ranks
+from new_algorithm.experiments.ranks import critical_difference
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import Summary
 from new_algorithm.measurements.lambda_map import draw_lambda_map
@@ -81,9 +84,15 @@ def draw_task(
         )
         size = (7.5, INCHES_AROUND + INCHES_A_LINE * len(compared))
         pictures.append(_save(f"differences_{file_stem(task.name)}", caption, fill, size, folder))
-    if any((task.name, one.variation) in record.curves for one in standings):
+    if any(_has_curve(record, task, one.variation) for one in standings):
         pictures.append(_draw_curves(record, task, [one.variation for one in standings], folder))
     return pictures
+
+
+def _has_curve(record: ExperimentRecord, task: AnyTask, variation: str) -> bool:
+    """Whether there is more than the one epoch of a model that is fitted at once."""
+    rows = record.curves.get((task.name, variation), [])
+    return any(row["epoch"] != 1 for row in rows)
 
 
 def _draw_curves(
@@ -110,6 +119,23 @@ def draw_against_depth(record: ExperimentRecord, folder: Path) -> Picture | None
         return None
     caption = "Test accuracy and train loss against depth, mean and standard deviation over seeds."
     return _save("depth", caption, partial(draw_depth, rows=rows), (10.0, 4.2), folder)
+
+
+def draw_over_tasks(record: ExperimentRecord, found: AcrossTasks, folder: Path) -> Picture:
+    """Draw the mean ranks over all tasks, and what cannot be told apart."""
+    tasks, methods = found.ranks.shape
+    fill = partial(
+        draw_ranks,
+        names=found.variations,
+        mean_ranks=found.ranks.mean(axis=0).tolist(),
+        difference=critical_difference(methods, tasks),
+        styles=styles(record),
+    )
+    caption = (
+        f"Mean ranks over {tasks} tasks, the best on the left. A bar joins methods that Nemenyi's "
+        "test does not tell apart at the 5% level; CD is its critical difference."
+    )
+    return _save("mean_ranks", caption, fill, (9.0, 1.6 + 0.3 * methods), folder)
 
 
 def draw_map(record: ExperimentRecord, folder: Path) -> Picture | None:

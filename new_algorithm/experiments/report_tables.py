@@ -20,10 +20,14 @@ from new_algorithm.record.pages import Cell, Table
 
 NOT_TESTABLE = "not testable"
 NOTHING = "–"
+MOST_COLUMNS = 6  # of tasks, in a page's width
 
 
 def overview_table(record: ExperimentRecord, leaderboards: dict[str, list[Standing]]) -> Table:
-    """A row a variation, a column a task: mean ± half of the 95% interval; best mean rank first."""
+    """A row a variation, a column a task: mean ± half of the 95% interval; best mean rank first.
+
+    The other way round where there are many tasks.
+    """
     quantities = [metric(task.metrics[0]) for task in record.experiment.tasks]
     header = [f"{task}: {one.name}" for task, one in zip(leaderboards, quantities, strict=True)]
     places = [
@@ -39,7 +43,12 @@ def overview_table(record: ExperimentRecord, leaderboards: dict[str, list[Standi
         standings = [by_name[name][1] for by_name in places]
         scores = map(_plus_minus, standings, quantities)
         rows.append([name, *scores, f"{ranks[name]:.1f}"])
-    return Table(["method", *header, "mean rank"], rows)
+    header = ["method", *header, "mean rank"]
+    if len(leaderboards) <= MOST_COLUMNS:
+        return Table(header, rows)
+    names, *columns = zip(*rows, strict=True)
+    turned = [[title, *cells] for title, cells in zip(header[1:], columns, strict=True)]
+    return Table(["task", *map(str, names)], turned)
 
 
 def _plus_minus(one: Standing, quantity: Quantity) -> Cell:

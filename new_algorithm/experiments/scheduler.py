@@ -14,9 +14,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from new_algorithm.cli.console import notice
 from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import ExperimentFlags
+from new_algorithm.cli.flags import CORES, ExperimentFlags
 from new_algorithm.cli.progress import Countdown
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.collect import collect
@@ -49,6 +50,11 @@ def run_experiment(
     _check_files("variation", [variation.name for variation in experiment.variations])
     if (there := kind_of(layout.record(tag))) not in (None, "experiment"):
         raise UserError(f"--tag {tag} is the tag of a {there}: choose another")
+    if config.workers * config.threads > CORES:
+        notice(
+            f"{config.workers} workers of {config.threads} threads share {CORES} cores and wait "
+            f"for each other: times are fair with --workers {max(1, CORES // config.threads)}"
+        )
     fix_threads(config.threads)
     data = {"name": ", ".join(dict.fromkeys(task.data_name for task in experiment.tasks))}
     with Run.open(

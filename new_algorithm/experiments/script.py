@@ -14,6 +14,8 @@ from new_algorithm.cli.errors import UserError, own_words
 from new_algorithm.record.files import read_record
 from new_algorithm.record.layout import GROUP_VARIABLE, Layout
 
+FLAG = r"^[│|\s]*(?:-\w, )?(--[a-z][\w-]*)"  # at the beginning of a line of --help
+
 _running: set["subprocess.Popen[str]"] = set()
 
 
@@ -47,6 +49,12 @@ class Script:
             said = f"fails ({own_words(asked)})" if asked.returncode else "knows no --tag"
             raise UserError(f"{self.name} --help {said}: name a script that leaves a record")
         return asked.stdout
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What --help says that follows each flag, nothing where it is a switch."""
+        lines = re.findall(rf"{FLAG}((?: [^\s│]+)*)(?:  |\s*│|\s*$)", self.help, re.MULTILINE)
+        return {names_of([flag])[0]: words.strip() for flag, words in lines}
 
     @property
     def has_validation(self) -> bool:
@@ -123,8 +131,7 @@ def names_of(words: Sequence[str]) -> list[str]:
 
 def _flags(said: str) -> set[str]:
     """The flags that begin a line of a --help, or of the frame that tyro draws there."""
-    found = re.findall(r"^[│|\s]*(?:-\w, )?(--[a-z][\w-]*)", said, re.MULTILINE)
-    return set(names_of(found))
+    return set(names_of(re.findall(FLAG, said, re.MULTILINE)))
 
 
 def _located(script: Path, layout: Layout) -> Path:

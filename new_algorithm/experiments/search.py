@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.methods.method import Choice, Range, Settings, Space
+from new_algorithm.methods.method import Choice, Range, Settings, Space, WholeRange
 from new_algorithm.record.files import Row, read_json, save_json
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ def importances(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) 
 def _value(drawn: float | int, values: Range | Choice) -> Any:
     if isinstance(values, Choice):
         return values.values[int(drawn)]
+    if isinstance(values, WholeRange):
+        drawn = round(drawn)
     return min(max(float(f"{drawn:.{DIGITS}g}"), values.low), values.high)
 
 

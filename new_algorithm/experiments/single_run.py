@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import threading
+import time
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.endings import TERMINATED
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import RunFlags
+from new_algorithm.cli.signals import ENDING
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.experiments.experiment import Task
 from new_algorithm.experiments.script import end_scripts
@@ -27,6 +30,7 @@ from new_algorithm.record.run import Run
 
 COMPARED = ("task", "method", "settings", "epochs", "threads")
 MEGABYTE = 1e6
+LOOK_EVERY = 1.0  # second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +64,18 @@ def is_done(config: SingleRunConfig, layout: Layout) -> bool:
 
 def begin_worker(threads: int) -> None:
     """Prepare a process for runs; here, where a worker imports no more than a run needs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    signal.signal(signal.SIGTERM, _end_worker)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # the parent ends its workers,
+    signal.signal(signal.SIGTERM, _end_worker)  # by this one
     fix_threads(threads)
+    threading.Thread(target=_outlive_no_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _outlive_no_parent(parent: int) -> None:
+    """End this process once the one that began it is gone, as one that is killed leaves it."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY)
+    _end_worker()
 
 
 def _end_worker(*_: Any) -> None:

@@ -3,37 +3,28 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.gram import MovingGram, intervals
-from new_algorithm.back_projection.solvers import (
-    CGSolver,
-    EigenbasisSolver,
-    FactoredSolver,
-    GradientSolver,
-    LayerSolver,
-    Penalties,
+from new_algorithm.back_projection.solvers import LayerSolver, Penalties
+from new_algorithm.back_projection.solvers.of_layers import (
+    GRAM_AVERAGE,
+    Solver,
+    default_lambda_w,
+    layer_solvers,
 )
-from new_algorithm.back_projection.step_control import (
-    FixedStep,
-    LossWatch,
-    StepControl,
-    TrustRegion,
-)
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
     BatchSize,
     Fraction,
+    NonNegativeFloat,
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
     per_layer,
 )
-
-INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +42,9 @@ class Settings(PenaltyFlags):
     lambda_h_layers: tuple[float, ...] = (float("inf"),)
     absolute_penalties: bool = False
     """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
-    target: Literal["mask", "project"] = "mask"
+    weight_decay: NonNegativeFloat = 0.0
+    """α of α/2 ‖W‖² beside the loss, part of every layer's problem; biases do not decay."""
+    target: Annotated[Literal["mask", "project"], tyro.conf.arg(name="relu-target")] = "mask"
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0."""
     order: Literal["simultaneous", "sequential"] = "simultaneous"
     """Change the weights after the sweep, or each layer before those below it are solved."""
@@ -60,9 +53,9 @@ class Settings(PenaltyFlags):
 
     input_rank: PositiveInt | None = None
     """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
-    gram_average: Fraction = 0.9
+    gram_average: Fraction = GRAM_AVERAGE
     """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
-    solver: Literal["exact", "cg", "gradient"] = "exact"
+    solver: Solver = "exact"
     """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
     cg_iterations: PositiveInt = 3
     """Cap on the iterations of one solve."""
@@ -75,7 +68,7 @@ class Settings(PenaltyFlags):
 
     step_size: PositiveFloat | None = None
     """A fixed step; unless given, steps are controlled by predicted against actual decrease."""
-    step_bounds: tuple[PositiveFloat, PositiveFloat] = (1e-3, 2e-2)
+    step_bounds: tuple[PositiveFloat, PositiveFloat] = STEP_BOUNDS
     """Squared length of a controlled step, at first and at least, and at most."""
     momentum: Fraction = 0.9
     schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
@@ -89,17 +82,23 @@ class Settings(PenaltyFlags):
 
     def penalties(self, layers: int) -> list[Penalties]:
         """Return the penalties of each layer; UserError for lists of the wrong length."""
-        lambda_w = self.lambda_w_layers or (INPUT_LAMBDA_W, *[HIDDEN_LAMBDA_W] * (layers - 1))
+        lambda_w = self.lambda_w_layers or default_lambda_w(layers)
         of_layers = zip(
             per_layer(lambda_w, layers, "--lambda-w-layers"),
             per_layer(self.lambda_h_layers, layers, "--lambda-h-layers"),
             strict=True,
         )
-        return [Penalties(w, h, not self.absolute_penalties) for w, h in of_layers]
+        relative, decay = not self.absolute_penalties, self.weight_decay
+        return [Penalties(w, h, relative, decay) for w, h in of_layers]
 
-    def check(self, layers: int) -> None:
+    def check_penalties(self, layers: int) -> None:
         """UserError for settings that contradict each other or the number of layers."""
-        self.penalties(layers)
+        hidden = self.penalties(layers)[1:]
+        if self.solver == "gradient" and not all(one.lambda_w for one in hidden):
+            raise UserError(
+                "--lambda-w-layers 0 with --solver gradient, whose steps are divided by it: give "
+                "numbers above 0"
+            )
         least, most = self.step_bounds
         if least > most:
             raise UserError(f"--step-bounds {least:g} {most:g}: give the smaller one first")
@@ -143,42 +142,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def layer_solvers(
+def solvers_of(
     settings: Settings, basis: Eigenbasis, weights: list[NDArray], batch_size: int, in_chunks: bool
 ) -> list[LayerSolver]:
     """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
-    input_penalties, *hidden_penalties = settings.penalties(len(weights))
-    gram_every, factor_every = intervals(batch_size, [weight.shape for weight in weights])
-    if settings.gram_average == 0:
-        gram_every = factor_every = 1
-
-    def hidden(penalties: Penalties) -> LayerSolver:
-        average = MovingGram(settings.gram_average)
-        if settings.solver == "gradient":
-            return GradientSolver(penalties)
-        if settings.solver == "exact":
-            return FactoredSolver(penalties, average, gram_every, factor_every)
-        return CGSolver(
-            penalties,
-            # without an average it needs the inputs, and of a batch in chunks they are not there
-            average if settings.gram_average or in_chunks else None,
-            rtol=settings.cg_tolerance,
-            max_iterations=settings.cg_iterations,
-            warm_start=settings.warm_start,
-            precondition=settings.precondition,
-            factor_every=factor_every,
-        )
-
-    return [EigenbasisSolver(basis, input_penalties), *map(hidden, hidden_penalties)]
-
-
-def step_control(settings: Settings, start: float) -> StepControl:
-    """Return what decides on step sizes, for a training that starts with the loss `start`.
-
-    A start that is not finite leaves it to the first batch that is judged.
-    """
-    watch = LossWatch(start if np.isfinite(start) else None)
-    if settings.step_size is not None:
-        return FixedStep(settings.step_size, watch=watch)
-    least, most = settings.step_bounds
-    return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)
+    return layer_solvers(
+        settings.penalties(len(weights)),
+        [weight.shape for weight in weights],
+        batch_size,
+        basis,
+        solver=settings.solver,
+        gram_average=settings.gram_average,
+        in_chunks=in_chunks,
+        cg={
+            "rtol": settings.cg_tolerance,
+            "max_iterations": settings.cg_iterations,
+            "warm_start": settings.warm_start,
+            "precondition": settings.precondition,
+        },
+    )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import Dataset
-from datasets.batches import RowsInMemory, StreamedRows
 from datasets.mapped_files import is_mapped, row_blocks
+from datasets.streamed_rows import StreamedRows
 from new_algorithm.back_projection.batch import Batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
 from new_algorithm.back_projection.eigenbasis import (
@@ -20,12 +20,16 @@ from new_algorithm.back_projection.eigenbasis import (
 )
 from new_algorithm.back_projection.metrics import Scores, evaluate
 from new_algorithm.back_projection.optimizer import JUDGE_EVERY, BackProjection
+from new_algorithm.back_projection.rows import RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.solvers import decay_cost
 from new_algorithm.back_projection.state import State, nested, part
+from new_algorithm.back_projection.step_control import control_of_steps
 from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.ranks import Ranks, shard
-from new_algorithm.methods.back_projection_settings import Settings, layer_solvers, step_control
+from new_algorithm.cli.signals import whole_steps
+from new_algorithm.methods.back_projection_settings import Settings, solvers_of
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.clock import TrainingClock
 
@@ -40,9 +44,9 @@ Rows = RowsInMemory | StreamedRows
 class Training:
     """A network, its optimizer, and this process's rows in the eigenbasis of all of them.
 
-    epoch: how many are done. lowest_loss: of the training rows, at the end of an epoch. clock: of
-    the training; finding the eigenvectors and projecting the data are part of the cost, evaluation
-    is not.
+    epoch: how many are done. steps: of the epoch under way. clock: of the training; finding the
+    eigenvectors and projecting the data are part of the cost, evaluation is not. sent_bytes: handed
+    to sums by this rank's steps, in the last epoch.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Training:
     ) -> None:
         """chunk_rows: see `chunk_rows_in_force`."""
         self.ranks = ranks = ranks or Ranks()
-        self.epoch, self.lowest_loss, self.clock = 0, np.inf, TrainingClock()
+        self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         batch_size = samples if settings.batch_size == "full" else settings.batch_size
         self.last_epoch, self.steps_an_epoch = problem.epochs, samples // batch_size
@@ -69,11 +73,13 @@ class Training:
             self._sample = self.rows.first(DIAGNOSED_ROWS)
             # a shard's first rows say nothing to the other ranks
             start = evaluate(self.loss, weights, [self._sample]).loss if not chunk_rows else np.inf
+            solvers = solvers_of(settings, self.basis, weights, batch_size, bool(chunk_rows))
+            start += decay_cost(solvers, weights)
             self.optimizer = BackProjection(
                 weights,
                 self.loss,
-                layer_solvers(settings, self.basis, weights, batch_size, bool(chunk_rows)),
-                step_control(settings, start),
+                solvers,
+                control_of_steps(start, settings.step_bounds, settings.step_size),
                 chunk_rows=min(chunk_rows or self._batch_rows, self._batch_rows),
                 in_chunks=bool(chunk_rows),
                 momentum=settings.momentum,
@@ -86,6 +92,7 @@ class Training:
         self.held_out = self._in_basis(data.x_test, data.y_test)
         if ranks.rank > 0:  # which shuffles its own shard
             self.rng = np.random.default_rng([problem.seed, 2, ranks.rank, 1])
+        self._begin_epoch()
 
     def _in_basis(self, x: NDArray, y: NDArray, projected: NDArray | None = None) -> Rows:
         """Return this rank's part of the rows x (n, d), in chunks, or in memory as X̃ Q."""
@@ -99,39 +106,65 @@ class Training:
     def epochs(self) -> Iterator[Epoch]:
         """Train to the last epoch; yield after each. The loop is that of n_layer_relu_data.py."""
         while self.epoch < self.last_epoch:
-            steps = EpochSummary()
             with self.clock:
-                for batch in self.batches():
-                    steps.add(self.optimizer.step(batch, self.lr_scale))
-            self.epoch += 1
+                for batch in whole_steps(self.batches):
+                    self.step(batch)
+            steps = self.end_epoch()
             yield Epoch(self.epoch, copy(self.clock), self.weights, self.evaluate)
             self.check_progress(steps)
 
-    def batches(self) -> Iterator[Batch]:
-        """Return the batches of one epoch, this rank's part of each."""
-        self._sent_before = self.ranks.sent_bytes
-        return islice(self.rows.batches(self.rng, self._batch_rows), self.steps_an_epoch)
+    def _begin_epoch(self, steps_done: int = 0, sent_bytes: int = 0) -> None:
+        """batches: those of the epoch that are left, this rank's part of each."""
+        self.steps = EpochSummary()
+        self._steps_done, self._sent_bytes = steps_done, sent_bytes
+        self._shuffle = self.rng.bit_generator.state
+        drawn = self.rows.batches(self.rng, self._batch_rows)
+        self.batches = islice(drawn, steps_done, self.steps_an_epoch)
+
+    def step(self, batch: Batch) -> None:
+        """Make one step over the next of `batches`."""
+        before = self.ranks.sent_bytes
+        self.steps.add(self.optimizer.step(batch, self.lr_scale))
+        self._sent_bytes += self.ranks.sent_bytes - before
+        self._steps_done += 1
+
+    def end_epoch(self) -> EpochSummary:
+        """Begin the next epoch; return the steps of this one."""
+        steps = self.steps
+        self.epoch, self.sent_bytes = self.epoch + 1, self._sent_bytes
+        self._begin_epoch()
+        return steps
+
+    @property
+    def steps_left(self) -> int:
+        """Of the epoch under way."""
+        return self.steps_an_epoch - self._steps_done
 
     @property
     def lr_scale(self) -> float:
         """What the schedule scales the next step by, in [0, 1]."""
         return self._schedule(self.optimizer.iteration, self.last_epoch * self.steps_an_epoch)
 
+    def lengthened(self, earlier_epochs: int) -> str:
+        """Say what the schedule does where so many epochs were to be all."""
+        iteration, steps = self.optimizer.iteration, self.steps_an_epoch
+        before = self._schedule(max(iteration - 1, 0), earlier_epochs * steps)
+        return (
+            f"that of {self.last_epoch} epochs, where it was that of {earlier_epochs}: the factor "
+            f"on the step size goes on from {self.lr_scale:.3g}, where it ended at {before:.3g}"
+        )
+
     def check_progress(self, steps: EpochSummary) -> None:
-        """DivergedError where one step after another has had to be taken back."""
-        in_a_row = self.optimizer.rollbacks_in_a_row
-        if in_a_row > MOST_ROLLBACKS:
+        """DivergedError where one step after another has had to be taken back, all at the end."""
+        in_a_row, judged = self.optimizer.rollbacks_in_a_row, self.optimizer.judgements
+        none_kept = in_a_row == self.optimizer.rollbacks >= judged
+        if in_a_row > MOST_ROLLBACKS or (none_kept and self.epoch == self.last_epoch):
             iteration, error = steps.troubles[-1]
             raise DivergedError(
                 f"epoch {self.epoch}: {in_a_row} steps in a row had to be taken back, the last in "
-                f"iteration {iteration}, {error}; weights.npz holds those of the lowest train "
-                "loss: raise --lambda-w-layers, or lower --step-size or --step-bounds"
+                f"iteration {iteration}, {error}; weights.npz holds those before them: raise "
+                "--lambda-w-layers, or lower --step-size or --step-bounds"
             )
-
-    @property
-    def sent_bytes(self) -> int:
-        """What this rank has handed to sums since the epoch began."""
-        return self.ranks.sent_bytes - self._sent_before
 
     @property
     def weights(self) -> list[NDArray]:
@@ -150,7 +183,6 @@ class Training:
                 steps.troubles.append((self.optimizer.iteration, error))
             self.optimizer.rollback()
             train = self._scores(self.rows)
-        self.lowest_loss = min(self.lowest_loss, train.loss)
         return train, self._scores(self.held_out)
 
     @np.errstate(over="ignore", invalid="ignore")  # the loss shows it
@@ -179,11 +211,13 @@ class Training:
         """Return arrays and facts, from which a training continues to the bit. All ranks call."""
         facts = {
             "epoch": self.epoch,
-            "lowest_loss": self.lowest_loss,
             "clock": (self.clock.cpu_seconds, self.clock.wall_seconds),
-            "shuffles": self.ranks.gather(self.rng.bit_generator.state),
+            "steps_done": self._steps_done,
+            "sent_bytes": self._sent_bytes,
+            "shuffles": self.ranks.gather(self._shuffle),  # as they were when the epoch began
         }
         arrays = nested("optimizer", self.optimizer.state_dict())
+        arrays |= nested("steps", self.steps.state_dict())
         return arrays | {"basis": self.basis.vectors}, facts
 
     def load_state_dict(self, arrays: State, facts: dict[str, Any]) -> None:
@@ -198,8 +232,12 @@ class Training:
         if not np.array_equal(arrays["basis"], self.basis.vectors):  # found with another rounding
             self.optimizer.rotate_input(self.basis.vectors.T @ arrays["basis"])
         self.rng.bit_generator.state = shuffles[self.ranks.rank]
-        self.epoch, self.lowest_loss = facts["epoch"], facts["lowest_loss"]
+        self.epoch = facts["epoch"]
         self.clock = TrainingClock(*facts["clock"])
+        steps_done = facts.get("steps_done", 0)  # older checkpoints are of an epoch's end alone
+        self._begin_epoch(steps_done, facts.get("sent_bytes", 0))
+        if steps_done:
+            self.steps = EpochSummary.of_state(part("steps", arrays))
 
 
 def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int | None:
@@ -207,7 +245,9 @@ def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int 
 
     UserError where the flags forbid what the data or the ranks need.
     """
-    large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train)
+    rows, columns = data.x_train.shape
+    # in the eigenvectors of their Gram matrix fewer rows than columns are a small square
+    large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train) and rows > columns
     if settings.batch_size != "full" and settings.batch_size < ranks.size:
         raise UserError(
             f"--batch-size {settings.batch_size} is less than one row for each of {ranks.size} "

@@ -24,10 +24,10 @@ METHOD = "new_algorithm.back_projection"
 FORWARD, SUMS = "forward", "sums H̃ᵀΔ, H̃ᵀH̃"
 FACTORS, SOLVES, PASSED = "Gram matrices, factors", "solves", "Δ passed down"
 STREAMS = {  # generators, each item of which is waited for
-    "datasets.batches:RowsInMemory.batches": "batches",
-    "datasets.batches:StreamedRows.batches": "batches",
-    "datasets.batches:StreamedRows.read": "batches",
-    "datasets.batches:minibatches": "batches",
+    "new_algorithm.back_projection.rows:RowsInMemory.batches": "batches",
+    "datasets.streamed_rows:StreamedRows.batches": "batches",
+    "datasets.streamed_rows:StreamedRows.read": "batches",
+    "new_algorithm.back_projection.rows:minibatches": "batches",
 }
 LOSSES = tuple(
     f"{METHOD}.losses:{loss}" for loss in ("SQUARED", "SOFTMAX", "LOGISTIC", "BERNOULLI")
@@ -96,7 +96,7 @@ def parts() -> dict[str, PartOf]:
         f"{METHOD}.layer_problem:weight_change_by_cg": PartOf(SOLVES, 1, _plain_cg),
         f"{METHOD}.layer_problem:weight_change_exact": PartOf(SOLVES, 1, _plain_exact),
         f"{METHOD}.layer_problem:passed_down": PartOf(PASSED, 1, _plain_passing),
-        **{f"{loss}.{name}": PartOf("loss") for loss in LOSSES for name in ("value", "residual")},
+        **{f"{loss}.{name}": PartOf("loss") for loss in LOSSES for name in ("losses", "residual")},
     }
     solvers = EigenbasisSolver, FactoredSolver, CGSolver, GradientSolver, LayerSolver
     phases = {"begin": FACTORS, "observe": FACTORS, "solve": SOLVES, "pass_down": PASSED}
@@ -116,7 +116,7 @@ def parts() -> dict[str, PartOf]:
     return found
 
 
-def _sums(_: Any, sums: Any, index: int, inputs: Any, delta: Any) -> float:
+def _sums(_: Any, sums: Any, index: int, inputs: Any, delta: Any, *_weights: Any) -> float:
     return products.moment_sums(inputs, delta, sums._needs[index] == "gram")
 
 

@@ -163,10 +163,11 @@ def test_parts_take_other_networks_or_say_why_not(name, made, monkeypatch):
         assert all(table.rows for table in found.tables), module
 
 
-def test_the_end_is_the_epoch_of_the_lowest_train_loss(made):
+def test_the_end_is_the_last_epoch_and_of_older_runs_that_of_the_lowest_train_loss(made):
     tag, layout = made("n_layer_relu_data.py")
     subject = read_subject(tag, layout)
-    assert "epoch 2, of 2, that of the lowest train loss" in subject.about
+    assert "epoch 2, the last that was recorded: weights.npz has it." in subject.about
+    assert "validation" not in subject.about
     folder = layout.record(tag)
     shutil.copytree(folder, layout.record("worse_at_last"))
     other = layout.record("worse_at_last")
@@ -176,7 +177,7 @@ def test_the_end_is_the_epoch_of_the_lowest_train_loss(made):
     (other / "run.json").write_text(json.dumps(record), encoding="utf-8")
     worse = read_subject("worse_at_last", layout)
     assert worse.epoch == 1
-    assert "epoch 1, of 2" in worse.about
+    assert "epoch 1, of 2, that of the lowest train loss" in worse.about
     assert "The last epoch kept, where paths of snapshots end, is 2." in worse.about
     assert scores(worse)[0] == pytest.approx(float(worse.series["test_loss"][0]), rel=1e-4)
 
@@ -189,7 +190,7 @@ def test_a_run_of_an_experiment_is_read_from_its_folder(made):
     assert scores(subject) == scores(read_subject(tag, layout))
     assert subject.snapshots == {}
     (own / "weights.npz").unlink()
-    with pytest.raises(UserError, match="again, then analyse task") as told:
+    with pytest.raises(UserError, match="again, then name task") as told:
         read_subject("experiment/task.variation.0", layout)
     assert subject.record["command"] in str(told.value)
     record = subject.record | {"script": "new_algorithm/compare_methods.py"}

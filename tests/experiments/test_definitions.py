@@ -1,10 +1,12 @@
 """Definitions are read as they are written; what is wrong in one is named in one line."""
 
 import json
+import math
 from itertools import product
 
 import pytest
 
+from datasets.public_tables.catalogue import half
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.collect import definition_of
 from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
@@ -31,6 +33,18 @@ def entries(**changes):
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_definition_that_is_shipped_is_sound(path):
     assert load_experiment(path.stem).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [("tables", "judging"), ("tables_tuned", "judging"), ("tables_choosing", "choosing")],
+)
+def test_every_table_of_a_half_is_a_task_and_none_of_the_other(name, which):
+    tables = [*half(which, "classification"), *half(which, "regression")]
+    metrics = {"classification": ("accuracy",), "regression": ("rmse",)}
+    assert [(task.name, task.flags, task.metrics) for task in load_experiment(name).tasks] == [
+        (table.name, ("--table", table.name), metrics[table.task]) for table in tables
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.stem)
@@ -224,6 +238,22 @@ def test_what_is_wrong_with_a_script_is_one_line(given, message):
         experiment_from("e", given)
     assert str(refusal.value).startswith(f"e.toml: {message}")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": -1.0}, "lr: -1.0 is not allowed: give a number above 0"),
+        ({"lr": math.nan}, "lr: NaN is not allowed: give a number above 0"),
+        ({"batch_size": 0}, "batch_size: 0 is not allowed: give a number above 0"),
+        ({"momentum": -0.5}, "momentum: -0.5 is not allowed"),
+    ],
+)
+def test_numbers_that_no_training_can_do_with_are_one_line(settings, words):
+    variations = {"v": {"method": "momentum", "settings": settings}}
+    with pytest.raises(UserError) as refusal:
+        experiment_from("e", entries(variations=variations))
+    assert words in str(refusal.value)
 
 
 @pytest.mark.parametrize("written", ["3 × 64", "3x64", [64, 64, 64]])

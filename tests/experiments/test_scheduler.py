@@ -289,6 +289,34 @@ def test_a_run_that_fails_is_counted_and_the_others_go_on(tmp_path, monkeypatch)
     assert [row["status"] for row in rows_of(folder / "runs.csv")] == ["completed"] * 4
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(np.linalg.LinAlgError("singular matrix"), "singular"), (MemoryError(), "not enough memory")],
+)
+def test_a_trial_that_breaks_counts_as_diverged_and_the_others_go_on(
+    tmp_path, monkeypatch, capsys, error, words
+):
+    def breaks(settings, epoch):
+        if len(one.calls) == 1:  # the one that fits the epochs
+            raise error
+        return False
+
+    one = Pretender(breaks=breaks)
+    monkeypatch.setitem(METHODS, "pretender", one.method())
+    folder = carry_out(tmp_path, tiny("foof", "pretender", trials=0))
+    told = capsys.readouterr().err
+    assert f"notice: {TASK.name}, pretender, trial 1: " in told
+    assert words in told
+    assert told.count("it counts as diverged") == 1
+    assert [row["status"] for row in rows_of(folder / "runs.csv")] == ["completed"] * 4
+
+
+def test_workers_beyond_the_cores_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scheduler, "CORES", 1)
+    carry_out(tmp_path, tiny("foof", trials=0), workers=2)
+    assert "2 workers of 1 threads share 1 cores" in capsys.readouterr().err
+
+
 def test_a_worker_that_is_killed_is_one_line():
     with pytest.raises(UserError) as error, real_workers(ExperimentFlags()) as pool:
         pool.submit(os._exit, 1).result()

@@ -1,8 +1,11 @@
 """One run: the same bits again, the test rows looked at once, and what happens when it diverges."""
 
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, alike, overhear, tiny
+from tests.processes import starting
 
 SCRIPT = REPOSITORY / "new_algorithm" / "compare_methods.py"
 TEACHERS = ("back_projection", "sgd")  # in NumPy, and in torch
@@ -307,3 +311,29 @@ def test_warming_up_survives_a_method_that_diverges(monkeypatch):
 )
 def test_names_of_files(name, expected):
     assert slug(name) == expected
+
+
+PARENT = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from new_algorithm.experiments.single_run import begin_worker
+import os
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_worker, (1,))
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(300)
+"""
+
+
+def test_worker_ends_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with starting() as start:
+        parent = start([sys.executable, str(tmp_path / "parent.py")], env=environment)
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.gallery.contrastive.augmentations import Views
 from new_algorithm.gallery.contrastive.encoders import EMBEDDING, projection
 from new_algorithm.gallery.contrastive.losses import alignment, uniformity
@@ -82,7 +83,7 @@ class MomentumContrast:
         total = torch.zeros((), device=x.device)
         order = torch.randperm(len(x), generator=self.generator, device=x.device)
         batches = order[: len(x) // batch_size * batch_size].split(batch_size)
-        for rows in batches:
+        for rows in whole_steps(batches):
             loss, keys = self.loss(x[rows])
             optimizer.zero_grad()
             loss.backward()

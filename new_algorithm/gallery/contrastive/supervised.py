@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from new_algorithm.cli.signals import whole_steps
 from new_algorithm.gallery.contrastive.augmentations import Views
 from new_algorithm.gallery.contrastive.encoders import FEATURES
 from new_algorithm.gallery.contrastive.moco import features, rate_schedule
@@ -40,7 +41,7 @@ def train_supervised(
     schedule = rate_schedule(optimizer, steps)
     looks = {round(steps * (i + 1) / CHOICES) for i in range(CHOICES)}
     best, kept = -1.0, model.state_dict()
-    for step in range(1, steps + 1):
+    for step in whole_steps(range(1, steps + 1)):
         model.train()
         drawn = torch.randint(len(x), (batch_size,), generator=generator, device=device)
         loss = F.cross_entropy(model(views(x[drawn], generator)), labels[drawn])
