@@ -43,13 +43,11 @@ from typing import Annotated, Literal
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import tyro
-
 from datasets import Dataset, find_higgs, load_dataset
 from new_algorithm.back_projection.diagnostics import EpochSummary
 from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
-from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
+from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, default_as, parse
 from new_algorithm.cli.pauses import Pauses
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
@@ -70,7 +68,7 @@ from new_algorithm.record.trial import check_run
 class Config(Settings, NetworkFlags):
     preset: Annotated[
         Literal["deep", "two-layer", "higgs", "faithful"] | None,
-        tyro.conf.arg(help_behavior_hint="(default: deep, with HIGGS higgs)"),
+        default_as("deep, with HIGGS higgs"),
     ] = None
     """Where the defaults below come from; see above."""
     dataset: str | None = None  # type: ignore[assignment]  # until the files are looked for

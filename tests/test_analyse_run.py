@@ -12,6 +12,7 @@ from new_algorithm.analyse_run import Config, analyse
 from new_algorithm.analysis import landscape
 from new_algorithm.analysis.parts import PARTS
 from new_algorithm.cli.errors import UserError
+from new_algorithm.plot_runs import draw
 from new_algorithm.plots import style
 from new_algorithm.record.files import save_npz
 from new_algorithm.record.layout import Layout
@@ -76,16 +77,15 @@ def test_numbers_that_two_parts_find_agree(analysed, work_tree):
     assert {"start to end", "to seed_1", "to seed_1, units matched"} == barriers.keys()
 
 
-def test_an_analysis_is_drawn_again_from_its_record_alone(analysed, work_tree, run_script):
+def test_an_analysis_is_drawn_again_from_its_record_alone(look, work_tree):
     folder = work_tree / "figures" / "seed_0.analysis"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for path in folder.iterdir():
         path.unlink()
     weights = work_tree / "ploting_data" / "seed_0" / "weights.npz"
     aside = weights.rename(weights.with_suffix(".aside"))
-    done = run_script("new_algorithm/plot_runs.py", "seed_0.analysis")
+    draw(["seed_0.analysis"], None, Layout(work_tree))
     aside.rename(weights)
-    assert done.returncode == 0, done.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -139,7 +139,7 @@ def test_a_run_of_an_experiment_has_an_analysis_beside_the_others(look, work_tre
 def test_a_run_in_double_precision_stands_beside_one_in_single(look, work_tree):
     records = work_tree / "ploting_data"
     shutil.copytree(records / "seed_1", records / "double")
-    for path in (records / "double").rglob("*.npz"):
+    for path in (records / "double" / "weights.npz", *(records / "double").glob("snapshots/*")):
         weights = read_arrays(path)
         assert {one.dtype for one in weights.values()} == {np.dtype(np.float32)}
         save_npz(path, **{name: one.astype(np.float64) for name, one in weights.items()})

@@ -83,7 +83,8 @@ OPTIONS = {
     "weight decay": {"weight_decay": 0.1},
     "held out": {"held_out": "validation", "seed": 2},
 }
-INERT = {"preset", "verbose", "rank_timeout", "resume"}  # names a set of the others; prints; …
+# what names a set of the others, prints, waits, or decides when to save
+INERT = {"preset", "verbose", "rank_timeout", "resume", "checkpoint_minutes"}
 
 
 def test_every_option_changes_the_result():

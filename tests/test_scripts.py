@@ -318,7 +318,7 @@ def test_teacher_is_recovered(work_tree, run_script):
         (DEEP, ["--tag", "CON"], ["--tag 'CON'"]),
         (DEEP, ["--tag", "nul.3"], ["--tag 'nul.3'"]),
         (DEEP, ["--tag", "a."], ["--tag 'a.'"]),
-        (BENCH, ["--dataset", "MNIST"], ["'MNIST'", "mnist is written in small letters"]),
+        (BENCH, ["--dataset", "MNIST"], ["'MNIST'", "did you mean mnist?"]),
         (TEACHER, ["--rows", "0"], ["--rows 0"]),
         (TEACHER, ["--teacher-widths", "3", "0", "1"], ["--teacher-widths 0"]),
     ],

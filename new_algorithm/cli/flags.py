@@ -57,6 +57,11 @@ Limit = Annotated[
 ]
 
 
+def default_as(words: str) -> Any:
+    """What --help says of a default that is found later; put it into the Annotated type."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFlags:
     """The flags of every script that leaves a record; `class Config(…, RunFlags)` lists them."""
