@@ -103,8 +103,9 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         self.verbose = verbose
 
     @abstractmethod
-    def _read_targets(self, y: NDArray, fresh: bool) -> NDArray:
-        """Return y in the shape that is worked with; where `fresh`, learn its classes.
+    def _read_targets(self, y: NDArray, fresh: bool, announced: bool) -> NDArray:
+        """Return y in the shape that is worked with; where `fresh`, learn its classes, unless they
+        were `announced`.
 
         ValueError for targets that do not fit those learnt.
         """
@@ -158,7 +159,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
     def _partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Any:  # noqa: N803
         """Make one pass over the rows, with steps of the full size; return self."""
         fresh = not hasattr(self, "coefs_")
-        table, y = self._validated(X, y, sample_weight, fresh)
+        table, y = self._validated(X, y, sample_weight, fresh, announced=True)
         rng, weights = self._start(table, fresh)
         if fresh:
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], None
@@ -183,6 +184,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         y: Any,
         sample_weight: ArrayLike | None,
         fresh: bool,
+        announced: bool = False,
     ) -> tuple[Table, NDArray]:
         """Return the table as the network sees it, and y as it came."""
         x, y = validate_data(
@@ -194,7 +196,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
             y_numeric=not hasattr(type(self), "predict_proba"),
             reset=fresh,
         )
-        y = self._read_targets(y, fresh)
+        y = self._read_targets(y, fresh, announced)
         row_weights = self._row_weights(x, y, sample_weight)
         if fresh:
             self.scaler_ = None
@@ -220,28 +222,28 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
 
     def _start(self, table: Table, fresh: bool) -> tuple[np.random.Generator, list[NDArray]]:
         """Return the generator of shuffles, and the weights to begin with."""
+        hidden = defaults.hidden_widths(self.hidden_layer_sizes)
         if fresh:
             self._seed = seed_of(self.random_state)
-            widths = (
-                table.x.shape[1],
-                *defaults.hidden_widths(self.hidden_layer_sizes),
-                self._loss()[1],
-            )
+            widths = (table.x.shape[1], *hidden, self._loss()[1])
             return seeded_start(self._seed, widths, table.x.dtype)
+        trained = [coef.shape[1] for coef in self.coefs_[:-1]]
+        if hidden != trained:
+            raise ValueError(
+                f"hidden_layer_sizes is {hidden}, and the network to go on with has {trained}: "
+                "set it back, or fit a new estimator"
+            )
         pairs = zip(self.coefs_, self.intercepts_, strict=True)
         weights = [np.vstack([w, b]).astype(table.x.dtype) for w, b in pairs]
         return np.random.default_rng([self._seed, 1, self.n_iter_]), weights
 
     def _settings(self, table: Table, known_beforehand: bool) -> Settings:
         layers = len(defaults.hidden_widths(self.hidden_layer_sizes)) + 1
-        least, most = bounds = tuple(map(float, self.step_bounds))
-        if not 0 < least <= most < np.inf:
-            raise ValueError(f"step_bounds must be two numbers, 0 < a <= b, got {bounds}")
         decay = defaults.decay(self.alpha, len(table))
         return Settings(
             penalties=defaults.penalties(self.lambda_w, self.lambda_h, decay, layers),
             batch_size=defaults.rows_of_a_batch(self.batch_size, len(table)),
-            step_bounds=(least, most),
+            step_bounds=defaults.checked_bounds(self.step_bounds),
             momentum=self.momentum,
             known_beforehand=known_beforehand,
         )

@@ -85,8 +85,7 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
         classes: ArrayLike | None = None,
     ) -> Any:
         """Make one pass over these rows; `classes`, all there are, at the first call."""
-        if _check_partial_fit_first_call(self, classes) and not hasattr(self, "coefs_"):
-            self._announced = self.classes_
+        _check_partial_fit_first_call(self, classes)
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: ArrayLike) -> NDArray:  # noqa: N803
@@ -106,10 +105,10 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
         """Return the logarithms of the probabilities."""
         return np.log(self.predict_proba(X))
 
-    def _read_targets(self, y: NDArray, fresh: bool) -> NDArray:
+    def _read_targets(self, y: NDArray, fresh: bool, announced: bool) -> NDArray:
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        if fresh and not hasattr(self, "_announced"):
+        if fresh and not announced:
             self.classes_ = np.unique(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
@@ -126,6 +125,10 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
         if self.class_weight is None:
             return row_weights
         of_classes = compute_sample_weight(self.class_weight, y).astype(x.dtype)
+        if (of_classes < 0).any() or not of_classes.any():
+            raise ValueError(
+                f"class_weight: weights must be 0 or more and not all 0, got {self.class_weight}"
+            )
         weights = of_classes if row_weights is None else of_classes * row_weights
         return weights / weights.mean()
 

@@ -6,6 +6,7 @@ The constants were chosen on 51 tables and judged on others: see AGENTS.md.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from new_algorithm.back_projection.solvers import Penalties
 
@@ -19,11 +20,28 @@ FEWEST_PASSES = 5
 
 
 def hidden_widths(hidden_layer_sizes: int | Sequence[int]) -> list[int]:
-    """Return the units of each hidden layer. ValueError for a layer without any."""
-    widths = [int(width) for width in np.atleast_1d(hidden_layer_sizes)]
-    if any(width < 1 for width in widths):
-        raise ValueError(f"hidden_layer_sizes must be 1 or more, got {widths}")
-    return widths
+    """Return the units of each hidden layer. ValueError for what is no whole number above 0."""
+    given = np.atleast_1d(hidden_layer_sizes)
+    whole = given.ndim == 1 and (given.dtype.kind in "iu" or len(given) == 0)
+    if not whole or (given < 1).any():
+        raise ValueError(
+            f"hidden_layer_sizes must be whole numbers of 1 or more, got {given.tolist()}"
+        )
+    return [int(width) for width in given]
+
+
+def checked_bounds(step_bounds: Sequence[float]) -> tuple[float, float]:
+    """Return the least and the largest squared length of a step. ValueError for anything else."""
+    bounds = np.asarray(step_bounds)
+    if bounds.shape != (2,) or bounds.dtype.kind not in "iuf" or not _rise(bounds):
+        raise ValueError(
+            f"step_bounds must be two numbers, 0 < a <= b < inf, got {bounds.tolist()}"
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def _rise(bounds: NDArray) -> bool:
+    return bool(0 < bounds[0] <= bounds[1] < np.inf)
 
 
 def rows_of_a_batch(batch_size: str | int, rows: int) -> int:
@@ -58,12 +76,14 @@ def decay(alpha: float, rows: int) -> float:
 def penalties(
     lambda_w: float | Sequence[float], lambda_h: float | Sequence[float], decay: float, layers: int
 ) -> list[Penalties]:
-    """Return those of each layer. ValueError for lists of the wrong length."""
-    both = zip(
-        _per_layer("lambda_w", lambda_w, layers),
-        _per_layer("lambda_h", lambda_h, layers),
-        strict=True,
-    )
+    """Return those of each layer. ValueError for lists of the wrong length or range."""
+    all_w = _per_layer("lambda_w", lambda_w, layers)
+    if not all(0 <= value < np.inf for value in all_w):
+        raise ValueError(f"lambda_w must be 0 or more and finite, got {all_w}")
+    all_h = _per_layer("lambda_h", lambda_h, layers)
+    if not all(value > 0 for value in all_h):
+        raise ValueError(f"lambda_h must be above 0, got {all_h}")
+    both = zip(all_w, all_h, strict=True)
     return [Penalties(w, h, decay=decay) for w, h in both]
 
 

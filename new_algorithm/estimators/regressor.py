@@ -39,7 +39,7 @@ class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
         """Return the values of each row, (n_samples,) or (n_samples, n_outputs)."""
         return self._values(self._decision(X))
 
-    def _read_targets(self, y: NDArray, fresh: bool) -> NDArray:
+    def _read_targets(self, y: NDArray, fresh: bool, announced: bool) -> NDArray:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         outputs = 1 if y.ndim == 1 else y.shape[1]

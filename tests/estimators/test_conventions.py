@@ -117,3 +117,43 @@ def test_a_clone_is_as_it_was_made():
     made = BackProjectionRegressor((3, 2), lambda_w=(1.0, 2.0, 3.0), alpha=0.5, random_state=7)
     x, y = make_regression(50, 4, random_state=0)
     assert clone(made.fit(x, y)).get_params() == made.get_params()
+
+
+def test_a_fit_forgets_the_classes_announced_to_an_earlier_partial_fit():
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    y = np.where(x[:, 0] > 0, "c", "d")
+    model = BackProjectionClassifier(max_iter=1, random_state=0)
+    model.partial_fit(x, np.where(x[:, 0] > 0, "a", "b"), classes=["a", "b"])
+
+    model.fit(x, y)
+
+    assert model.classes_.tolist() == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lambda_w", [1, -1, 1]),
+        ("lambda_w", [1, np.nan, 1]),
+        ("lambda_h", [1, 0, 1]),
+        ("hidden_layer_sizes", (5.5,)),
+        ("step_bounds", (0.1, 0.2, 0.3)),
+        ("step_bounds", (0.2, 0.1)),
+        ("class_weight", {0: 0, 1: 0}),
+        ("class_weight", {0: -1, 1: 1}),
+    ],
+)
+def test_a_list_with_a_wrong_value_is_refused_by_its_name(name, value):
+    settings = {"hidden_layer_sizes": (4, 4), name: value}
+    model = BackProjectionClassifier(max_iter=1, random_state=0, **settings)
+
+    with pytest.raises(ValueError, match=name):
+        model.fit(np.eye(8), np.arange(8) % 2)
+
+
+def test_a_network_goes_on_with_its_own_widths_only():
+    model = BackProjectionClassifier((4,), max_iter=1, warm_start=True, random_state=0)
+    model.fit(np.eye(8), np.arange(8) % 2).set_params(hidden_layer_sizes=(5,))
+
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        model.fit(np.eye(8), np.arange(8) % 2)
