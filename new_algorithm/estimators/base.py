@@ -142,6 +142,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         with threadpool_limits(1, "blas"):  # the same bits everywhere; small products gain nothing
             for loss in training.epochs(passes):
                 self.n_iter_ += 1
+                self._passes += 1
                 self.loss_curve_.append(loss)
                 if left_out is not None:
                     scores.append(self._score_weights(training.weights, *left_out))
@@ -158,6 +159,8 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
 
     def _partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Any:  # noqa: N803
         """Make one pass over the rows, with steps of the full size; return self."""
+        if self.early_stopping:
+            raise ValueError("partial_fit has no end to decide on: early_stopping must be False")
         fresh = not hasattr(self, "coefs_")
         table, y = self._validated(X, y, sample_weight, fresh, announced=True)
         rng, weights = self._start(table, fresh)
@@ -171,6 +174,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         with threadpool_limits(1, "blas"):
             self.loss_curve_ += training.epochs(1)
         self.n_iter_ += 1
+        self._passes += 1
         self._tell(self.loss_curve_[-1], [])
         self._is_lost(training)
         self._keep(training.weights)
@@ -224,7 +228,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         """Return the generator of shuffles, and the weights to begin with."""
         hidden = defaults.hidden_widths(self.hidden_layer_sizes)
         if fresh:
-            self._seed = seed_of(self.random_state)
+            self._seed, self._passes = seed_of(self.random_state), 0  # over any rows so far
             widths = (table.x.shape[1], *hidden, self._loss()[1])
             return seeded_start(self._seed, widths, table.x.dtype)
         trained = [coef.shape[1] for coef in self.coefs_[:-1]]
@@ -235,7 +239,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
             )
         pairs = zip(self.coefs_, self.intercepts_, strict=True)
         weights = [np.vstack([w, b]).astype(table.x.dtype) for w, b in pairs]
-        return np.random.default_rng([self._seed, 1, self.n_iter_]), weights
+        return np.random.default_rng([self._seed, 1, self._passes]), weights
 
     def _settings(self, table: Table, known_beforehand: bool) -> Settings:
         layers = len(defaults.hidden_widths(self.hidden_layer_sizes)) + 1

@@ -85,6 +85,11 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
         classes: ArrayLike | None = None,
     ) -> Any:
         """Make one pass over these rows; `classes`, all there are, at the first call."""
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" needs all rows at once: give partial_fit the weights '
+                "themselves, as sklearn.utils.compute_class_weight finds them"
+            )
         _check_partial_fit_first_call(self, classes)
         return self._partial_fit(X, y, sample_weight)
 
@@ -130,6 +135,11 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
                 f"class_weight: weights must be 0 or more and not all 0, got {self.class_weight}"
             )
         weights = of_classes if row_weights is None else of_classes * row_weights
+        if not weights.any():
+            raise ValueError(
+                "class_weight and sample_weight leave every row a weight of zero; give one of them "
+                "a positive weight where the other has one"
+            )
         return weights / weights.mean()
 
     def _encode(self, y: NDArray, dtype: np.dtype) -> NDArray:

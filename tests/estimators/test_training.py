@@ -1,5 +1,7 @@
 """The estimators train what the scripts train, and what their parameters say."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
@@ -151,3 +153,28 @@ def test_a_linear_target_is_found_as_well_as_by_ridge_regression():
     model = BackProjectionRegressor(random_state=0).fit(x, y)
     # a network of 5,000 weights cannot be as sure, but not far off
     assert np.mean((model.predict(test) - truth) ** 2) < linear + 0.1 * truth.var()
+
+
+def test_what_a_pass_over_a_part_cannot_do_is_refused():
+    x, y = load_iris(return_X_y=True)
+    for settings in ({"early_stopping": True}, {"class_weight": "balanced"}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            BackProjectionClassifier(8, **settings).partial_fit(x, y, classes=[0, 1, 2])
+
+
+def test_weights_of_rows_and_classes_that_leave_nothing_are_refused():
+    x, y = load_iris(return_X_y=True)
+    model = BackProjectionClassifier(8, class_weight={0: 0, 1: 1, 2: 1})
+    with pytest.raises(ValueError, match="leave every row a weight of zero"):
+        model.fit(x, y, sample_weight=(y == 0).astype(float))
+
+
+def test_a_warm_start_shuffles_anew():
+    x, y = load_iris(return_X_y=True)
+    model = BackProjectionClassifier(8, batch_size=50, max_iter=1, warm_start=True, random_state=0)
+    orders = []
+    for _ in range(3):
+        model.fit(x, y)
+        orders.append(np.random.default_rng([0, 1, model._passes]).permutation(150))
+    assert model._passes == 3
+    assert not any(np.array_equal(one, other) for one, other in pairwise(orders))
