@@ -2,11 +2,14 @@
 
 A folder of the cache holds groups of .npy files of equally many rows. A file NAME.json says what a
 group was made of: it is deleted before its arrays are replaced and written after them, and arrays
-that none describes are never read. Everything goes block by block: memory does not grow with the
-rows.
+that none describes are never read. It holds their checksums too, which are compared whenever they
+are mapped: a bit that a disk has flipped would train in silence. That takes a pass over the files,
+1.5 s for the features of HIGGS, which the first epoch then finds in memory. Everything goes block
+by block: memory does not grow with the rows.
 """
 
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from datasets.dataset import hash_arrays
+from datasets.mapped_files import row_blocks
 from datasets.sources import OWN_FOLDER
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.files import read_json, replace_atomically, save_json
@@ -26,8 +30,8 @@ log = logging.getLogger(__name__)
 
 CACHE = OWN_FOLDER / "cache"
 LOCK_NAME = ".lock"  # in a folder of the cache
-LAYOUT = 3  # of a folder; caches with another number are rebuilt
-DESCRIBED = {"layout", "identity", "rows", "columns", "about", "sha256"}
+LAYOUT = 4  # of a folder; caches with another number are rebuilt
+DESCRIBED = {"layout", "identity", "rows", "columns", "about", "sha256", "crc32"}
 
 Arrays = Mapping[str, NDArray]
 
@@ -88,21 +92,21 @@ class CachedArrays:
     def description(self) -> Path:
         return self.place.folder / f"{self.name}.json"
 
-    def open(self, verify: bool = False) -> Opened:
+    def open(self) -> Opened:
         """Map the parts, after this or another process has built them if need be."""
         try:
-            return self._map(verify)
+            return self._map()
         except _StaleError:
             pass
         with _writing(self.place):
             try:
-                return self._map(verify)  # another process may have built it meanwhile
+                return self._map()  # another process may have built it meanwhile
             except _StaleError as reason:
                 log.info("%s cache: %s", self.place.title, reason)
             self._build()
             return self._map()
 
-    def _map(self, verify: bool = False) -> Opened:
+    def _map(self) -> Opened:
         path = self.description
         facts = read_json(path)
         if facts is None and not path.exists():
@@ -112,12 +116,12 @@ class CachedArrays:
         if facts["identity"] != self.identity:
             raise _StaleError(f"rebuilding, {self.place.changed} since")
         arrays = self._arrays(facts["columns"], facts["rows"])
+        sums = _checksums(arrays)
         if read_json(path) != facts:
             raise _StaleError("rebuilding, it was being replaced")
-        parts = self.parts(*arrays)
-        if verify and hash_arrays(parts) != facts["sha256"]:
+        if sums != facts["crc32"]:
             raise _StaleError(f"damaged, rebuilding {self.name}")
-        return Opened(parts, facts["sha256"], facts["about"])
+        return Opened(self.parts(*arrays), facts["sha256"], facts["about"])
 
     def _arrays(self, columns: Mapping[str, Any], rows: int) -> list[NDArray]:
         arrays = []
@@ -152,9 +156,21 @@ class CachedArrays:
                 rows += len(blocks[0])
             _write_headers(files, columns, rows)
             self.description.unlink(missing_ok=True)
-        sha256 = hash_arrays(self.parts(*self._arrays(columns, rows)))
+        arrays = self._arrays(columns, rows)
+        sums = {"sha256": hash_arrays(self.parts(*arrays)), "crc32": _checksums(arrays)}
         facts = {"layout": LAYOUT, "identity": self.identity, "rows": rows, "columns": columns}
-        save_json(self.description, facts | {"about": built.about, "sha256": sha256})
+        save_json(self.description, facts | {"about": built.about} | sums)
+
+
+def _checksums(arrays: Iterable[NDArray]) -> list[int]:
+    """CRC-32 of each array's bytes, three times as fast as sha256."""
+    sums = []
+    for array in arrays:
+        crc = 0
+        for _, block in row_blocks(array):
+            crc = zlib.crc32(block.data, crc)
+        sums.append(crc)
+    return sums
 
 
 def _write_headers(files: list[BinaryIO], columns: Mapping[str, Any], rows: int) -> None:
