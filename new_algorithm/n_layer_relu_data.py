@@ -59,7 +59,7 @@ from new_algorithm.methods.method import Problem
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.files import format_table
 from new_algorithm.record.reservation import check_tag
-from new_algorithm.record.resuming import fitting_checkpoint
+from new_algorithm.record.resuming import first_fits, fitting_checkpoint
 from new_algorithm.record.run import Run
 from new_algorithm.record.trial import check_run
 
@@ -116,10 +116,11 @@ def train_and_record(
     """Train to the end, from where the run was cut short; only one rank has a run to record in."""
     problem = Problem(data, config.hidden_widths, config.epochs, config.seed)
     training = Training(config, problem, chunk_rows, ranks)
-    begin(training, run)
+    goes_on = begin(training, run)
     pauses = Pauses(ranks, config.checkpoint_minutes)
+    epochs = train(training, pauses)
     with held():
-        for steps in train(training, pauses):
+        for steps in first_fits(epochs) if goes_on else epochs:
             if steps is not None:
                 record_epoch(training, steps, run, config.verbose)
                 pauses.due()
@@ -151,8 +152,8 @@ def train(training: Training, pauses: Pauses) -> Iterator[EpochSummary | None]:
         training.check_progress(steps)
 
 
-def begin(training: Training, run: Run | None) -> None:
-    """Record the start, or take up the training where it was cut short."""
+def begin(training: Training, run: Run | None) -> bool:
+    """Record the start, or take up the training where it was cut short; whether it goes on."""
     checkpoint = training.ranks.from_first(run.checkpoint if run is not None else None)
     if checkpoint is not None:
         with fitting_checkpoint():
@@ -164,6 +165,7 @@ def begin(training: Training, run: Run | None) -> None:
         run.result(input_rank=len(basis.values), input_explained_share=basis.explained)
         run.save_weights(training.weights)
         run.save_snapshot(0, training.weights)
+    return checkpoint is not None
 
 
 def record_epoch(training: Training, steps: EpochSummary, run: Run | None, verbose: bool) -> None:

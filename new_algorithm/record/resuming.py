@@ -1,15 +1,18 @@
 """Whether a run can go on from its checkpoint: with the same flags and data, or more epochs."""
 
 import json
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.checkpoint import Checkpoint, load_checkpoint
 from new_algorithm.record.files import read_record
+from new_algorithm.record.fitting import fitting
 
 MAY_DIFFER: tuple[str, ...] = (  # between a run that was cut short and its continuation
     *("tag", "overwrite", "resume", "threads", "data_dir", "verbose", "rank_timeout", "profile"),
@@ -29,31 +32,34 @@ def resumable(folder: Path, record: dict[str, Any]) -> tuple[Checkpoint, int | N
     checkpoint = load_checkpoint(folder)
     with fitting_checkpoint():
         _check_facts(checkpoint.facts)
-    facts, may_differ = checkpoint.facts, MAY_DIFFER
-    earlier_epochs = _lengthened(facts, record["config"])
-    if earlier_epochs is not None:
-        may_differ += ("epochs",)
-    elif (read_record(folder) or {}).get("status") == "completed":
-        raise UserError(
-            f"--resume: run {record['tag']} is completed: give more --epochs to train on; "
-            f"`plot_runs.py {record['tag']}` draws its figures again"
-        )
-    check_same("setting", facts["config"], record["config"], may_differ)
-    check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
+        facts, may_differ = checkpoint.facts, MAY_DIFFER
+        earlier_epochs = _lengthened(facts, record["config"])
+        if earlier_epochs is not None:
+            may_differ += ("epochs",)
+        elif (read_record(folder) or {}).get("status") == "completed":
+            raise UserError(
+                f"--resume: run {record['tag']} is completed: give more --epochs to train on; "
+                f"`plot_runs.py {record['tag']}` draws its figures again"
+            )
+        check_same("setting", facts["config"], record["config"], may_differ)
+        check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
     return checkpoint, earlier_epochs
 
 
-@contextmanager
-def fitting_checkpoint() -> Iterator[None]:
+def first_fits(steps: Iterator[Any]) -> Iterator[Any]:
+    """Yield the steps after a checkpoint was taken up; what fails on the way to the first of them
+    lies in the checkpoint, of which not every part can be judged before it is used."""
+    with fitting_checkpoint():
+        first = list(islice(steps, 1))
+    yield from chain(first, steps)
+
+
+def fitting_checkpoint() -> AbstractContextManager[None]:
     """Let it be a UserError where a checkpoint, sound as a file, does not hold what is needed."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        why = " ".join(traceback.format_exception_only(error)[-1].split())
-        raise UserError(
-            f"--resume: the checkpoint is not one of this script as it is now ({why}): run again "
-            "with --overwrite in place of --resume"
-        ) from error
+    return fitting(
+        "--resume: the checkpoint is not one of this script as it is now",
+        "run again with --overwrite in place of --resume",
+    )
 
 
 def _check_facts(facts: dict[str, Any]) -> None:
@@ -64,6 +70,19 @@ def _check_facts(facts: dict[str, Any]) -> None:
         if not isinstance(facts[name], dict):
             raise TypeError(f"its {name} is a {type(facts[name]).__name__}")
     facts["anomalies"] = [*facts["anomalies"]]
+    for row in facts["rows"]:
+        if not all(map(str.isidentifier, row)):  # they name files
+            raise ValueError(f"it holds the numbers {[*row]}")
+        if _forms(row) != _forms(facts["rows"][0]):
+            raise ValueError(f"epoch {row['epoch']} holds other numbers than the first")
+
+
+def _forms(row: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of what an epoch has recorded; ValueError for what is no number."""
+    arrays = {name: np.asarray(value) for name, value in row.items()}
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "iuf"]:
+        raise ValueError(f"it holds {odd[0]}={row[odd[0]]}")
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _lengthened(facts: dict[str, Any], config: dict[str, Any]) -> int | None:
