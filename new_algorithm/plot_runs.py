@@ -28,6 +28,7 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import parse, validate_tag
 from new_algorithm.record.files import RECORD_FILE, read_record
+from new_algorithm.record.fitting import fitting
 from new_algorithm.record.history import read_series
 from new_algorithm.record.index import rebuild_index
 from new_algorithm.record.layout import ASIDE, Layout
@@ -66,17 +67,23 @@ def main() -> None:
 def draw(tags: list[str], output_name: str | None, layout: Layout) -> list[Path]:
     """Draw one run or a comparison of several; the paths of what is written.
 
-    UserError for an unknown tag, a run without an epoch, or a name that belongs to a run.
+    UserError for an unknown tag, a run without an epoch, a name that belongs to a run, or a record
+    that was changed.
     """
+    _check_known(tags, layout)
+    record = f"the record of {' or '.join(tags)} does not hold what figures need"
+    with fitting(record, "repeat the run"):
+        if len(tags) == 1 and output_name is None:
+            return _draw_one(tags[0], layout)
+        return _draw_together(tags, _joined(tags) if output_name is None else output_name, layout)
+
+
+def _draw_together(tags: list[str], name: str, layout: Layout) -> list[Path]:
     # matplotlib takes a second to import
     from new_algorithm.plots.run_figures import COMPARISON_SIZE, draw_comparison
     from new_algorithm.plots.style import draw
     from new_algorithm.record.figures import save_figure
 
-    _check_known(tags, layout)
-    if len(tags) == 1 and output_name is None:
-        return _draw_one(tags[0], layout)
-    name = output_name if output_name is not None else _joined(tags)
     validate_tag(name, "--output-name")
     if layout.record(name).exists():
         raise UserError(f"--output-name {name} is the tag of a run: choose another name")

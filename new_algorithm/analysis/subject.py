@@ -21,8 +21,9 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.torch_network import torch_objective
 from new_algorithm.plots.series import Series
+from new_algorithm.record.fitting import fitting
 from new_algorithm.record.history import read_series
-from new_algorithm.record.kept_run import find_run, last_epoch
+from new_algorithm.record.kept_run import KeptRun, find_run, last_epoch
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.snapshots import read_arrays, snapshots
 from new_algorithm.record.weights import WEIGHTS_FILE
@@ -151,6 +152,12 @@ def read_subject(tag: str, layout: Layout, data_dir: Path | None = None) -> Subj
     weights, they are missing, or the data are not those that it was trained on.
     """
     run = find_run(tag, layout)
+    with fitting(f"{tag}: {run.where}/ does not hold what an analysis needs", "repeat the run"):
+        return _subject_of(run, data_dir)
+
+
+def _subject_of(run: KeptRun, data_dir: Path | None) -> Subject:
+    tag = run.tag
     folder, record = run.folder, run.record
     if record.get("kind") == "experiment":
         raise UserError(f"{tag} is an experiment: name a run in its folder, as {tag}/RUN")

@@ -4,6 +4,7 @@ An experiment leaves experiment.json (its definition, commands and environment),
 run), curves.csv (a row an epoch) and, where it searched, trials.csv (a row a trial).
 """
 
+import csv
 import json
 import math
 from collections import Counter
@@ -20,6 +21,7 @@ from new_algorithm.experiments.experiment import Experiment
 from new_algorithm.experiments.quantities import columns_of_scripts
 from new_algorithm.measurements.lambda_map import MAP_FILE
 from new_algorithm.record.files import Row, read_csv
+from new_algorithm.record.fitting import UNFIT
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.reservation import kind_of
 
@@ -121,7 +123,7 @@ def _reading(path: Path, layout: Layout) -> Iterator[Path]:
     """Let what goes wrong with the file inside be a UserError that names it and the remedy."""
     try:
         yield path
-    except (OSError, ValueError, KeyError, UserError) as error:
+    except (OSError, csv.Error, UserError, *UNFIT) as error:
         problem = "is not JSON" if isinstance(error, json.JSONDecodeError) else "cannot be read"
         if isinstance(error, KeyError):
             problem = f"entry {error} is missing"

@@ -8,7 +8,7 @@ from new_algorithm.experiments import report_text as text
 from new_algorithm.experiments.across_tables import across_table, margins_table
 from new_algorithm.experiments.across_tasks import across_tasks
 from new_algorithm.experiments.leaderboard import leaderboard
-from new_algorithm.experiments.record_tables import read_experiment
+from new_algorithm.experiments.record_tables import ExperimentRecord, read_experiment
 from new_algorithm.experiments.report_figures import (
     Picture,
     draw_against_depth,
@@ -17,6 +17,7 @@ from new_algorithm.experiments.report_figures import (
     draw_task,
 )
 from new_algorithm.record.files import save_text
+from new_algorithm.record.fitting import fitting
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.pages import page_templates
 
@@ -29,7 +30,14 @@ def write_report(tag: str, layout: Layout) -> list[Path]:
 
     UserError where the record is missing or unsound.
     """
-    record, folder = read_experiment(tag, layout), layout.figures(tag)
+    record = read_experiment(tag, layout)
+    where = f"{layout.relative(layout.record(tag))}/ does not hold what a report needs"
+    with fitting(where, "run the experiment again, finished runs are kept"):
+        return _write(record, layout)
+
+
+def _write(record: ExperimentRecord, layout: Layout) -> list[Path]:
+    tag, folder = record.tag, layout.figures(record.tag)
     folder.mkdir(parents=True, exist_ok=True)
     experiment = record.experiment
     leaderboards = {task.name: leaderboard(record, task) for task in experiment.tasks}

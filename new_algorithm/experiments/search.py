@@ -17,11 +17,13 @@ import numpy as np
 from new_algorithm.cli.errors import UserError
 from new_algorithm.methods.method import Choice, Range, Settings, Space, WholeRange
 from new_algorithm.record.files import Row, read_json, save_json
+from new_algorithm.record.fitting import fitting
 
 if TYPE_CHECKING:
     import optuna
 
-COMPLETE, DIVERGED = "complete", "diverged"
+STATES = COMPLETE, DIVERGED = "complete", "diverged"
+ROW = ("trial", "value", "state", "cpu_seconds", "epochs", "settings")
 RANDOM_DIVISOR = 3  # the first of so many trials, rounded up, is drawn at random
 NEAR_AN_EDGE = 0.05  # of a range in its logarithm
 FEWEST_TRIALS = 8  # of which importances can be told
@@ -55,7 +57,8 @@ def search(
     or cannot be read or written.
     """
     question = {"seed": seed, "space": {name: repr(values) for name, values in space.items()}}
-    finished = _finished(path, question)
+    with fitting(f"{path.name} cannot be read as a search", "move it away, or give another --tag"):
+        finished = _finished(path, question, space)
     for one in finished[:trials]:
         yield one["row"]
     for done in range(len(finished), trials):
@@ -184,8 +187,8 @@ def _value(drawn: float | int, values: Range | Choice) -> Any:
     return min(max(float(f"{drawn:.{DIGITS}g}"), values.low), values.high)
 
 
-def _finished(path: Path, question: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row of each finished trial, and what was drawn for it."""
+def _finished(path: Path, question: dict[str, Any], space: Space) -> list[dict[str, Any]]:
+    """The row of each finished trial, and what was drawn for it, in which Optuna sees no fault."""
     if not path.exists():
         return []
     kept = read_json(path)
@@ -199,8 +202,16 @@ def _finished(path: Path, question: dict[str, Any]) -> list[dict[str, Any]]:
                 f"{path.name} holds a search with another {what}: give another --tag, or "
                 "--overwrite to begin anew"
             )
-    for one in kept["trials"]:
-        one["row"]["value"] = float(one["row"]["value"])  # JSON has −inf as a string alone
+    if not isinstance(kept["trials"], list):
+        raise TypeError(f"its trials are a {type(kept['trials']).__name__}")
+    for number, one in enumerate(kept["trials"], start=1):
+        row = one["row"] = {name: one["row"][name] for name in ROW}
+        row["value"] = float(row["value"])  # JSON has −inf as a string alone
+        names = json.loads(row["settings"]).keys()
+        if row["trial"] != number or row["state"] not in STATES or names != space.keys():
+            raise ValueError(f"trial {number} holds {row}")
+    rows = [one["row"] for one in kept["trials"]]
+    _study(space, [row["value"] for row in rows], [one["drawn"] for one in kept["trials"]])
     return kept["trials"]
 
 

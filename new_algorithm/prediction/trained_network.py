@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from datasets.new_rows import recorded_preprocessing
@@ -11,6 +12,7 @@ from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.rows import EVALUATED_ROWS, in_chunks
 from new_algorithm.cli.errors import UserError
 from new_algorithm.prediction.answers import Answer, answer_of
+from new_algorithm.record.fitting import fitting
 from new_algorithm.record.kept_run import RELU_SCRIPTS, KeptRun, layers_of
 
 
@@ -45,6 +47,11 @@ def trained_network(run: KeptRun, which: str | None) -> tuple[TrainedNetwork, st
             f"{run.tag}: {run.script or 'this'} leaves no network that predicts; name a run of "
             f"{', '.join(RELU_SCRIPTS)}"
         )
+    with fitting(f"{run.tag}: {run.where}/ does not hold what predictions need", "repeat the run"):
+        return _read(run, which)
+
+
+def _read(run: KeptRun, which: str | None) -> tuple[TrainedNetwork, str]:
     data = run.record["data"]
     preprocessing = recorded_preprocessing(data)
     if preprocessing is None:
@@ -65,5 +72,15 @@ def trained_network(run: KeptRun, which: str | None) -> tuple[TrainedNetwork, st
             f"{run.tag}: {path.name} takes {len(weights[0]) - 1} features, the record names "
             f"{len(preprocessing.means)}: {run.again}"
         )
+    _try_a_row(network)
     name = path.relative_to(run.folder).as_posix()
     return network, f"{run.where}/{name}, epoch {epoch} of {last}"
+
+
+def _try_a_row(network: TrainedNetwork) -> None:
+    """ValueError, or what NumPy raises, where columns, weights and answer do not fit together."""
+    row = np.zeros((1, len(network.preprocessing.columns)))
+    for _, outputs in network.outputs(row):
+        columns = len(list(network.answer.cells(outputs)))
+        if columns != len(network.answer.headers):
+            raise ValueError(f"{columns} answers in place of {len(network.answer.headers)}")

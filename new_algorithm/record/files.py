@@ -66,9 +66,10 @@ def save_npy(path: Path, array: np.ndarray, durable: bool = True) -> None:
 
 
 def save_text(path: Path, text: str, durable: bool = True) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; what has no place in that, as of names of files in other
+    encodings, as an escape, which JSON reads back."""
     with replace_atomically(path, durable) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ class KeptRun:
             )
         try:
             return read_arrays(path)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.tag}: {self.where}/{name} cannot be read ({error}): {self.again}"
             ) from error
@@ -98,5 +98,11 @@ def last_epoch(record: dict[str, Any]) -> int:
 
 
 def layers_of(arrays: Mapping[str, NDArray]) -> list[NDArray]:
-    """The layers W̃ of a ReLU network from the input on; KeyError where one is missing."""
-    return [arrays[f"layer_{layer}"] for layer in range(1, len(arrays) + 1)]
+    """The layers W̃ of a ReLU network from the input on; KeyError where one is missing, ValueError
+    where it has not a row for each output of the layer below and one of biases."""
+    layers = [arrays[f"layer_{layer}"] for layer in range(1, len(arrays) + 1)]
+    for layer, weight in enumerate(layers, start=1):
+        rows = layers[layer - 2].shape[-1] + 1 if layer > 1 else len(weight)
+        if weight.ndim != 2 or len(weight) != rows or weight.dtype.kind != "f":
+            raise ValueError(f"layer_{layer} is {weight.dtype} of shape {weight.shape}")
+    return layers

@@ -60,5 +60,10 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
 
     OSError or ValueError where there are none that can be read.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError:
+        raise
+    except Exception as error:  # zipfile raises whatever the damaged bytes lead it to
+        raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -8,9 +8,11 @@ import pytest
 
 from new_algorithm.record.files import (
     format_table,
+    read_json,
     remove_unfinished,
     replace_atomically,
     save_csv,
+    save_json,
     save_npy,
     save_npz,
     save_text,
@@ -118,3 +120,11 @@ def test_what_killed_saves_have_left_is_removed_and_nothing_else(tmp_path):
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
     remove_unfinished(tmp_path / "absent")
+
+
+def test_text_that_is_not_utf_8_is_escaped(tmp_path):
+    """As of a file's name with a byte of another encoding."""
+    path = tmp_path / "facts.json"
+    save_json(path, {"name": "a\udcff é"})
+    assert read_json(path) == {"name": "a\udcff é"}
+    assert path.read_bytes().count(b"\\udcff") == 1
