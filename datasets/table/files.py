@@ -5,7 +5,9 @@ without nulls, which of a CSV file all are.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +79,7 @@ def _read_csv(path: Path, dialect: Dialect, below: str, names: Sequence[str]) ->
     from pyarrow import csv
 
     fault = _RowFault(dialect)
-    with open_parts([path]) as file:
+    with open_parts([path]) as file, _without_undecodable_rows():
         try:
             reader = csv.open_csv(
                 file,
@@ -105,6 +107,23 @@ def _read_csv(path: Path, dialect: Dialect, below: str, names: Sequence[str]) ->
             if fault.words:
                 raise UserError(f"{path}: row {fault.row}{below}, {fault.words}") from error
             raise UserError(f"{path}: {_arrow_words(error)}") from error
+
+
+@contextmanager
+def _without_undecodable_rows() -> Iterator[None]:
+    """Inside, stderr has no traceback where pyarrow cannot decode a faulty row for `_RowFault`; it
+    raises without that."""
+    former = sys.unraisablehook
+
+    def hook(met: Any) -> None:
+        if not isinstance(met.exc_value, UnicodeDecodeError):
+            former(met)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = former
 
 
 class _RowFault:
