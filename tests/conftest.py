@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # The same examples every time, and no time limit on one: the machines are shared and noisy.
 settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None, database=None)
 settings.load_profile("steady")
 
 
@@ -69,6 +70,12 @@ def run_script(work_tree):
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=10, help="runs that test_killed_runs.py kills")
     parser.addoption("--soak", type=int, default=6, help="short runs that test_soak.py makes")
+    parser.addoption("--fuzz", type=float, default=0, help="seconds for each door of tests/fuzz/")
+
+
+def pytest_configure(config):
+    if config.getoption("--fuzz"):
+        settings.load_profile("random")
 
 
 @pytest.fixture(scope="session")

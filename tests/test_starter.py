@@ -1,5 +1,7 @@
-"""./starter in a repository that was renamed, copied or whose venv/ is a link: a stand-in for Python
-makes environments without the network."""
+"""./starter in a repository that was renamed or copied, or whose venv/ is a link.
+
+A stand-in for Python makes environments without the network.
+"""
 
 import os
 import shutil
