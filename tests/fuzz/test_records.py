@@ -277,7 +277,6 @@ def test_searches_that_were_found(searched, spoil):
     "spoil",
     [
         lambda content: as_npy(np.zeros(3)),  # no archive
-        lambda content: content.replace(b"{'descr'", b"{'descr(", 1),
         lambda content: content[:30] + b"\x63" + content[31:],
         lambda content: archive(layer_1=np.zeros(4), layer_2=np.zeros((5, 4))),
         lambda content: archive(layer_1=np.zeros((4, 4)), layer_2=np.zeros((9, 1))),
