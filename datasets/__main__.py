@@ -12,7 +12,7 @@ runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any numbe
 datasets/cache/; or written as csv, for other programs. For networks of PyTorch: CIFAR-10 (170 MB),
 tinyshakespeare (1 MB) and omniglot, its minimal sets (3 MB), are found, or fetched into datasets/,
 and verified; mnist1d is found and verified. For comparisons of methods: the packages of the public
-tables (33 MB) are found, or fetched into datasets/, and each table is made and verified.
+tables (50 MB) are found, or fetched into datasets/, and each table is made and verified.
 """
 
 import sys

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from datasets.tables.r_format import Column, Frame
+from datasets.public_tables.r_format import Column, Frame
 
 EMPTY_IS_MISSING = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
 

@@ -49,9 +49,22 @@ def load_table(name: str, data_dir: Path | None = None) -> Rows:
 
 
 def make_tables(data_dir: Path | None = None) -> tuple[str, int]:
-    """Make and verify all of them; return in words how many there are, and the number."""
-    rows = sum(len(load_table(name, data_dir).y) for name in TABLES)
-    return f"{len(TABLES)} tables of {rows:,} rows, made in datasets/cache/tables/", len(TABLES)
+    """Make and verify all of them; return in words how many there are, and the number.
+
+    UserError, after all others are made, where one cannot be.
+    """
+    rows, failures = 0, []
+    for name in TABLES:
+        try:
+            rows += len(load_table(name, data_dir).y)
+        except UserError as error:
+            failures.append(f"{name}: {error}")
+    made = len(TABLES) - len(failures)
+    if failures:
+        raise UserError(
+            f"{made} of {len(TABLES)} tables are made; the first that is not, {failures[0]}"
+        )
+    return f"{made} tables of {rows:,} rows, made in datasets/cache/tables/", made
 
 
 def rows_of(table: Table, frame: Frame) -> Rows:

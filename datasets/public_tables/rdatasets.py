@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from datasets import sources
+from datasets.public_tables.csv_format import read_csv
+from datasets.public_tables.r_format import Frame
 from datasets.sources import FOLDER_VARIABLE, fetch_file, fetch_first, folders_to_search
-from datasets.tables.csv_format import read_csv
-from datasets.tables.r_format import Frame
 from new_algorithm.cli.errors import UserError
 from new_algorithm.record.files import replace_atomically
 

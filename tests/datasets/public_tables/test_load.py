@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from datasets import sources
 from datasets.public_tables import load
 from datasets.public_tables.catalogue import TABLES
-from datasets.public_tables.load import digest, load_table, rows_of
+from datasets.public_tables.load import digest, load_table, make_tables, rows_of
 from new_algorithm.cli.errors import UserError
 
 
@@ -49,3 +49,29 @@ def test_the_logarithm_is_taken_of_the_target_where_the_catalogue_says_so(monkey
     monkeypatch.setitem(load.TABLES, "diabetes", table)
     monkeypatch.setattr(load, "_frame", lambda *_: frame)
     np.testing.assert_allclose(load_table("diabetes").y, [0.0, 1.0], atol=1e-6)
+
+
+def test_rows_without_a_target_are_left_out():
+    frame = {
+        "a": np.array([1.0, np.nan, 3.0, 4.0]),
+        "vote": np.array(["yes", None, "no", "yes"], object),
+    }
+    table = replace(TABLES["breast_cancer"], target="vote")
+    rows = rows_of(table, frame)
+    assert rows.x.ravel().tolist() == [1.0, 3.0, 4.0]  # nothing is missing in those that stay
+    assert rows.y.tolist() == [1, 0, 1]
+    values = frame | {"vote": np.array([np.nan, 2.0, 5.0, np.nan])}
+    rows = rows_of(replace(TABLES["diabetes"], target="vote"), values)
+    assert rows.x.tolist() == [[3.0, 1.0], [3.0, 0.0]]
+    assert rows.y.tolist() == [2.0, 5.0]
+
+
+def test_one_table_that_cannot_be_made_does_not_keep_the_others_from_it(own_folder, monkeypatch):
+    monkeypatch.setenv(sources.FOLDER_VARIABLE, str(own_folder))
+    chosen = {name: TABLES[name] for name in ("mnist1d", "diabetes")}
+    monkeypatch.setattr(load, "TABLES", chosen)
+    with pytest.raises(UserError, match=r"^1 of 2 tables are made; the first.*mnist1d: no mnist1d"):
+        make_tables()
+    assert (own_folder / "cache" / "tables" / "diabetes.npz").is_file()
+    monkeypatch.setattr(load, "TABLES", {"diabetes": TABLES["diabetes"]})
+    assert make_tables()[1] == 1
