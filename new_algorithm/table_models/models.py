@@ -69,7 +69,7 @@ MODELS: dict[str, Model] = {
         _both(
             {
                 "hidden_layer_sizes": WIDTHS,
-                "alpha": Range(1e-5, 0.1),
+                "alpha": Range(0.025, 250.0),  # over the rows
                 "lambda_w": Range(0.1, 10.0),
                 "batch_size": BATCHES,
                 "early_stopping": STOPPING,
