@@ -116,7 +116,7 @@ def sketched(monkeypatch):
 
 
 @quick
-@given(st.data())
+@given(data=st.data())
 def test_run_json(sound, spoilt, sketched, data):
     facts = json.loads(of(sound, "run.json", "other").read_bytes()) | {"tag": "sound"}
     spoilt("run.json", data.draw(altered(facts).map(as_json) | damaged(as_json(facts))))
@@ -124,7 +124,7 @@ def test_run_json(sound, spoilt, sketched, data):
 
 
 @slow
-@given(st.data())
+@given(data=st.data())
 def test_run_json_drawn(sound, spoilt, data):
     facts = json.loads(of(sound, "run.json", "other").read_bytes())
     spoilt("run.json", data.draw(altered(facts).map(as_json)))
@@ -210,7 +210,7 @@ def other_archives(draw, content):
 
 
 @quick
-@given(st.data())
+@given(data=st.data())
 def test_weights(sound, spoilt, sketched, data):
     name = data.draw(st.sampled_from(("weights.npz", "best_weights.npz", "snapshots/1.npz")))
     content = of(sound, name, "other").read_bytes()
@@ -234,7 +234,7 @@ def checkpoints(draw, content):
 
 
 @slow
-@given(st.data())
+@given(data=st.data())
 def test_checkpoint(sound, data, tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoint")
     shutil.copytree(sound / "ploting_data" / "other", root / "ploting_data" / "other")
@@ -299,7 +299,7 @@ def test_arrays_that_were_found(sound, spoilt, content):
 
 
 @quick
-@given(st.data())
+@given(data=st.data())
 def test_search(searched, data):
     path, facts = searched
     path.write_bytes(data.draw(altered(facts).map(as_json) | damaged(as_json(facts))))
@@ -329,7 +329,7 @@ def spoil_experiment(experiment, data):
 
 
 @quick
-@given(st.data())
+@given(data=st.data())
 def test_experiment(experiment, data):
     layout = spoil_experiment(experiment, data)
     with sound_or_refused(layout.records):
@@ -337,7 +337,7 @@ def test_experiment(experiment, data):
 
 
 @slow
-@given(st.data())
+@given(data=st.data())
 def test_report(experiment, data):
     layout = spoil_experiment(experiment, data)
     with sound_or_refused(layout.records):
