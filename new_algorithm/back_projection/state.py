@@ -52,10 +52,10 @@ def restored(current: Any, name: str, state: State) -> Any:
     """Return what `state_of` found under `name`, None where it found nothing.
 
     An object that has a state of its own, `current` or an item of it, is kept, and loads that.
-    ValueError where a number is not one in the state.
+    ValueError where an array stands in the state for a number.
     """
     value, parts = state.get(name), part(name, state)
-    if isinstance(current, int | float) and (value is None or value.ndim):
+    if isinstance(current, int | float) and value is not None and value.ndim:
         raise ValueError(f"{name} is not a number")
     if hasattr(current, "load_state_dict"):
         current.load_state_dict(parts)
