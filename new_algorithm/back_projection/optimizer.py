@@ -24,6 +24,13 @@ from new_algorithm.back_projection.step_control import StepControl
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 
 JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass
+START_ROWS = 512  # the first of the training set, whose loss tells what harm is
+MOST_ROLLBACKS = 30  # in a row; then the training has diverged
+
+
+def judge_interval(steps_an_epoch: int) -> int:
+    """Return the iterations between two judgements: of a short epoch every step is judged."""
+    return JUDGE_EVERY if steps_an_epoch >= JUDGE_EVERY else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,4 +18,5 @@ def constant(iteration: int, iterations: int) -> float:
     return 1.0
 
 
-SCHEDULES = {"warm-up-decay": lambda i, n: warm_up_and_decay(i, n, 0.3), "constant": constant}
+WARM_UP = 0.3  # of the iterations
+SCHEDULES = {"warm-up-decay": lambda i, n: warm_up_and_decay(i, n, WARM_UP), "constant": constant}

@@ -8,7 +8,7 @@ from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,14 +17,13 @@ from threadpoolctl import threadpool_limits
 
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import seeded_start
+from new_algorithm.back_projection.optimizer import MOST_ROLLBACKS
+from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.back_projection.state import State
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.estimators import defaults
 from new_algorithm.estimators.held_out import Progress, leave_out
 from new_algorithm.estimators.training import Settings, Table, Training, outputs_of, seed_of
-
-WARM_UP = 0.3  # of the passes, in which the steps grow: nothing is said to have stopped there
-MOST_ROLLBACKS = 30  # in a row
 
 
 class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
@@ -136,6 +135,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         settings = self._settings(table, known_beforehand=True)
         training = Training(table, self._loss()[0], weights, rng, settings)
         passes = defaults.passes_over(self.max_iter, len(table), settings.batch_size)
+        # while the steps still grow nothing is said to have stopped
         progress = Progress(self.tol, self.n_iter_no_change, int(WARM_UP * passes))
         self.n_iter_, self.loss_curve_ = 0, []
         scores: list[float] = []
@@ -145,10 +145,11 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
                 self._passes += 1
                 self.loss_curve_.append(loss)
                 if left_out is not None:
-                    scores.append(self._score_weights(training.weights, *left_out))
+                    weights = training.weights
+                    scores.append(self._score_weights(weights, *left_out))
                 self._tell(loss, scores)
                 if progress.is_best(scores[-1] if scores else -loss) and scores:
-                    self._keep(training.weights)
+                    self._keep(weights)
                 if progress.is_over or self._is_lost(training):
                     break
         if left_out is None:
@@ -197,7 +198,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
             y,
             dtype=(np.float64, np.float32),
             multi_output=True,
-            y_numeric=not hasattr(type(self), "predict_proba"),
+            y_numeric=is_regressor(self),
             reset=fresh,
         )
         y = self._read_targets(y, fresh, announced)
@@ -207,7 +208,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
             if self.standardize:
                 self.scaler_ = StandardScaler().fit(x, sample_weight=row_weights)
             self._fit_targets(y, row_weights)
-        x = x if self.scaler_ is None else self.scaler_.transform(x)
+        x = self._scaled(x)
         return Table(x, self._encode(y, x.dtype), row_weights), y
 
     def _fit_targets(self, y: NDArray, row_weights: NDArray | None) -> None:
@@ -288,5 +289,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         """Return the outputs of the network (n_samples, n_outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        x = x if self.scaler_ is None else self.scaler_.transform(x)
-        return outputs_of(self.coefs_, self.intercepts_, x)
+        return outputs_of(self.coefs_, self.intercepts_, self._scaled(x))
+
+    def _scaled(self, x: NDArray) -> NDArray:
+        return x if self.scaler_ is None else self.scaler_.transform(x)

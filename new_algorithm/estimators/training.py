@@ -13,14 +13,13 @@ from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
-from new_algorithm.back_projection.optimizer import JUDGE_EVERY, BackProjection
+from new_algorithm.back_projection.optimizer import START_ROWS, BackProjection, judge_interval
 from new_algorithm.back_projection.rows import EVALUATED_ROWS, RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.solvers import Penalties, decay_cost
 from new_algorithm.back_projection.solvers.of_layers import layer_solvers
 from new_algorithm.back_projection.step_control import control_of_steps
 
-START_ROWS = 512  # the first, whose loss tells what harm is
 # eigenvectors of a table's features that are kept, the leading ones of wider tables: what would be
 # noise in pictures may be a column that decides
 MOST_DIRECTIONS = 1_000
@@ -87,7 +86,7 @@ class Training:
             control_of_steps(start + decay_cost(solvers, weights), settings.step_bounds),
             chunk_rows=settings.batch_size,
             momentum=settings.momentum,
-            judge_every=JUDGE_EVERY if self._steps >= JUDGE_EVERY else 1,
+            judge_every=judge_interval(self._steps),
             every_loss=True,
         )
 

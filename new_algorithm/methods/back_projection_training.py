@@ -19,7 +19,12 @@ from new_algorithm.back_projection.eigenbasis import (
     streamed_eigenbasis,
 )
 from new_algorithm.back_projection.metrics import Scores, evaluate
-from new_algorithm.back_projection.optimizer import JUDGE_EVERY, BackProjection
+from new_algorithm.back_projection.optimizer import (
+    MOST_ROLLBACKS,
+    START_ROWS,
+    BackProjection,
+    judge_interval,
+)
 from new_algorithm.back_projection.rows import RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.solvers import decay_cost
@@ -33,10 +38,8 @@ from new_algorithm.methods.back_projection_settings import Settings, solvers_of
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.clock import TrainingClock
 
-DIAGNOSED_ROWS = 512  # the first of the training set
 CHUNK_ROWS = 4_096  # in memory at a time where rows are streamed
 STREAMED_FROM_BYTES = 1 << 26  # of a mapped file; a smaller one is read into memory
-MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 Rows = RowsInMemory | StreamedRows
 
@@ -70,7 +73,7 @@ class Training:
             self.rng, weights = problem.start(settings.dtype)
             weights[0] = self.basis.vectors.T @ weights[0]  # A of W̃_1 = Q A
             self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
-            self._sample = self.rows.first(DIAGNOSED_ROWS)
+            self._sample = self.rows.first(START_ROWS)  # they are diagnosed too
             # a shard's first rows say nothing to the other ranks
             start = evaluate(self.loss, weights, [self._sample]).loss if not chunk_rows else np.inf
             solvers = solvers_of(settings, self.basis, weights, batch_size, bool(chunk_rows))
@@ -86,7 +89,7 @@ class Training:
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=JUDGE_EVERY if self.steps_an_epoch >= JUDGE_EVERY else 1,
+                judge_every=judge_interval(self.steps_an_epoch),
                 all_sum=ranks.all_sum,
             )
         self.held_out = self._in_basis(data.x_test, data.y_test)

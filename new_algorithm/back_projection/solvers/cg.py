@@ -44,7 +44,8 @@ class CGSolver(LayerSolver):
         precondition: bool = False,
         factor_every: int = 50,
     ) -> None:
-        self._penalties, self._average, self.decay = penalties, average, penalties.decay
+        super().__init__(penalties)
+        self._average = average
         self.rtol, self.max_iterations = rtol, max_iterations
         self._warm_start, self._precondition = warm_start, precondition
         self._factor_every = factor_every

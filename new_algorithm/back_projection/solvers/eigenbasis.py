@@ -16,7 +16,8 @@ class EigenbasisSolver(LayerSolver):
     """
 
     def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
-        self._basis, self._penalties, self.decay = basis, penalties, penalties.decay
+        super().__init__(penalties)
+        self._basis = basis
         self._damping = 0.0  # with which the inverse was made; 0: there is none yet
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:

@@ -30,7 +30,8 @@ class FactoredSolver(LayerSolver):
     def __init__(
         self, penalties: Penalties, average: MovingGram, gram_every: int, factor_every: int
     ) -> None:
-        self._penalties, self._average, self.decay = penalties, average, penalties.decay
+        super().__init__(penalties)
+        self._average = average
         self._inputs_fixed = np.isinf(penalties.lambda_h)
         self._gram_every, self._factor_every = gram_every, factor_every
         self._iteration = self._next_factoring = 0

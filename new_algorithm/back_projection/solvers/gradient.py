@@ -4,14 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import GramNeed, GramSum
-from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties
+from new_algorithm.back_projection.solvers.solver import LayerSolver
 
 
 class GradientSolver(LayerSolver):
     """δW̃ = M/(λ_w ḡ), the limit λ_w → ∞ of λ_h = ∞."""
-
-    def __init__(self, penalties: Penalties) -> None:
-        self._penalties, self.decay = penalties, penalties.decay
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         self._damping = damping

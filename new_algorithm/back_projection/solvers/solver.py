@@ -43,12 +43,15 @@ class Penalties:
 
 
 class LayerSolver(Stateful):
-    """One layer's part in a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n − α W like W̃.
+    """One layer's part in a sweep; H̃ (n, d_in + 1), W̃ like δW̃, M = H̃ᵀΔ/n − α W like W̃."""
 
-    decay: α of the layer.
-    """
+    def __init__(self, penalties: Penalties) -> None:
+        self._penalties = penalties
 
-    decay = 0.0
+    @property
+    def decay(self) -> float:
+        """α of the layer."""
+        return self._penalties.decay
 
     def without_bias(self, weight: NDArray) -> NDArray:
         """Return W̃ with zeros for the bias, which does not decay."""
