@@ -238,8 +238,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
                 f"hidden_layer_sizes is {hidden}, and the network to go on with has {trained}: "
                 "set it back, or fit a new estimator"
             )
-        pairs = zip(self.coefs_, self.intercepts_, strict=True)
-        weights = [np.vstack([w, b]).astype(table.x.dtype) for w, b in pairs]
+        weights = [weight.astype(table.x.dtype) for weight in self._weights]
         return np.random.default_rng([self._seed, 1, self._passes]), weights
 
     def _settings(self, table: Table, known_beforehand: bool) -> Settings:
@@ -277,8 +276,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
     def _score_weights(
         self, weights: list[NDArray], x: NDArray, y: NDArray, row_weights: NDArray | None
     ) -> float:
-        outputs = outputs_of([w[:-1] for w in weights], [w[-1] for w in weights], x)
-        return float(self._score_outputs(outputs, y, row_weights))
+        return float(self._score_outputs(outputs_of(weights, x), y, row_weights))
 
     def _keep(self, weights: list[NDArray]) -> None:
         self.coefs_ = [weight[:-1] for weight in weights]
@@ -289,7 +287,13 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         """Return the outputs of the network (n_samples, n_outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        return outputs_of(self.coefs_, self.intercepts_, self._scaled(x))
+        return outputs_of(self._weights, self._scaled(x))
+
+    @property
+    def _weights(self) -> list[NDArray]:
+        """W̃ of each layer, as `_keep` took them apart."""
+        pairs = zip(self.coefs_, self.intercepts_, strict=True)
+        return [np.vstack([coef, intercept]) for coef, intercept in pairs]
 
     def _scaled(self, x: NDArray) -> NDArray:
         return x if self.scaler_ is None else self.scaler_.transform(x)

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import evaluate
-from new_algorithm.back_projection.network import append_ones
+from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.optimizer import START_ROWS, BackProjection, judge_interval
 from new_algorithm.back_projection.rows import EVALUATED_ROWS, RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
@@ -119,11 +119,7 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def outputs_of(coefs: Sequence[NDArray], intercepts: Sequence[NDArray], x: NDArray) -> NDArray:
-    """Return F of rows x (n, d), some at a time."""
-    found = []
-    for block in np.array_split(x, max(1, -(-len(x) // EVALUATED_ROWS))):
-        for coef, intercept in zip(coefs[:-1], intercepts[:-1], strict=True):
-            block = np.maximum(block @ coef + intercept, 0)
-        found.append(block @ coefs[-1] + intercepts[-1])
-    return np.concatenate(found)
+def outputs_of(weights: Sequence[NDArray], x: NDArray) -> NDArray:
+    """Return F of rows x (n, d), some at a time, for W̃_1 … W̃_L on the features."""
+    blocks = np.array_split(x, max(1, -(-len(x) // EVALUATED_ROWS)))
+    return np.concatenate([forward(weights, append_ones(block))[1] for block in blocks])
