@@ -72,9 +72,8 @@ class Penalties:
 def penalties_of(record: dict[str, Any], layers: int) -> Penalties:
     """Return those of a run of back projection; λ_w = 1 and λ_h = ∞ for other methods."""
     config = record["config"]
-    two_layer = record["script"].endswith(
-        "two_layer_relu_data.py"
-    )  # always passes down what is left
+    # which always passes down what is left
+    two_layer = record["script"].endswith("two_layer_relu_data.py")
 
     def per_layer(name: str, default: float) -> tuple[float, ...]:
         values = tuple(map(float, config.get(name) or [default]))
