@@ -29,8 +29,8 @@ MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 
 def judge_interval(steps_an_epoch: int) -> int:
-    """Return the iterations between two judgements: of a short epoch every step is judged."""
-    return JUDGE_EVERY if steps_an_epoch >= JUDGE_EVERY else 1
+    """Return the iterations between two judgements, of which each epoch has one at least."""
+    return max(1, min(JUDGE_EVERY, steps_an_epoch))
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ class Sweep:
             inputs = scaled_rows(inputs, workspace.row_weights)
         moment, change = self.moments.matrices[index], self.changes.matrices[index]
         if solver.decay:
-            moment -= solver.decay * solver.without_bias(weights[index])
+            solver.subtract_decay(weights[index], moment)
         try:
             if gram is not None:
                 solver.observe(gram)

@@ -30,7 +30,8 @@ def solved(solver: LayerSolver, inputs, weight, delta):
     solver.begin(weight, 1.0)
     total = inputs.T @ inputs
     solver.observe(GramSum(total, float(np.trace(total)), *inputs.shape))
-    moment = inputs.T @ delta / len(inputs) - solver.decay * solver.without_bias(weight)
+    moment = inputs.T @ delta / len(inputs)
+    solver.subtract_decay(weight, moment)
     change = np.empty_like(weight)
     solver.solve(inputs, weight, moment, change)
     return change
@@ -80,18 +81,19 @@ def test_in_the_eigenbasis_the_weights_on_features_decay_and_the_bias_does_not(r
     basis, made = problem().in_eigenbasis(rank)
     coordinates = made.weights[0]
     solver = EigenbasisSolver(basis, Penalties(LAMBDA_W, relative=False, decay=ALPHA))
-    found = solver.without_bias(coordinates)
+    subtracted = np.zeros_like(coordinates)
+    solver.subtract_decay(coordinates, subtracted)
     expected = basis.vectors.T @ without_bias(basis.vectors @ coordinates)
-    assert_near(found, expected)
+    assert_near(subtracted, -ALPHA * expected)
     squares = np.vdot(basis.vectors[:-1] @ coordinates, basis.vectors[:-1] @ coordinates)
-    assert np.vdot(coordinates, found) == pytest.approx(squares)
+    assert solver.decay_cost(coordinates) == pytest.approx(0.5 * ALPHA * squares)
     if rank is None:  # the problem on the features is the same one
         plain = problem()
         n = plain.rows
         delta = np.random.default_rng(2).standard_normal((n, coordinates.shape[1]))
-        change = np.empty_like(found)
+        change = np.empty_like(coordinates)
         solver.begin(coordinates, 1.0)
-        solver.solve(None, coordinates, made.inputs.T @ delta / n - ALPHA * found, change)
+        solver.solve(None, coordinates, made.inputs.T @ delta / n + subtracted, change)
         penalties = Penalties(LAMBDA_W, relative=False, decay=ALPHA)
         on_features = solved(factored(penalties), plain.inputs, plain.weights[0], delta)
         assert_near(basis.vectors @ change, on_features)

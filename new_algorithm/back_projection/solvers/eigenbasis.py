@@ -18,6 +18,7 @@ class EigenbasisSolver(LayerSolver):
     def __init__(self, basis: Eigenbasis, penalties: Penalties) -> None:
         super().__init__(penalties)
         self._basis = basis
+        self._bias_row = basis.vectors[-1]  # q
         self._damping = 0.0  # with which the inverse was made; 0: there is none yet
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
@@ -29,11 +30,18 @@ class EigenbasisSolver(LayerSolver):
             self._inverse = divide_above_rounding(np.ones_like(damped), damped, g)
         return "nothing"
 
-    def without_bias(self, weight: NDArray) -> NDArray:
-        # W̃ = Q A has its bias qᵀA in the last row q of Q: of A that leaves A − q qᵀA, which is
-        # orthogonal to q, so that its squares add up to ‖W‖² of the features' weights
-        bias = self._basis.vectors[-1].astype(weight.dtype)
-        return weight - np.outer(bias, bias @ weight)
+    # W̃ = Q A has its bias qᵀA in the last row q of Q: of A that leaves A − q qᵀA, which is
+    # orthogonal to q, so that its squares add up to ‖W‖² of the features' weights
+
+    def decay_cost(self, weight: NDArray) -> float:
+        bias = self._bias_row @ weight
+        squares = float(np.vdot(weight, weight)) - float(np.vdot(bias, bias))
+        return 0.5 * self.decay * squares
+
+    def subtract_decay(self, weight: NDArray, moment: NDArray) -> None:
+        row = (self.decay * self._bias_row).astype(weight.dtype)
+        moment -= self.decay * weight
+        moment += row[:, None] * (self._bias_row.astype(weight.dtype) @ weight)
 
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._inverse, out=out)

@@ -53,18 +53,22 @@ class LayerSolver(Stateful):
         """α of the layer."""
         return self._penalties.decay
 
-    def without_bias(self, weight: NDArray) -> NDArray:
-        """Return W̃ with zeros for the bias, which does not decay."""
-        decaying = weight.copy()
-        decaying[-1] = 0
-        return decaying
+    def decay_cost(self, weight: NDArray) -> float:
+        """Return α/2 ‖W‖², without the bias, which does not decay."""
+        return 0.5 * self.decay * float(np.vdot(weight[:-1], weight[:-1]))
+
+    def subtract_decay(self, weight: NDArray, moment: NDArray) -> None:
+        """M ← M − α W, in place."""
+        moment[:-1] -= self.decay * weight[:-1]
 
     def right_side(self, moment: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
         """Return that of (2), H̃ᵀΔ/n − α W (I + K/λ_h), from M = H̃ᵀΔ/n − α W."""
         if self.decay == 0 or np.isinf(lambda_h):
             return moment
-        decaying = self.without_bias(weight)
-        return moment - (self.decay / lambda_h) * decaying @ (weight[:-1].T @ weight[:-1])
+        w = weight[:-1]
+        right_side = moment.copy()
+        right_side[:-1] -= (self.decay / lambda_h) * w @ (w.T @ w)
+        return right_side
 
     def begin(self, weight: NDArray, damping: float) -> GramNeed:
         """Take in W̃ of this iteration, and say what of H̃ᵀH̃ is needed; damping ≥ 1 is on λ_w."""
@@ -100,11 +104,8 @@ class LayerSolver(Stateful):
 
 def decay_cost(solvers: Sequence[LayerSolver], weights: Sequence[NDArray]) -> float:
     """Return Σ_l α_l/2 ‖W_l‖², biases left out."""
-    return sum(
-        0.5 * solver.decay * float(np.vdot(weight, solver.without_bias(weight)))
-        for solver, weight in zip(solvers, weights, strict=True)
-        if solver.decay
-    )
+    pairs = zip(solvers, weights, strict=True)
+    return sum(solver.decay_cost(weight) for solver, weight in pairs if solver.decay)
 
 
 def condition_number(eigenvalues: NDArray, damping: float) -> float:
