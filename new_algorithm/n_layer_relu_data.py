@@ -222,7 +222,7 @@ def with_penalties(config: Config) -> Config:
         config,
         num_layers=layers,
         lambda_w_layers=tuple(one.lambda_w for one in penalties),
-        lambda_h_layers=tuple(one.lambda_h for one in penalties),
+        lambda_h_layers=config.lambda_h(layers),
     )
 
 

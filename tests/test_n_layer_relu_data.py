@@ -62,6 +62,8 @@ OPTIONS = {
     "lambda_w of layer 3": {"lambda_w_layers": (3.0, 0.1, 1.0)},
     "lambda_h of layer 2": {"lambda_h_layers": (1.0, 2.0, np.inf)},
     "lambda_h of layer 3": {"lambda_h_layers": (1.0, np.inf, 2.0)},
+    "lambda_h of layer 1": {"lambda_h_layers": (0.5, np.inf, np.inf)},
+    "passed down": {"lambda_h_layers": (1.0, 2.0, np.inf), "hidden_penalty": "passed-down"},
     "absolute": {"absolute_penalties": True},
     "project": {"target": "project"},
     "sequential": {"order": "sequential"},
@@ -78,9 +80,16 @@ OPTIONS = {
     "fixed step": {"step_size": 0.1},
     "longer steps": {"step_bounds": (1e-2, 2e-2)},
     "steps that may not grow": {"step_bounds": (1e-3, 1e-3)},
+    "rarely judged": {"judge_every": 7},
     "momentum": {"momentum": 0.5},
+    "nesterov": {"outer": "nesterov"},
+    "adam": {"outer": "adam"},
+    "orthogonal": {"outer": "orthogonal"},
+    "orthogonal with a right factor": {"outer": "orthogonal", "lambda_h_layers": (1.0,)},
     "constant": {"schedule": "constant"},
     "weight decay": {"weight_decay": 0.1},
+    "label smoothing": {"label_smoothing": 0.1},
+    "decoupled decay": {"weight_decay": 0.1, "decay_form": "decoupled"},
     "held out": {"held_out": "validation", "seed": 2},
 }
 # what names a set of the others, prints, waits, or decides when to save
@@ -102,7 +111,8 @@ def test_no_option_is_missing_above():
 @pytest.mark.parametrize(
     "flags",
     [
-        {"lambda_h_layers": (0.1, np.inf, np.inf)},
+        {"lambda_h_layers": (0.1, np.inf, np.inf), "hidden_penalty": "passed-down"},
+        {"lambda_h_layers": (0.1,), "hidden_penalty": "none"},
         {"cg_iterations": 9, "cg_tolerance": 0.5, "warm_start": True, "precondition": True},
         {"widths": (16, 16), "num_layers": 7, "hidden_dim": 5},
         {"preset": "two-layer"},
@@ -160,18 +170,17 @@ def test_faithful_preset_trains():
 
 @pytest.fixture
 def damaged(monkeypatch):
-    """damaged(iteration, factor): the weights are multiplied after that momentum step."""
+    """damaged(iteration, factor): the weights are multiplied after that step."""
 
     def damage(iteration, factor):
-        steps, undamaged = [], optimizer.momentum_step
+        undamaged = optimizer.BackProjection._move
 
-        def step(weights, *others, **numbers):
-            undamaged(weights, *others, **numbers)
-            steps.append(numbers)
-            if len(steps) == iteration + 1:
-                weights.scale(factor)
+        def move(self, layer=None):
+            undamaged(self, layer)
+            if self.iteration == iteration:
+                self._parameters.scale(factor)
 
-        monkeypatch.setattr(optimizer, "momentum_step", step)
+        monkeypatch.setattr(optimizer.BackProjection, "_move", move)
 
     return damage
 

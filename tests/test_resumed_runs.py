@@ -302,8 +302,8 @@ def of_a_list(arrays, facts):
     facts["config"] = [1, 2]
 
 
-def without_velocity(arrays, facts):
-    for name in [name for name in arrays if "velocity" in name]:
+def without_direction(arrays, facts):
+    for name in [name for name in arrays if "direction" in name]:
         del arrays[name]
 
 
@@ -311,7 +311,7 @@ def without_velocity(arrays, facts):
     "change",
     [
         *(without_shuffles, of_another_network, without_an_epoch, with_another_generator),
-        *(of_a_list, without_velocity),
+        *(of_a_list, without_direction),
     ],
 )
 def test_sound_checkpoint_of_something_else_is_one_line(run_it, run_until, tmp_path, change):

@@ -54,7 +54,8 @@ Left = Callable[[int, NDArray], NDArray]
 @dataclass(frozen=True)
 class Penalties:
     """lambda_w, lambda_h: of each layer, multiples of the mean eigenvalues of G and of K where
-    `relative`. left: whether Δ − H̃ δW̃ is passed down, and not Δ. relu_target: as the run had it."""
+    `relative`; λ_h as it acts on what is passed down. left: whether Δ − H̃ δW̃ is passed down, and
+    not Δ. relu_target: as the run had it."""
 
     lambda_w: tuple[float, ...]
     lambda_h: tuple[float, ...]
@@ -79,9 +80,10 @@ def penalties_of(record: dict[str, Any], layers: int) -> Penalties:
         values = tuple(map(float, config.get(name) or [default]))
         return values * layers if len(values) == 1 else values
 
+    passed_down = config.get("hidden_penalty", "passed-down") == "passed-down"
     return Penalties(
         per_layer("lambda_w_layers", 1.0),
-        per_layer("lambda_h_layers", np.inf),
+        per_layer("lambda_h_layers" if passed_down else "", np.inf),
         not config.get("absolute_penalties", False),
         two_layer or config.get("pass_down") == "left",
         RELU_TARGETS[config.get("target", "mask")],

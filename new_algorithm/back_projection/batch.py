@@ -28,8 +28,8 @@ class RowSums:
 
     moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. in_chunks: whether a batch may have
     several; then sums are kept in float64, so that they do not depend on how many there were. On
-    their way between processes they are of the weights' type, and of each symmetric H̃ᵀH̃ one
-    triangle.
+    their way between processes they are of the weights' type, and of each symmetric one a triangle.
+    Of outputs, on request: Σ d dᵀ of the hidden layers' ReLU masks, and Σ ∂²loss/∂f².
     """
 
     def __init__(self, weights: FlatParameters, in_chunks: bool, all_sum: AllSum | None) -> None:
@@ -38,16 +38,19 @@ class RowSums:
         self.moments = weights.zeros_like()
         self._totals = weights.zeros_like(dtype) if in_chunks else None
         self._grams = [np.zeros((len(weight), len(weight)), dtype) for weight in weights.matrices]
+        widths = [weight.shape[1] for weight in weights.matrices]
+        self._of_outputs = [np.zeros((width, width), dtype) for width in widths]
         self._all_sum = all_sum
         self.clear(["nothing"] * len(weights.matrices))
 
-    def clear(self, needs: Sequence[GramNeed]) -> None:
-        """Begin a batch of which each layer needs so much of H̃ᵀH̃."""
+    def clear(self, needs: Sequence[GramNeed], *, outputs: bool = False) -> None:
+        """Begin a batch of which each layer needs so much of H̃ᵀH̃; outputs: and the sums of them."""
         self.rows, self.losses = 0, 0.0
         self._needs, self._traces = needs, [0.0] * len(needs)
+        self.outputs_needed = outputs
         if self._totals is not None:
             self._totals.flat[:] = 0
-            for gram in self._needed_grams():
+            for gram in self._needed_squares():
                 gram[:] = 0
 
     def add(
@@ -62,12 +65,26 @@ class RowSums:
         if self._totals is not None:
             self._totals.matrices[index] += len(inputs) * moment
         if need != "nothing":
-            inputs = scaled_rows(inputs, row_weights)
-            self._traces[index] += float(np.vdot(inputs, inputs))
+            scaled = scaled_rows(inputs, row_weights)
+            self._traces[index] += float(np.vdot(scaled, scaled))
         if need == "gram" and self._totals is not None:
-            self._grams[index] += inputs.T @ inputs
+            self._grams[index] += scaled.T @ scaled
         elif need == "gram":
-            np.matmul(inputs.T, inputs, out=self._grams[index])
+            np.matmul(scaled.T, scaled, out=self._grams[index])
+
+        if self.outputs_needed and index > 0:
+            masks = scaled_rows((inputs[:, :-1] > 0).astype(inputs.dtype), row_weights)
+            self._add_of_outputs(index - 1, masks.T @ masks)
+
+    def add_curvature(self, total: NDArray) -> None:
+        """Take in Σ ∂²loss/∂f² of a chunk."""
+        self._add_of_outputs(-1, total)
+
+    def _add_of_outputs(self, index: int, total: NDArray) -> None:
+        if self.in_chunks:
+            self._of_outputs[index] += total
+        else:
+            self._of_outputs[index][:] = total
 
     def finish(self) -> None:
         """Add up over all processes, and make the moments means over the rows."""
@@ -86,6 +103,12 @@ class RowSums:
         total = gram.astype(self.moments.flat.dtype, copy=False) if need == "gram" else None
         return GramSum(total, trace, self.rows, len(gram))
 
+    def of_outputs(self) -> list[NDArray] | None:
+        """Return Σ d dᵀ of each hidden layer and Σ ∂²loss/∂f² where they were asked for."""
+        dtype = self.moments.flat.dtype
+        found = [one.astype(dtype, copy=False) for one in self._of_outputs]
+        return found if self.outputs_needed else None
+
     def _reduce(self, totals: FlatParameters, all_sum: AllSum) -> None:
         traced = [index for index, need in enumerate(self._needs) if need == "trace"]
         counts = np.array([self.rows, self.losses, *(self._traces[index] for index in traced)])
@@ -94,7 +117,7 @@ class RowSums:
         for index, trace in zip(traced, counts[2:].tolist(), strict=True):
             self._traces[index] = trace
 
-        grams = self._needed_grams()
+        grams = self._needed_squares()
         triangles = [np.triu_indices(len(gram)) for gram in grams]
         parts = [totals.flat]
         parts += [gram[upper] for gram, upper in zip(grams, triangles, strict=True)]
@@ -110,6 +133,7 @@ class RowSums:
             if need == "gram":
                 self._traces[index] = float(self._grams[index].trace())
 
-    def _needed_grams(self) -> list[NDArray]:
+    def _needed_squares(self) -> list[NDArray]:
         pairs = zip(self._grams, self._needs, strict=True)
-        return [gram for gram, need in pairs if need == "gram"]
+        grams = [gram for gram, need in pairs if need == "gram"]
+        return grams + self._of_outputs if self.outputs_needed else grams

@@ -5,7 +5,7 @@ so that H̃ᵀR/n is the direction of steepest descent in the output layer's wei
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 @dataclass(frozen=True)
 class Loss:
     """losses(F, y) → float64 (n,), in nats or squared target units; residual(F, y) → R like F;
-    accuracy(F, y) → share in [0, 1], None for regression."""
+    curvature(F, s) → Σ_i s_i ∂²loss_i/∂f² (m, m), which no target has a part in, for rows that
+    weigh s (n, 1) or 1; accuracy(F, y) → share in [0, 1], None for regression."""
 
     losses: Callable[[NDArray, NDArray], NDArray[np.float64]]
     residual: Callable[[NDArray, NDArray], NDArray]
+    curvature: Callable[[NDArray, NDArray | float], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
 
     def value(self, output: NDArray, targets: NDArray, row_weights: NDArray | None = None) -> float:
@@ -33,6 +35,11 @@ def _squared_losses(output: NDArray, targets: NDArray) -> NDArray[np.float64]:
 
 def _squared_residual(output: NDArray, targets: NDArray) -> NDArray:
     return targets - output
+
+
+def _squared_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
+    rows = len(output) if isinstance(row_weights, float) else row_weights.sum()
+    return rows * np.eye(output.shape[1], dtype=output.dtype)
 
 
 def softmax(output: NDArray) -> NDArray:
@@ -54,6 +61,13 @@ def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
     residual = -softmax(output)
     residual[np.arange(len(labels)), labels] += 1
     return residual
+
+
+def _softmax_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
+    # diag(p) − p pᵀ
+    p = softmax(output)
+    weighted = row_weights * p
+    return np.diag(weighted.sum(axis=0)) - weighted.T @ p
 
 
 def _softmax_accuracy(output: NDArray, labels: NDArray) -> float:
@@ -89,10 +103,49 @@ def _bernoulli_residual(output: NDArray, targets: NDArray) -> NDArray:
     return targets - sigmoid(output)
 
 
-SQUARED = Loss(_squared_losses, _squared_residual, None)
-SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_accuracy)
-LOGISTIC = Loss(_logistic_losses, _logistic_residual, _logistic_accuracy)
-BERNOULLI = Loss(_bernoulli_losses, _bernoulli_residual, None)  # of targets (n, m) in [0, 1]
+def _bernoulli_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
+    # p (1 − p), of each output by itself
+    p = sigmoid(output)
+    return np.diag((row_weights * p * (1 - p)).sum(axis=0))
+
+
+SQUARED = Loss(_squared_losses, _squared_residual, _squared_curvature, None)
+SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_curvature, _softmax_accuracy)
+LOGISTIC = Loss(_logistic_losses, _logistic_residual, _bernoulli_curvature, _logistic_accuracy)
+# of targets (n, m) in [0, 1]
+BERNOULLI = Loss(_bernoulli_losses, _bernoulli_residual, _bernoulli_curvature, None)
+
+
+def smoothed(loss: Loss, smoothing: float) -> Loss:
+    """Return SOFTMAX or LOGISTIC with (1 − ε) y + ε/m in the place of y, one-hot over m classes.
+
+    smoothing: ε in [0, 1) (Szegedy et al. 2016, section 7). A network that is sure of every row no
+    longer has the lowest loss. 0 changes nothing. ValueError for a loss without classes.
+    """
+    if smoothing == 0:
+        return loss
+    if loss not in (SOFTMAX, LOGISTIC):
+        raise ValueError("only losses of classes can be smoothed")
+    # what the smoothed loss has more than the other one is linear in F, and so is in R alike
+    if loss is LOGISTIC:
+
+        def towards(output: NDArray, labels: NDArray) -> NDArray:
+            return (smoothing * (0.5 - labels))[:, None].astype(output.dtype)
+    else:
+
+        def towards(output: NDArray, labels: NDArray) -> NDArray:
+            change = np.full_like(output, smoothing / output.shape[1])
+            change[np.arange(len(labels)), labels] -= smoothing
+            return change
+
+    def losses(output: NDArray, labels: NDArray) -> NDArray[np.float64]:
+        moved = (towards(output, labels) * output.astype(np.float64)).sum(axis=1)
+        return loss.losses(output, labels) - moved
+
+    def residual(output: NDArray, labels: NDArray) -> NDArray:
+        return loss.residual(output, labels) + towards(output, labels)
+
+    return replace(loss, losses=losses, residual=residual)
 
 
 def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:

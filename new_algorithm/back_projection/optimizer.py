@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.batch import AllSum, Batch
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters, momentum_step
+from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters
+from new_algorithm.back_projection.outer_steps import OUTER, Orthogonal, Outer
+from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver
 from new_algorithm.back_projection.state import Stateful
 from new_algorithm.back_projection.step_control import StepControl
@@ -29,8 +31,8 @@ MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 
 def judge_interval(steps_an_epoch: int) -> int:
-    """Return the iterations between two judgements, of which each epoch has one at least."""
-    return max(1, min(JUDGE_EVERY, steps_an_epoch))
+    """Return the iterations between two judgements: of a short epoch every step is judged."""
+    return JUDGE_EVERY if steps_an_epoch >= JUDGE_EVERY else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ class BackProjection(Stateful):
     remembered = tuple(
         [
             "_parameters",
-            "_velocity",
+            "_outer",
             "_last_good",
             "_solvers",
+            "_right_factors",
             "control",
             "iteration",
             "rollbacks",
@@ -87,7 +90,10 @@ class BackProjection(Stateful):
         *,
         chunk_rows: int,
         in_chunks: bool = False,
+        outer: Outer = "momentum",
         momentum: float = 0.9,
+        right_factors: RightFactors | None = None,
+        decoupled_decay: float = 0.0,
         target: Literal["mask", "project"] = "mask",
         order: Literal["simultaneous", "sequential"] = "simultaneous",
         pass_down: Literal["whole", "left"] = "whole",
@@ -98,17 +104,20 @@ class BackProjection(Stateful):
         """Begin with copies of `weights`, one solver a layer, the first that of the input layer.
 
         chunk_rows: of the largest chunk. in_chunks: whether a batch may have several, which rules
-        out order="sequential" and pass_down="left". target: the wanted change of Z for one of H,
-        linearised or projected onto h ≥ 0. order: "simultaneous", all layers move after the
-        sweep, or "sequential", each before those below it are solved. pass_down: "whole", Δ, or
-        "left", Δ − H̃ δW̃.
-        judge_every: iterations between two judgements. every_loss: tell the loss of every batch,
-        not of those alone whose step is judged. all_sum: adds up over processes.
+        out order="sequential" and pass_down="left", as right_factors and outer="orthogonal" do.
+        outer, momentum: what moves the weights (outer_steps.py). right_factors: of the layers' own
+        problems. decoupled_decay: α of W ← (1 − s η α) W before each step, biases left out.
+        target: the wanted change of Z for one of H, linearised or projected onto h ≥ 0. order:
+        "simultaneous", all layers move after the sweep, or "sequential", each before those below
+        it are solved. pass_down: "whole", Δ, or "left", Δ − H̃ δW̃. judge_every: iterations between
+        two judgements. every_loss: tell the loss of every batch, not of those alone whose step is
+        judged. all_sum: adds up over processes.
         """
         self._parameters = FlatParameters.of(weights)
         self._last_good = FlatParameters.of(weights)
-        self._velocity = self._parameters.zeros_like()
-        self._momentum, self._judge_every, self._every_loss = momentum, judge_every, every_loss
+        self._outer = OUTER[outer](self._parameters, momentum, right_factors)
+        self._right_factors, self._decoupled_decay = right_factors, decoupled_decay
+        self._judge_every, self._every_loss = judge_every, every_loss
         self._solvers, self.control = list(solvers), control
         self._sequential = order == "sequential"
         self.sweep = Sweep(
@@ -120,6 +129,8 @@ class BackProjection(Stateful):
             in_chunks=in_chunks,
             pass_residual=pass_down == "left",
             after_layer=self._move if self._sequential else None,
+            right_side=self._outer.right_side if isinstance(self._outer, Orthogonal) else None,
+            right_factors=right_factors,
             all_sum=all_sum,
         )
         self.iteration = self.rollbacks = self.rollbacks_in_a_row = 0
@@ -144,8 +155,8 @@ class BackProjection(Stateful):
             if not self._sequential:
                 self._move()
             if judged and before is not None:
-                # W̃ moves by lr_scale · V, along which the loss should fall at the rate <V, M>
-                predicted = lr_scale * self._velocity.inner(sweep.moments)
+                # W̃ moves by lr_scale · D, along which the loss should fall at the rate <D, M>
+                predicted = lr_scale * self._outer.direction.inner(sweep.moments)
                 after = sweep.loss(self.weights, batch)
                 actual = before - after
                 if not control.judge(predicted, before, after, lr_scale):
@@ -166,16 +177,14 @@ class BackProjection(Stateful):
 
     def _move(self, layer: int | None = None) -> None:
         """Move all layers, or one alone in the middle of a sweep."""
-        stacks = self._parameters, self._velocity, self.sweep.changes
-        weights, velocity, changes = (s if layer is None else s.part(layer) for s in stacks)
-        momentum_step(
-            weights,
-            velocity,
-            changes,
-            momentum=self._momentum,
-            step_size=self._step_size,
-            lr_scale=self._lr_scale,
-        )
+        self._outer.update(self.sweep, self._step_size, layer)
+        moved = range(len(self.weights)) if layer is None else [layer]
+        if decay := self._lr_scale * self._step_size * self._decoupled_decay:
+            for one in moved:
+                self._solvers[one].subtract_features(self.weights[one], self.weights[one], decay)
+        stacks = self._parameters, self._outer.direction
+        weights, direction = (s if layer is None else s.part(layer) for s in stacks)
+        weights.add(self._lr_scale, direction)
 
     @property
     def judgements(self) -> int:
@@ -190,7 +199,7 @@ class BackProjection(Stateful):
     def rollback(self) -> None:
         """Return to the last good weights, at rest, and trust the steps less from now on."""
         self._parameters.flat[:] = self._last_good.flat
-        self._velocity.flat[:] = 0
+        self._outer.forget()
         self.sweep.forget()
         self.control.shrink()
         self.rollbacks += 1
@@ -198,11 +207,12 @@ class BackProjection(Stateful):
 
     def rotate_input(self, rotation: NDArray) -> None:
         """Take the input layer to the coordinates of another basis: W̃_1 ← rotation (d, d) W̃_1."""
-        for stack in (self._parameters, self._velocity, self._last_good):
+        for stack in (self._parameters, self._last_good):
             stack.matrices[0][:] = rotation @ stack.matrices[0]
+        self._outer.rotate_input(rotation)
 
     def _layer_moved_furthest(self) -> int:
         """Return the layer, from 1, whose step is the largest beside its weights."""
-        pairs = zip(self._velocity.matrices, self.weights, strict=True)
-        ratios = [np.linalg.norm(v) / max(float(np.linalg.norm(w)), 1e-30) for v, w in pairs]
+        pairs = zip(self._outer.direction.matrices, self.weights, strict=True)
+        ratios = [np.linalg.norm(d) / max(float(np.linalg.norm(w)), 1e-30) for d, w in pairs]
         return int(np.argmax(ratios)) + 1

@@ -26,10 +26,12 @@ from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import FlatParameters, Workspace
+from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver, decay_cost
 
 TINY = float(np.finfo(np.float32).tiny)
 ReluTarget = Callable[[NDArray, NDArray], None]  # (passed down δH/n, H̃), in place
+RightSide = Callable[[FlatParameters], FlatParameters]  # M → what layers are solved for
 
 
 class NumericalError(ArithmeticError):
@@ -44,6 +46,7 @@ class Sweep:
     """Sweeps over batches, with arrays for what they find.
 
     moments: M_l, minus the gradient of the objective where Δ is the back-propagated residual.
+    right_sides: what the layers were solved for, M_l unless something else is asked for.
     changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which it should fall along the changes.
     solves: of each layer, what conjugate gradients came to, or None. Of a sweep that fails the
     slope is NaN. workspace: what the last chunk left in it.
@@ -60,15 +63,21 @@ class Sweep:
         in_chunks: bool = False,
         pass_residual: bool = False,
         after_layer: Callable[[int], None] | None = None,
+        right_side: RightSide | None = None,
+        right_factors: RightFactors | None = None,
         all_sum: AllSum | None = None,
     ) -> None:
         """chunk_rows: of the largest chunk. in_chunks: whether a batch may have several.
 
         pass_residual: pass down Δ − H̃ δW̃, not Δ. after_layer(index) is called as soon as a layer's
         change is known; where it changes the layer, that is what Δ is projected back through. Both
-        need batches of one chunk. all_sum: adds up over processes.
+        need batches of one chunk. right_side(moments): what is solved for in the place of M, and
+        right_factors: R, unless layers are solved on the way. all_sum: adds up over processes.
         """
         self._on_the_way = pass_residual or after_layer is not None
+        if self._on_the_way and (right_side is not None or right_factors is not None):
+            raise ValueError("right_side and right_factors need a sweep that is over")
+        self._right_side, self._right_factors = right_side, right_factors
         if self._on_the_way and in_chunks:
             raise ValueError("pass_residual and after_layer need batches of one chunk")
         self.changes, self.slope = weights.zeros_like(), 0.0
@@ -77,6 +86,7 @@ class Sweep:
         self._pass_residual, self._after_layer = pass_residual, after_layer
         self.workspace = Workspace(chunk_rows, weights.matrices)
         self._sums = RowSums(weights, in_chunks, all_sum)
+        self.right_sides = self.moments
         self._all_sum = all_sum
 
     @property
@@ -98,7 +108,8 @@ class Sweep:
         """
         sums, workspace = self._sums, self.workspace
         self.slope, self.solves = np.nan, [None] * len(self._solvers)
-        sums.clear(self._begin(weights, damping))
+        factors = self._right_factors
+        sums.clear(self._begin(weights, damping), outputs=factors is not None and factors.begin())
         for inputs, targets, *of_rows in batch:
             rows, row_weights = len(inputs), of_rows[0] if of_rows else None
             if rows == 0:
@@ -113,9 +124,15 @@ class Sweep:
             delta /= rows
             if row_weights is not None:
                 delta *= row_weights[:, None]
+            if sums.outputs_needed:
+                weighing = 1.0 if row_weights is None else row_weights[:, None]
+                sums.add_curvature(self._loss.curvature(output, weighing))
             self._project_back(weights, workspace, delta)
         sums.finish()
-        self._complete(weights, workspace)
+        of_outputs = sums.of_outputs()
+        if factors is not None and of_outputs is not None:
+            self._observe_outputs(factors, of_outputs, weights)
+        self._complete(weights, workspace, self._right_side)
         if not with_loss:
             return None
         return sums.losses / sums.rows + self.decay_cost(weights)
@@ -154,6 +171,14 @@ class Sweep:
                 raise NumericalError(number, str(error)) from error
         return needs
 
+    def _observe_outputs(
+        self, factors: RightFactors, of_outputs: list[NDArray], weights: Sequence[NDArray]
+    ) -> None:
+        try:
+            factors.observe(of_outputs, self._sums.rows, weights)
+        except np.linalg.LinAlgError as error:
+            raise NumericalError(len(weights), str(error)) from error
+
     def _project_back(
         self, weights: Sequence[NDArray], workspace: Workspace, delta: NDArray
     ) -> None:
@@ -164,6 +189,7 @@ class Sweep:
             self._sums.add(index, inputs, delta, workspace.row_weights)
             residual = delta
             if self._on_the_way:
+                self._subtract_decay(index, weights)
                 self._solve(index, weights, workspace)
                 if self._after_layer is not None:
                     _require_finite(self.changes.matrices[index], index)
@@ -179,10 +205,15 @@ class Sweep:
                 self._relu_target(delta, inputs)
 
     def _complete(
-        self, weights: Sequence[NDArray], workspace: Workspace, row_weights: NDArray | None = None
+        self, weights: Sequence[NDArray], workspace: Workspace, right_side: RightSide | None = None
     ) -> None:
         """Solve what was not solved on the way; NumericalError for a change that is not finite."""
         if not self._on_the_way:
+            for index in range(len(weights)):
+                self._subtract_decay(index, weights)
+            self.right_sides = self.moments if right_side is None else right_side(self.moments)
+            if self._right_factors is not None:
+                self.right_sides = self._right_factors.times(self.right_sides)
             for index in reversed(range(len(weights))):
                 self._solve(index, weights, workspace)
         self.slope = self.changes.inner(self.moments)
@@ -191,19 +222,22 @@ class Sweep:
             for index in reversed(range(len(self.changes.matrices))):
                 _require_finite(self.changes.matrices[index], index)
 
+    def _subtract_decay(self, index: int, weights: Sequence[NDArray]) -> None:
+        """Make M = H̃ᵀΔ/n − α W of H̃ᵀΔ/n."""
+        if self._solvers[index].decay:
+            self._solvers[index].subtract_decay(weights[index], self.moments.matrices[index])
+
     def _solve(self, index: int, weights: Sequence[NDArray], workspace: Workspace) -> None:
         solver, gram = self._solvers[index], self._sums.gram(index)
         # of a batch in chunks the last one's inputs would say nothing
         inputs = None if self._sums.in_chunks else workspace.activations[index]
         if inputs is not None:
             inputs = scaled_rows(inputs, workspace.row_weights)
-        moment, change = self.moments.matrices[index], self.changes.matrices[index]
-        if solver.decay:
-            solver.subtract_decay(weights[index], moment)
+        right_side, change = self.right_sides.matrices[index], self.changes.matrices[index]
         try:
             if gram is not None:
                 solver.observe(gram)
-            solve = self.solves[index] = solver.solve(inputs, weights[index], moment, change)
+            solve = self.solves[index] = solver.solve(inputs, weights[index], right_side, change)
             if solve is not None and not solve.is_usable:
                 raise np.linalg.LinAlgError(f"conjugate gradients ended with {solve.status}")
         except np.linalg.LinAlgError as error:
@@ -214,6 +248,8 @@ class Sweep:
         """Drop what the solvers remember of earlier batches."""
         for solver in self._solvers:
             solver.forget()
+        if self._right_factors is not None:
+            self._right_factors.forget()
 
     def detached(self) -> "Sweep":
         """Return a sweep whose solvers start from what these remember, and leave it as it is."""

@@ -13,7 +13,7 @@ from new_algorithm.back_projection.eigenbasis import leading_eigenbasis
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones, forward
-from new_algorithm.back_projection.optimizer import START_ROWS, BackProjection, judge_interval
+from new_algorithm.back_projection.optimizer import JUDGE_EVERY, START_ROWS, BackProjection
 from new_algorithm.back_projection.rows import EVALUATED_ROWS, RowsInMemory
 from new_algorithm.back_projection.schedule import SCHEDULES
 from new_algorithm.back_projection.solvers import Penalties, decay_cost
@@ -86,7 +86,7 @@ class Training:
             control_of_steps(start + decay_cost(solvers, weights), settings.step_bounds),
             chunk_rows=settings.batch_size,
             momentum=settings.momentum,
-            judge_every=judge_interval(self._steps),
+            judge_every=min(JUDGE_EVERY, self._steps),
             every_loss=True,
         )
 

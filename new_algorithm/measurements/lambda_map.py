@@ -32,7 +32,9 @@ def measure(seeds: Sequence[int]) -> list[Row]:
     jobs = list(product(DEPTHS, LAMBDA_W, LAMBDA_H))
     for layers, lambda_w, lambda_h in progress(jobs, "map", len(jobs)):
         settings = Settings(
-            lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers), lambda_h_layers=(lambda_h,)
+            lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers),
+            lambda_h_layers=(lambda_h,),
+            hidden_penalty="passed-down",
         )
         scores = []
         for seed in seeds:

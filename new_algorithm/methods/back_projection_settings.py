@@ -1,5 +1,7 @@
 """Everything that decides how back projection trains: flags, presets, and what is built of them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -7,6 +9,10 @@ import tyro
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
+from new_algorithm.back_projection.gram import intervals
+from new_algorithm.back_projection.losses import Loss, smoothed
+from new_algorithm.back_projection.outer_steps import Outer
+from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver, Penalties
 from new_algorithm.back_projection.solvers.of_layers import (
     GRAM_AVERAGE,
@@ -26,6 +32,8 @@ from new_algorithm.cli.flags import (
     per_layer,
 )
 
+RATES = {"adam": 3e-3, "orthogonal": 0.05}  # η of steps that are not controlled
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(PenaltyFlags):
@@ -42,8 +50,15 @@ class Settings(PenaltyFlags):
     lambda_h_layers: tuple[float, ...] = (float("inf"),)
     absolute_penalties: bool = False
     """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
+    hidden_penalty: Literal["own-solve", "passed-down", "none"] = "own-solve"
+    """Where a finite λ_h acts: in each layer's own problem, with the curvature above it, or on what
+    it passes down; none makes every λ_h infinite."""
     weight_decay: NonNegativeFloat = 0.0
-    """α of α/2 ‖W‖² beside the loss, part of every layer's problem; biases do not decay."""
+    """α of α/2 ‖W‖² beside the loss; biases do not decay."""
+    decay_form: Literal["inside", "decoupled"] = "inside"
+    """Weight decay as a part of every layer's problem, or W ← (1 − η α) W beside each step."""
+    label_smoothing: Fraction = 0.0
+    """ε of the targets (1 − ε) y + ε/m that are trained towards; what is recorded is without it."""
     target: Annotated[Literal["mask", "project"], tyro.conf.arg(name="relu-target")] = "mask"
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0."""
     order: Literal["simultaneous", "sequential"] = "simultaneous"
@@ -66,10 +81,18 @@ class Settings(PenaltyFlags):
     precondition: bool = False
     """Precondition conjugate gradients with an older inverse of the damped Gram matrix."""
 
+    outer: Outer = "momentum"
+    """What makes steps of the changes: momentum, Nesterov's, Adam's moments, or polar factors."""
     step_size: PositiveFloat | None = None
-    """A fixed step; unless given, steps are controlled by predicted against actual decrease."""
+    """A fixed step η. Unless given, steps of momentum and nesterov are controlled by predicted
+    against actual decrease; adam takes 0.003, orthogonal 0.05."""
     step_bounds: tuple[PositiveFloat, PositiveFloat] = STEP_BOUNDS
     """Squared length of a controlled step, at first and at least, and at most."""
+    judge_every: Annotated[
+        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
+    ] = None
+    """Iterations between two judgements of a step by the loss after it. By default 20, or 1 where
+    an epoch has fewer."""
     momentum: Fraction = 0.9
     schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
     """Of the steps over the run: up from 0 over its first 30% and down to 0, or none."""
@@ -83,13 +106,29 @@ class Settings(PenaltyFlags):
     def penalties(self, layers: int) -> list[Penalties]:
         """Return the penalties of each layer; UserError for lists of the wrong length."""
         lambda_w = self.lambda_w_layers or default_lambda_w(layers)
-        of_layers = zip(
-            per_layer(lambda_w, layers, "--lambda-w-layers"),
-            per_layer(self.lambda_h_layers, layers, "--lambda-h-layers"),
-            strict=True,
-        )
-        relative, decay = not self.absolute_penalties, self.weight_decay
+        lambda_h = self.lambda_h(layers)
+        if self.hidden_penalty == "own-solve":
+            lambda_h = (math.inf,) * layers
+        of_layers = zip(per_layer(lambda_w, layers, "--lambda-w-layers"), lambda_h, strict=True)
+        relative = not self.absolute_penalties
+        decay = self.weight_decay if self.decay_form == "inside" else 0.0
         return [Penalties(w, h, relative, decay) for w, h in of_layers]
+
+    def lambda_h(self, layers: int) -> tuple[float, ...]:
+        """Return λ_h of each layer, wherever it acts; UserError for a list of the wrong length."""
+        if self.hidden_penalty == "none":
+            return (math.inf,) * layers
+        return tuple(per_layer(self.lambda_h_layers, layers, "--lambda-h-layers"))
+
+    def solves_with_right_factors(self, layers: int) -> bool:
+        """Whether a finite λ_h acts in the layers' own problems."""
+        finite = any(math.isfinite(one) for one in self.lambda_h(layers))
+        return finite and self.hidden_penalty == "own-solve"
+
+    @property
+    def eta(self) -> float | None:
+        """The fixed step in force; None where steps are controlled."""
+        return RATES.get(self.outer) if self.step_size is None else self.step_size
 
     def check_penalties(self, layers: int) -> None:
         """UserError for settings that contradict each other or the number of layers."""
@@ -102,6 +141,17 @@ class Settings(PenaltyFlags):
         least, most = self.step_bounds
         if least > most:
             raise UserError(f"--step-bounds {least:g} {most:g}: give the smaller one first")
+        on_the_way = self.order == "sequential" or self.pass_down == "left"
+        if on_the_way and self.solves_with_right_factors(layers):
+            raise UserError(
+                "--order sequential and --pass-down left solve a layer before the curvature above "
+                "it is known: give --hidden-penalty passed-down with a finite --lambda-h-layers"
+            )
+        if on_the_way and self.outer == "orthogonal":
+            raise UserError(
+                "--outer orthogonal needs all layers solved at once: give --order simultaneous "
+                "--pass-down whole"
+            )
 
 
 # Settings, and shapes of networks, that go together: flags of n_layer_relu_data.py.
@@ -131,6 +181,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": "full",
         "lambda_w_layers": (0.1,),
         "lambda_h_layers": (1.0,),
+        "hidden_penalty": "passed-down",
         "pass_down": "left",
         "gram_average": 0.0,
         "solver": "cg",
@@ -140,6 +191,34 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": "constant",
     },
 }
+
+
+def right_factors_of(
+    settings: Settings, weights: Sequence[NDArray], batch_size: int
+) -> RightFactors | None:
+    """Return those of layers whose λ_h acts in their own problems, None if there are none."""
+    if not settings.solves_with_right_factors(len(weights)):
+        return None
+    return RightFactors(
+        settings.lambda_h(len(weights)),
+        settings.gram_average,
+        *intervals(batch_size, [weight.shape for weight in weights]),
+        relative=not settings.absolute_penalties,
+        split=settings.outer == "orthogonal",
+    )
+
+
+def loss_in_training(settings: Settings, loss: Loss) -> Loss:
+    """Return the loss with its targets smoothed; UserError where there are no classes."""
+    try:
+        return smoothed(loss, settings.label_smoothing)
+    except ValueError as error:
+        raise UserError(f"--label-smoothing: {error}: give 0") from error
+
+
+def decoupled_decay_of(settings: Settings) -> float:
+    """Return α of what the layers' problems know nothing of."""
+    return settings.weight_decay if settings.decay_form == "decoupled" else 0.0
 
 
 def solvers_of(

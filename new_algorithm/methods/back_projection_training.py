@@ -34,7 +34,13 @@ from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.ranks import Ranks, shard
 from new_algorithm.cli.signals import whole_steps
-from new_algorithm.methods.back_projection_settings import Settings, solvers_of
+from new_algorithm.methods.back_projection_settings import (
+    Settings,
+    decoupled_decay_of,
+    loss_in_training,
+    right_factors_of,
+    solvers_of,
+)
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.clock import TrainingClock
 
@@ -75,21 +81,25 @@ class Training:
             self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
             self._sample = self.rows.first(START_ROWS)  # they are diagnosed too
             # a shard's first rows say nothing to the other ranks
-            start = evaluate(self.loss, weights, [self._sample]).loss if not chunk_rows else np.inf
+            loss = loss_in_training(settings, self.loss)
+            start = evaluate(loss, weights, [self._sample]).loss if not chunk_rows else np.inf
             solvers = solvers_of(settings, self.basis, weights, batch_size, bool(chunk_rows))
             start += decay_cost(solvers, weights)
             self.optimizer = BackProjection(
                 weights,
-                self.loss,
+                loss,
                 solvers,
-                control_of_steps(start, settings.step_bounds, settings.step_size),
+                control_of_steps(start, settings.step_bounds, settings.eta),
                 chunk_rows=min(chunk_rows or self._batch_rows, self._batch_rows),
                 in_chunks=bool(chunk_rows),
+                outer=settings.outer,
                 momentum=settings.momentum,
+                right_factors=right_factors_of(settings, weights, batch_size),
+                decoupled_decay=decoupled_decay_of(settings),
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=judge_interval(self.steps_an_epoch),
+                judge_every=settings.judge_every or judge_interval(self.steps_an_epoch),
                 all_sum=ranks.all_sum,
             )
         self.held_out = self._in_basis(data.x_test, data.y_test)

@@ -90,7 +90,7 @@ def parts() -> dict[str, PartOf]:
         f"{METHOD}.optimizer:BackProjection.rollback": PartOf("step control"),
         f"{METHOD}.sweep:Sweep.__call__": PartOf("sweep: masks and the rest"),
         f"{METHOD}.sweep:Sweep.loss": PartOf("step control"),
-        f"{METHOD}.network:momentum_step": PartOf("momentum step"),
+        f"{METHOD}.optimizer:BackProjection._move": PartOf("outer step"),
         f"{METHOD}.batch:RowSums.add": PartOf(SUMS, 1, _sums),
         f"{METHOD}.layer_problem:absolute_penalties": PartOf(FACTORS, 1),
         f"{METHOD}.layer_problem:weight_change_by_cg": PartOf(SOLVES, 1, _plain_cg),

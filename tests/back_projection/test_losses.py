@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, loss_for
+from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, loss_for, smoothed
 from tests.back_projection.problems import LOSSES, TORCH_LOSSES
 
 
@@ -74,3 +74,29 @@ def test_loss_follows_the_task():
     assert loss_for(None, np.zeros((5, 3))) == (SQUARED, 3)
     assert loss_for(2, labels) == (LOGISTIC, 1)
     assert loss_for(10, labels) == (SOFTMAX, 10)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.7])
+def test_smoothed_targets_are_those_of_torch(smoothing):
+    loss, _, output, labels = case("softmax")
+    leaf = torch.tensor(output, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(
+        leaf, torch.from_numpy(labels), label_smoothing=smoothing
+    )
+    expected.backward()
+    ours = smoothed(loss, smoothing)
+    assert ours.value(output, labels) == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(ours.residual(output, labels), -7 * leaf.grad.numpy(), atol=1e-12)
+    # of two classes the logistic loss is that of (0, F)
+    _, _, output, labels = case("logistic")
+    both, two = np.hstack([np.zeros_like(output), output]), smoothed(LOGISTIC, smoothing)
+    assert two.value(output, labels) == pytest.approx(ours.value(both, labels), rel=1e-12)
+    np.testing.assert_allclose(
+        two.residual(output, labels)[:, 0], ours.residual(both, labels)[:, 1]
+    )
+
+
+def test_only_classes_are_smoothed():
+    assert smoothed(SQUARED, 0.0) is SQUARED
+    with pytest.raises(ValueError, match="losses of classes"):
+        smoothed(SQUARED, 0.1)

@@ -10,6 +10,8 @@ import pytest
 from new_algorithm.back_projection.batch import Batch
 from new_algorithm.back_projection.gram import DENSE_UP_TO
 from new_algorithm.back_projection.optimizer import BackProjection, StepResult
+from new_algorithm.back_projection.outer_steps import OUTER
+from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import EigenbasisSolver, LayerSolver, Penalties
 from new_algorithm.back_projection.state import State, Stateful, nested, part
 from new_algorithm.back_projection.step_control import FixedStep, LossWatch, TrustRegion
@@ -33,6 +35,7 @@ WIDE = (5, DENSE_UP_TO + 8, 3)
 CONTROLS = {
     "controlled": lambda: TrustRegion(bound=0.02, ceiling=0.05, watch=LossWatch(worst_rise=0.005)),
     "fixed": lambda: FixedStep(30.0, watch=LossWatch(start=2.0, worst_rise=0.02)),
+    "small": lambda: FixedStep(0.01, watch=LossWatch()),
 }
 
 
@@ -40,9 +43,17 @@ class Training:
     """A network in the eigenbasis of its data, and batches, of which the sixth is broken."""
 
     def __init__(
-        self, solver: str, rows: str, control="controlled", widths=(5, 7, 6, 3), **options
+        self,
+        solver: str,
+        rows: str,
+        control="controlled",
+        widths=(5, 7, 6, 3),
+        made_anew=dict,
+        **options,
     ) -> None:
+        """made_anew: makes options with a memory of their own."""
         self._solver, self._rows, self._control, self._options = solver, rows, control, options
+        self._made_anew = made_anew
         self._basis, self._made = problem(widths, dtype=np.float32).in_eigenbasis()
 
     def optimizer(self) -> BackProjection:
@@ -56,6 +67,7 @@ class Training:
             chunk_rows=made.rows,
             in_chunks=self._rows == "chunks",
             judge_every=2,
+            **self._made_anew(),
             **self._options,
         )
 
@@ -141,6 +153,20 @@ def test_training_with_a_fixed_step_goes_on_to_the_bit(rows):
 
 def test_training_in_sequential_order_goes_on_to_the_bit():
     assert_goes_on_to_the_bit(Training("cg", "minibatch", order="sequential"))
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("rows", ["minibatch", "chunks"])
+def test_training_with_any_outer_step_and_right_factors_goes_on_to_the_bit(outer, rows):
+    def options():
+        split = outer == "orthogonal"
+        return {"right_factors": RightFactors([0.3, np.inf, 1.0], 0.9, 2, 3, split=split)}
+
+    control = "controlled" if outer in ("momentum", "nesterov") else "small"
+    training = Training("exact", rows, control, made_anew=options, outer=outer, decoupled_decay=0.1)
+    whole = assert_goes_on_to_the_bit(training)
+    assert whole.rollbacks < STEPS / 2
+    assert any(name.startswith("_right_factors/_factors/") for name in whole.state_dict())
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg, helped, average"])

@@ -40,6 +40,7 @@ EXPLODING, VANISHING, DEAD = "Exploding Δ", "Vanishing Δ", "Dead units"
 CAP, GRAM = "Conjugate gradients end at their cap", "Ill-conditioned Gram matrices"
 LIMIT, STRONG, BROKEN = "Damping at its limit", "Damping too strong", "Steps break their promise"
 
+PASSED = {"hidden_penalty": "passed-down"}
 TRAINED = {  # what is wrong: the run, the warnings it draws in their order, the flag of the first
     "rate 50": (bench(lr=50.0), ["Divergence"], "--lr 5"),
     "rate 2 with momentum": (bench(lr=2.0, optimizer="momentum"), [LARGE], "--lr 0.2"),
@@ -58,11 +59,15 @@ TRAINED = {  # what is wrong: the run, the warnings it draws in their order, the
     "λ_w 1e-6": (n_layer(lambda_w_layers=(1e-6,), hidden_dim=32), [GRAM], "--lambda-w-layers 0.1"),
     "one iteration": (n_layer(solver="cg", cg_iterations=1), [CAP], "--cg-iterations 4"),
     "λ_h 1e-3": (
-        n_layer(lambda_h_layers=(1e-3,), num_layers=9),
+        n_layer(lambda_h_layers=(1e-3,), num_layers=9, **PASSED),
         [EXPLODING, BROKEN],
         "--lambda-h-layers inf",
     ),
-    "λ_h 0.01": (n_layer(lambda_h_layers=(1e-2,), num_layers=5), [BROKEN], "--lambda-h-layers inf"),
+    "λ_h 0.01": (
+        n_layer(lambda_h_layers=(1e-2,), num_layers=5, **PASSED),
+        [BROKEN],
+        "--lambda-h-layers inf",
+    ),
     "what is left passed down": (
         n_layer(pass_down="left", num_layers=9, lambda_w_layers=(1e-3,)),
         [EXPLODING, BROKEN],
@@ -107,7 +112,8 @@ SOUND = {
     "regression": n_layer(dataset="regression"),
     "strokes": n_layer(flat_strokes, epochs=3),
     "8 hidden layers": n_layer(num_layers=9, seed=2),
-    "finite λ_h": n_layer(lambda_h_layers=(10.0,), num_layers=5),
+    "finite λ_h, passed down": n_layer(lambda_h_layers=(10.0,), num_layers=5, **PASSED),
+    "finite λ_h": n_layer(lambda_h_layers=(0.1,), num_layers=5),
     "faithful": n_layer(**FAITHFUL),
     "three iterations": n_layer(solver="cg"),
     "three iterations, spirals": n_layer(solver="cg", dataset="spirals"),

@@ -38,10 +38,11 @@ class EigenbasisSolver(LayerSolver):
         squares = float(np.vdot(weight, weight)) - float(np.vdot(bias, bias))
         return 0.5 * self.decay * squares
 
-    def subtract_decay(self, weight: NDArray, moment: NDArray) -> None:
-        row = (self.decay * self._bias_row).astype(weight.dtype)
-        moment -= self.decay * weight
-        moment += row[:, None] * (self._bias_row.astype(weight.dtype) @ weight)
+    def subtract_features(self, weight: NDArray, out: NDArray, factor: float) -> None:
+        row = self._bias_row.astype(weight.dtype)
+        bias = factor * (row @ weight)
+        out -= factor * weight
+        out += row[:, None] * bias
 
     def solve(self, inputs: NDArray | None, weight: NDArray, moment: NDArray, out: NDArray) -> None:
         np.multiply(moment, self._inverse, out=out)

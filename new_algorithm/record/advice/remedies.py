@@ -28,6 +28,8 @@ def has(record: Record, name: str) -> bool:
 
 def has_finite_lambda_h(record: Record) -> bool:
     """Whether a layer above the first takes from Δ what its own change makes up for."""
+    if in_force(record, "hidden_penalty") not in (None, "passed-down"):
+        return False
     penalties = in_force(record, "lambda_h_layers")
     return bool(penalties) and any(
         not math.isinf(float(value)) for value in penalties[1:] or penalties
