@@ -43,7 +43,8 @@ QUINTICS = (
     (2.189462, -1.567220, 0.407887),
 )
 WIDEST, BLOCK = 256, 128  # smaller side above which outputs are made orthogonal in blocks
-BETA2, EPS = 0.999, 1e-8  # Adam's own
+BETA2 = 0.999  # Adam's own
+EPS = 1e-12  # beside √v of δW̃, which large penalties make small
 
 
 class OuterStep(Stateful):
