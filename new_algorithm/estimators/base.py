@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -23,6 +22,7 @@ from new_algorithm.back_projection.state import State
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.estimators import defaults
 from new_algorithm.estimators.held_out import Progress, leave_out
+from new_algorithm.estimators.scaling import fitted_scaler
 from new_algorithm.estimators.training import Settings, Table, Training, outputs_of, seed_of
 
 
@@ -206,7 +206,7 @@ class BaseBackProjection(BaseEstimator, metaclass=ABCMeta):
         if fresh:
             self.scaler_ = None
             if self.standardize:
-                self.scaler_ = StandardScaler().fit(x, sample_weight=row_weights)
+                self.scaler_ = fitted_scaler(x, row_weights, "X")
             self._fit_targets(y, row_weights)
         x = self._scaled(x)
         return Table(x, self._encode(y, x.dtype), row_weights), y

@@ -112,10 +112,11 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
 
     def _read_targets(self, y: NDArray, fresh: bool, announced: bool) -> NDArray:
         y = column_or_1d(y, warn=True)
+        present = _distinct(y)
         check_classification_targets(y)
         if fresh and not announced:
-            self.classes_ = np.unique(y)
-        unknown = np.setdiff1d(y, self.classes_)
+            self.classes_ = present
+        unknown = np.setdiff1d(present, self.classes_)
         if len(unknown):
             raise ValueError(
                 f"y has classes that are not among classes_: {unknown.tolist()}; give all of them "
@@ -161,3 +162,14 @@ class BackProjectionClassifier(ClassifierMixin, BaseBackProjection):
         counts = np.bincount(targets, minlength=1)
         held_out = int(np.ceil(self.validation_fraction * len(targets)))
         return targets if counts[counts > 0].min() > 1 and held_out >= len(counts) else None
+
+
+def _distinct(y: NDArray) -> NDArray:
+    """Return the classes of y in order. ValueError for kinds that have no order among them."""
+    try:
+        return np.unique(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(
+            f"y has classes of several kinds, {', '.join(kinds)}: give texts alone or numbers alone"
+        ) from None

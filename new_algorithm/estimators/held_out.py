@@ -12,13 +12,26 @@ LeftOut = tuple[NDArray, NDArray, NDArray | None]  # x, y as it came, weights of
 def leave_out(
     table: Table, y: NDArray, share: float, seed: int, strata: NDArray | None
 ) -> tuple[Table, NDArray, LeftOut]:
-    """Return the rows to train on, their y, and those left out, drawn by the seed."""
+    """Return the rows to train on, their y, and those left out, drawn by the seed.
+
+    ValueError where the share leaves no row, or no weight, in one of the parts.
+    """
+    if np.ceil(share * len(table)) >= len(table):
+        raise ValueError(
+            f"early_stopping: with n_samples={len(table)}, a validation_fraction of {share:g} "
+            "leaves no row to train on; give more rows, or early_stopping=False"
+        )
     kept, out = train_test_split(
         np.arange(len(table)), test_size=share, random_state=seed % 2**32, stratify=strata
     )
     weights = table.row_weights
     mine, theirs = (None, None) if weights is None else (weights[kept], weights[out])
-    if mine is not None:
+    if mine is not None and theirs is not None:
+        if not (mine.any() and theirs.any()):
+            raise ValueError(
+                "early_stopping: of the rows left out, or of all others, none has a sample_weight "
+                "above zero; give more rows some weight, or early_stopping=False"
+            )
         mine = mine / mine.mean()
     left_out = table.x[out], y[out], theirs
     return Table(table.x[kept], table.targets[kept], mine), y[kept], left_out

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import column_or_1d
 
 from new_algorithm.back_projection.losses import SQUARED, Loss
 from new_algorithm.estimators.base import BaseBackProjection
+from new_algorithm.estimators.scaling import fitted_scaler
 
 
 class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
@@ -50,7 +50,7 @@ class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
 
     def _fit_targets(self, y: NDArray, row_weights: NDArray | None) -> None:
         columns = y.reshape(len(y), -1).astype(np.float64)
-        self.target_scaler_ = StandardScaler().fit(columns, sample_weight=row_weights)
+        self.target_scaler_ = fitted_scaler(columns, row_weights, "y")
 
     def _encode(self, y: NDArray, dtype: np.dtype) -> NDArray:
         columns = y.reshape(len(y), -1).astype(np.float64)
@@ -64,4 +64,9 @@ class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
         return values[:, 0] if self._flat else values
 
     def _score_outputs(self, outputs: NDArray, y: NDArray, row_weights: NDArray | None) -> float:
+        if len(y) < 2:
+            raise ValueError(
+                "early_stopping is decided by R², which one row does not have: give more rows, or "
+                "a larger validation_fraction"
+            )
         return r2_score(y, self._values(outputs), sample_weight=row_weights)
