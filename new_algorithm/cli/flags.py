@@ -13,6 +13,7 @@ import tyro
 
 from new_algorithm.cli.device import Device
 from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.repeated import refuse_repeated
 from new_algorithm.cli.threads import usable_cores
 
 ConfigT = TypeVar("ConfigT")
@@ -98,7 +99,7 @@ class CommonFlags(TrainingFlags):
     """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a file of your own, .csv,
     .tsv, .csv.gz, .parquet or .npz."""
     target_columns: Annotated[
-        tuple[str, ...], tyro.conf.arg(name="target", metavar="COLUMN", help_behavior_hint="")
+        tuple[str, ...], tyro.conf.arg(name="target", metavar="COLUMN ...", help_behavior_hint="")
     ] = ()
     """Of a table: the column to learn, classes or numbers; several are a regression of as many
     outputs, or classes written one-hot."""
@@ -111,7 +112,9 @@ class CommonFlags(TrainingFlags):
     missing: Literal["refuse", "median"] = "refuse"
     """Of a table: what to do where features lack values. The median of the training rows is filled
     in, and a further feature says where."""
-    drop: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = ()
+    drop: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="COLUMN ...", help_behavior_hint="")
+    ] = ()
     """Of a table: columns to leave out, such as names, identifiers, what gives the target away."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
@@ -207,14 +210,16 @@ def parse(
 
     presets: what the flags default to under `--preset NAME`, without that flag those of None or
     the first ones.
-    UserError for a value out of range; an unknown or malformed flag ends the program with
-    status 2 and a suggestion.
+    UserError for a value out of range, or a list of words given twice; an unknown or malformed flag
+    ends the program with status 2 and a suggestion.
     """
+    words = sys.argv[1:] if args is None else args
+    refuse_repeated(config_type, words)
     options: dict[str, Any] = {"description": description, "args": args}
     if presets:
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         finder.add_argument("--preset")
-        given = [arg for arg in (sys.argv[1:] if args is None else args) if arg]
+        given = [arg for arg in words if arg]
         name = finder.parse_known_args(given)[0].preset
         first = next(iter(presets.values()))
         options["default"] = presets.get(name, first)  # an unknown name is refused by tyro

@@ -41,6 +41,25 @@ def test_values_are_read_as_written():
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--target", "a", "--target", "b"],
+        ["--drop=a", "--epochs", "2", "--drop", "b", "c"],
+        ["--track", "tensorboard", "--track", "mlflow"],
+    ],
+)
+def test_a_list_of_words_begun_twice_is_refused(arguments):
+    flag = arguments[0].partition("=")[0]
+    with pytest.raises(UserError, match=f"{flag} is given 2 times"):
+        read(*arguments)
+
+
+def test_of_numbers_given_twice_the_last_count():
+    config = read("--lambda-w-layers", "3", "--epochs", "2", "--lambda-w-layers", "4", "5")
+    assert config.lambda_w_layers == (4.0, 5.0)
+
+
+@pytest.mark.parametrize(
     ("flag", "value"),
     [
         ("--epochs", "0"),
