@@ -82,10 +82,15 @@ def _loader(
     path = Path(name)
     if is_table(path):
         return partial(load_table, _existing(path), options)
-    _refuse(name, options, TABLE_OPTIONS)
     if path.suffix.lower() == NPZ:
+        _refuse(name, options, TABLE_OPTIONS)
         return partial(load_npz_file, _existing(path), task=options.task)
-    _refuse(name, options, ("task",))
+    load = _named(name, folder, seed)
+    _refuse(name, options, (*TABLE_OPTIONS, "task"))
+    return load
+
+
+def _named(name: str, folder: Path | None, seed: int) -> Callable[[Split], Dataset]:
     if name == "mnist":
         return partial(load_mnist, folder)
     if name == "higgs":
@@ -95,8 +100,8 @@ def _loader(
     if name in SYNTHETIC:
         return partial(load_synthetic, name, seed)
     raise UserError(
-        f"unknown data set {name!r}: {_hint(path)}choose {', '.join(NAMES)} or the path of a file "
-        f"({', '.join((*SUFFIXES, NPZ))})"
+        f"unknown data set {name!r}: {_hint(Path(name))}choose {', '.join(NAMES)} or the path of a "
+        f"file ({', '.join((*SUFFIXES, NPZ))})"
     )
 
 
@@ -115,6 +120,8 @@ def _refuse(name: str, options: TableOptions, names: Sequence[str]) -> None:
 def _hint(path: Path) -> str:
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         return "a spreadsheet is not read, save its sheet as CSV; "
+    if path.is_file():
+        return "a table has a name that ends in .csv, whatever its delimiter; "
     close = difflib.get_close_matches(path.name.lower(), NAMES, n=1)
     return f"did you mean {close[0]}? " if close else ""
 

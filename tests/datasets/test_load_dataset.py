@@ -22,8 +22,17 @@ def test_unknown_names_are_refused_with_the_choices(function, name):
     [("MNIST", "did you mean mnist"), ("higs", "mean higgs"), ("a.xlsx", "save its sheet as CSV")],
 )
 def test_what_was_meant_is_said(name, hint):
-    with pytest.raises(UserError, match=hint):
-        load_dataset(name)
+    for given in {}, {"target": ["a"]}:
+        with pytest.raises(UserError, match=hint):
+            load_dataset(name, **given)
+
+
+def test_a_file_of_another_name_is_told_how_tables_are_named(tmp_path):
+    (tmp_path / "iris.data").write_text("1,2\n")
+    with pytest.raises(
+        UserError, match=r"unknown data set .*a table has a name that ends in \.csv"
+    ):
+        load_dataset(str(tmp_path / "iris.data"), target=["a"])
 
 
 @pytest.mark.parametrize(
