@@ -59,7 +59,7 @@ MAY_DIFFER = ("tag", "overwrite", "trials")  # between a search and its continua
 class Config(RunFlags):
     script: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCRIPT")]
     """A script of this repository that leaves a record."""
-    vary: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FLAG=VALUES")]
+    vary: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FLAG=VALUES ...")]
     """What varies; see above."""
     trials: PositiveInt = 20
     """Runs in all, those of an earlier command with the same tag included."""
