@@ -247,13 +247,16 @@ def test_completed_run_is_left_as_it_is_without_more_epochs(run_it):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "warm-up-decay"])
-def test_completed_run_goes_on_with_more_epochs(run_it, uninterrupted, capsys, schedule):
+def test_completed_run_goes_on_with_more_epochs(run_it, uninterrupted, tmp_path, capsys, schedule):
     """Under a constant schedule, as the run of all epochs; otherwise where that would be."""
     flags = FORGETFUL | {"schedule": schedule}
     whole, before = uninterrupted(epochs=5, **flags), contents(run_it(epochs=2, **flags))
     folder = run_it(resume=True, epochs=5, **flags)
     told = capsys.readouterr().out
     assert "Schedule: that of 5 epochs, where it was that of 2: " in told
+    assert read(folder)["lengthened_after"] == [2]
+    note = tmp_path / "figures" / "t" / "README.md"
+    assert "5 of 5 epochs (lengthened after 2)" in note.read_text()
     kept = contents(folder)[Path("metrics_log.csv")]
     assert kept.startswith(before[Path("metrics_log.csv")])
     assert read(folder)["status"] == "completed"

@@ -70,6 +70,7 @@ def _check_facts(facts: dict[str, Any]) -> None:
         if not isinstance(facts[name], dict):
             raise TypeError(f"its {name} is a {type(facts[name]).__name__}")
     facts["anomalies"] = [*facts["anomalies"]]
+    facts["lengthened_after"] = [int(epochs) for epochs in facts.get("lengthened_after", ())]
     for row in facts["rows"]:
         if not all(map(str.isidentifier, row)):  # they name files
             raise ValueError(f"it holds the numbers {[*row]}")

@@ -118,6 +118,7 @@ class Run:
                     "data": data,
                     "final_metrics": {},
                     "anomalies": [],
+                    "lengthened_after": [],
                     "loss_unit": "nats" if data.get("num_classes") else None,
                     **describe(script, config, reserved.tag, layout),
                     "log": layout.relative(log_path) if log_path.exists() else None,
@@ -218,7 +219,8 @@ class Run:
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Let this be where the run goes on, if it is cut short or given more epochs."""
-        so_far = {name: self._record[name] for name in ("anomalies", "config", "data")}
+        kept = "anomalies", "lengthened_after", "config", "data"
+        so_far = {name: self._record[name] for name in kept}
         so_far |= {"rows": self._history.rows, "results": self._results}
         with _writing(self._layout):
             checkpoint.save_checkpoint(self.folder, arrays, so_far | facts)
@@ -229,6 +231,9 @@ class Run:
         self._results = facts["results"]
         self._history.restore(facts["rows"])
         self._record["anomalies"] = facts["anomalies"]
+        self._record["lengthened_after"] = facts["lengthened_after"]
+        if self.earlier_epochs is not None:
+            self._record["lengthened_after"].append(self.earlier_epochs)
         self._record["resumed_after_epoch"] = len(facts["rows"])
 
     def _save(self, durable: bool = True) -> None:

@@ -87,6 +87,8 @@ def _script(record: Record) -> str:
     epochs, metrics = config.get("epochs"), record.get("final_metrics") or {}
     if epochs is not None and "epoch" in metrics:
         text += f", {metrics['epoch']} of {epochs} epochs"
+        if earlier := record.get("lengthened_after"):
+            text += f" (lengthened after {' and '.join(map(str, earlier))})"
         if batch := config.get("batch_size"):
             text += ", full batch" if batch == "full" else f" in batches of {batch}"
     return f"{text}, seed {' '.join(map(str, record.get('seeds') or ('?',)))}."
