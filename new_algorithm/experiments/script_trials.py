@@ -42,6 +42,7 @@ class ScriptTrials:
     ) -> None:
         check_not_given([*names_of(fixed), *space], NOT_THE_SCRIPTS)
         check_fixed(fixed, space)
+        script.check_flags([*fixed, *map(flag_of, space)])
         self._script, self._metric, self._layout = script, metric, layout
         self._fixed, self._threads = [*fixed], threads
         self.held_out = "validation" if script.has_validation else "test"
