@@ -123,6 +123,12 @@ def test_numbers_are_those_of_the_runs(written, variation):
         )
 
 
+def test_what_is_only_supposed_is_called_so(written):
+    _, _, page, markdown = written
+    assert "\nHypothesis: At equal CPU time back projection" in markdown
+    assert '<p class="hypothesis">Hypothesis: At equal CPU time' in page
+
+
 def test_diverged_runs_are_counted(written):
     _, _, page, markdown = written
     assert row_of(page, "L-BFGS")["diverged"] == "3/10"
