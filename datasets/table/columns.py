@@ -160,8 +160,15 @@ class _Seen:
             expected = self.counts_from + rows_before + np.arange(len(numbers))
             if not np.array_equal(numbers, expected):
                 self.counts_from = None
-        if arrow.types.is_string(array.type) and len(self.distinct) <= MOST_CATEGORIES:
-            self.distinct |= {text.strip() for text in array.unique().to_pylist()} - MISSING
+        if arrow.types.is_string(array.type):
+            self._add_texts(array.unique())
+
+    def _add_texts(self, texts: Any) -> None:
+        """As many as tell that there are too many: of numbers, nearly all of a block differ."""
+        for text in texts:
+            if len(self.distinct) > MOST_CATEGORIES:
+                return
+            self.distinct |= {text.as_py().strip()} - MISSING
 
     def column(self, file: TableFile, name: str, is_target: bool, rows: int) -> Column:
         """What the column is. UserError if nothing can be learned from it."""

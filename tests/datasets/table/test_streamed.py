@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 
 from datasets import cached_arrays
 from datasets.dataset import Split
 from datasets.mapped_files import is_mapped
-from datasets.table import files
+from datasets.table import columns, files
 from datasets.table.load import load_table
 from datasets.table.options import TableOptions
 from new_algorithm.cli.errors import UserError
@@ -171,3 +172,12 @@ def test_memory_does_not_grow_with_the_columns_of_a_large_file(tmp_path, cache):
         )
         peaks.append(int(finished.stdout.splitlines()[-1]))
     assert peaks[1] - peaks[0] < 45_000  # KiB; in memory it would be 72,000 and more
+
+
+def test_of_texts_that_differ_no_more_are_kept_than_tell_so():
+    seen = columns._Seen()
+    for rows_before in (0, 5_000):
+        texts = pyarrow.array([f"{rows_before + row}.5" for row in range(5_000)])
+        seen.add(texts, rows_before, decimal_comma=False)
+    assert seen.numbers == 10_000
+    assert len(seen.distinct) == columns.MOST_CATEGORIES + 1
