@@ -17,9 +17,10 @@ that it predicts, checked against the decrease that comes.
 
 Presets: `deep`, 8 hidden layers of 64, is the default; with HIGGS it is `higgs`, 28-256-256-1, its
 penalties chosen on a sample of 10,984 rows; `two-layer` is 784-512-10 on MNIST; `faithful` is the
-original formulation: full batch, conjugate gradients, finite λ_h, Δ − H̃ δW̃ passed down, η = 1, no
-momentum (the data keep their eigenbasis, and rollback stays). A flag given beside a preset wins
-over it. By default λ_h = ∞: what is passed down is then the back-propagated residual.
+original formulation: full batch, conjugate gradients, a finite λ_h on what is passed down,
+Δ − H̃ δW̃, η = 1, no momentum (the data keep their eigenbasis, and rollback stays). A flag given
+beside a preset wins over it. By default λ_h = ∞: what is passed down is then the back-propagated
+residual, as it is with any λ_h that acts in the layers' own problems.
 
 Large files, and ranks of torchrun, are gone through in chunks: a batch of any size, the full one
 included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short, by a
@@ -257,14 +258,16 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
 #
 # - `train` above is the loop; a step is BackProjection.step in back_projection/optimizer.py, the
 #   sweep that it makes sweep.py, one layer's problem layer_problem.py and solvers/, step sizes
-#   step_control.py. back_projection/reference.py says the same slowly, its optimizer for λ_h = ∞
-#   alone: change both, or explain the difference in a test.
+#   step_control.py, what makes steps of changes outer_steps.py, λ_h in a layer's own problem
+#   right_factors.py. back_projection/reference.py says the same slowly, its optimizer for λ_h = ∞
+#   and momentum alone: change both, or explain the difference in a test.
 # - In deep networks the step size was the obstacle. Its squared length must be bounded *before*
 #   the momentum: bounding what momentum has summed up lets one bad batch spoil ten steps.
 # - What is passed down is Δ whole. Subtracting H̃ δW̃, as the exact solution of (P) has it, takes
 #   away what a full step would do, and only a small one is made: far worse at 8 layers.
-# - Finite λ_h costs more products a layer. At 10 it is as good as ∞ in 8 layers, with strong λ_w
-#   slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it is worse.
+# - Passed down, finite λ_h is no direction of descent: at 10 it is as good as ∞ in 8 layers, with
+#   strong λ_w slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it
+#   is worse. In the layer's own problem it always descends.
 # - λ_w 0.01 in hidden layers is no better in shallow networks and explodes at 100 layers.
 # - Rescaling each layer's change by the size of its Δ (as two-sided curvature would) was tried and
 #   is worse at 40 and 100 layers.
