@@ -198,7 +198,7 @@ def other_archives(draw, content):
         if kind == "array":
             kept[name] = draw(arrays)
         elif kind == "part":
-            kept[name] = kept[name][1:]
+            kept[name] = np.atleast_1d(kept[name])[1:]
         elif kind == "type":
             kept[name] = kept[name].astype(draw(st.sampled_from(("f2", "i8", "f8", "?"))))
         elif kind == "values":
