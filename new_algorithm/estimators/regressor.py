@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from new_algorithm.back_projection.losses import SQUARED, Loss
 from new_algorithm.estimators.base import BaseBackProjection
 from new_algorithm.estimators.scaling import fitted_scaler
+
+NUMBERS = "biuf"  # kinds of types: Boolean, integers, floating point
 
 
 class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
@@ -40,6 +42,9 @@ class BackProjectionRegressor(RegressorMixin, BaseBackProjection):
         return self._values(self._decision(X))
 
     def _read_targets(self, y: NDArray, fresh: bool, announced: bool) -> NDArray:
+        if y.dtype.kind not in NUMBERS:  # objects are numbers by now, texts are not
+            raise TypeError(f"y has the type {y.dtype}; give numbers, such as y.astype(float)")
+        assert_all_finite(y, input_name="y")  # None among objects is NaN by now
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         outputs = 1 if y.ndim == 1 else y.shape[1]

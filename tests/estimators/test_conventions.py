@@ -1,6 +1,7 @@
 """scikit-learn's own checks, and its tools around the estimators."""
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_regression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -157,3 +159,41 @@ def test_a_network_goes_on_with_its_own_widths_only():
 
     with pytest.raises(ValueError, match="hidden_layer_sizes"):
         model.fit(np.eye(8), np.arange(8) % 2)
+
+
+NUMBERS = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 6.0])
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize("make", [MLPRegressor, BackProjectionRegressor])
+@pytest.mark.parametrize(
+    ("y", "error"),
+    [
+        (NUMBERS.astype(object), None),
+        (NUMBERS.astype(str).astype(object), None),
+        (np.array(["a", *NUMBERS[1:]], object), ValueError),
+        (np.array([None, *NUMBERS[1:]], object), ValueError),
+        (NUMBERS.astype(str), TypeError),
+        (NUMBERS.astype(bytes), TypeError),
+        (NUMBERS.astype("m8[s]"), TypeError),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_targets_that_are_no_numbers_get_what_the_perceptron_gives_them(
+    make, y, error, how, columns
+):
+    x = np.random.default_rng(0).normal(size=(len(y), 2))
+    y = y if columns == 1 else np.stack([y, y], axis=1)
+    with nullcontext() if error is None else pytest.raises(error):
+        getattr(make((4,), max_iter=2, random_state=0), how)(x, y)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_texts_of_numbers_in_objects_are_their_numbers(how):
+    x = np.random.default_rng(0).normal(size=(len(NUMBERS), 2))
+    predicted = [
+        getattr(BackProjectionRegressor((4,), max_iter=2, random_state=0), how)(x, y).predict(x)
+        for y in (NUMBERS, NUMBERS.astype(str).astype(object))
+    ]
+    np.testing.assert_array_equal(*predicted)
