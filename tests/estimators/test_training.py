@@ -46,7 +46,7 @@ def test_values_are_those_of_the_script():
     *_, last = train_with(Settings(), Problem(data, (16,), 3, seed=3))
     model = BackProjectionRegressor(
         16, lambda_w=(3.0, 0.1), alpha=0.0, batch_size=128, **AS_IN_THE_SCRIPT
-    ).fit(data.x_train, data.y_train)
+    ).fit(data.x_train, data.y_train.ravel())
     expected = forward(last.weights, append_ones(data.x_test))[1]
     found = model.predict(data.x_test).reshape(expected.shape)
     assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
