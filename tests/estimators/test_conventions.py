@@ -186,7 +186,7 @@ def test_targets_that_are_no_numbers_get_what_the_perceptron_gives_them(
     x = np.random.default_rng(0).normal(size=(len(y), 2))
     y = y if columns == 1 else np.stack([y, y], axis=1)
     with nullcontext() if error is None else pytest.raises(error):
-        getattr(make((4,), max_iter=2, random_state=0), how)(x, y)
+        getattr(make(hidden_layer_sizes=(4,), max_iter=2, random_state=0), how)(x, y)
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
