@@ -159,8 +159,8 @@ def begin(training: Training, run: Run | None) -> bool:
     if checkpoint is not None:
         with fitting_checkpoint():
             training.load_state_dict(*checkpoint)
-        if run is not None and run.earlier_epochs is not None:
-            print(f"Schedule: {training.lengthened(run.earlier_epochs)}", flush=True)
+            if run is not None and run.earlier_epochs is not None:
+                print(f"Schedule: {training.lengthened(run.earlier_epochs)}", flush=True)
     elif run is not None:
         basis = training.basis
         run.result(input_rank=len(basis.values), input_explained_share=basis.explained)

@@ -52,11 +52,11 @@ def restored(current: Any, name: str, state: State) -> Any:
     """Return what `state_of` found under `name`, None where it found nothing.
 
     An object that has a state of its own, `current` or an item of it, is kept, and loads that.
-    ValueError where an array stands in the state for a number.
+    ValueError where something else stands in the state for a number, or nothing for a count.
     """
     value, parts = state.get(name), part(name, state)
-    if isinstance(current, int | float) and value is not None and value.ndim:
-        raise ValueError(f"{name} is not a number")
+    if isinstance(current, int | float):
+        _check_number(value, name, is_count=isinstance(current, int))
     if hasattr(current, "load_state_dict"):
         current.load_state_dict(parts)
         return current
@@ -67,6 +67,14 @@ def restored(current: Any, name: str, state: State) -> Any:
     if value is None:
         return None
     return value.copy() if value.ndim else value.item()
+
+
+def _check_number(value: NDArray | None, name: str, is_count: bool) -> None:
+    kinds = "iu" if is_count else "iuf"
+    if value is None and is_count:  # what is no count may have been None
+        raise ValueError(f"{name} is missing")
+    if value is not None and (value.ndim or value.dtype.kind not in kinds):
+        raise ValueError(f"{name} is not a number")
 
 
 def nested(name: str, state: State) -> State:

@@ -226,6 +226,24 @@ def test_attributes_come_back_with_their_types():
     assert (other.matrix, other.pair, other.watch.start) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"count": np.array(0.5)}, "count is not a number"),
+        ({"count": np.array("3")}, "count is not a number"),
+        ({"count": np.array([3])}, "count is not a number"),
+        ({"count": None}, "count is missing"),
+        ({"size": np.array("x")}, "size is not a number"),
+        ({"watch/worst_rise": np.array(True)}, "worst_rise is not a number"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_place_of_one(change, refusal):
+    state = {**Owner().state_dict(), **change}
+    state = {name: array for name, array in state.items() if array is not None}
+    with pytest.raises(ValueError, match=f"^{refusal}$"):
+        Owner().load_state_dict(state)
+
+
 def test_parts_are_told_apart_by_their_whole_names():
     state = nested("solver_1", {"rows": np.array(1)}) | nested("solver_10", {"rows": np.array(2)})
     assert part("solver_1", state) == {"rows": 1}

@@ -247,6 +247,18 @@ def test_checkpoint(sound, data, tmp_path_factory):
     shutil.rmtree(root)
 
 
+@pytest.mark.parametrize("iteration", [None, np.array("8"), np.array("2001", "M8[s]")])
+def test_checkpoints_that_were_found(sound, tmp_path, iteration):
+    shutil.copytree(of(sound, ".", "other"), of(tmp_path, ".", "other"))
+    latest = of(tmp_path, LATEST, "other")
+    with np.load(latest) as file:
+        kept = dict(file)
+    kept["optimizer/iteration"] = iteration
+    latest.write_bytes(archive(**{n: array for n, array in kept.items() if array is not None}))
+    with pytest.raises(UserError, match="iteration is"):
+        train(tmp_path, sound / "rows.npz", tag="other", epochs=3, resume=True)
+
+
 @pytest.fixture(scope="module")
 def searched(folder):
     path = folder / "search" / "search.json"
