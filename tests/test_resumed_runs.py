@@ -239,8 +239,10 @@ def test_signal_lets_the_step_finish_and_saves(run_it, uninterrupted, monkeypatc
 def test_completed_run_is_left_as_it_is_without_more_epochs(run_it):
     folder = run_it()
     before = contents(folder)
-    with pytest.raises(UserError, match=r"run t is completed: give more --epochs"):
+    with pytest.raises(UserError, match=r"completed, with 3 epochs: give more --epochs"):
         run_it(resume=True)
+    with pytest.raises(UserError, match=r"with 3 epochs, and --epochs is 2: give more --epochs"):
+        run_it(resume=True, epochs=2)
     with pytest.raises(UserError, match=r"the setting is not the same: momentum was 0.9 and is"):
         run_it(resume=True, epochs=4, momentum=0.5)
     assert contents(folder) == before

@@ -37,10 +37,7 @@ def resumable(folder: Path, record: dict[str, Any]) -> tuple[Checkpoint, int | N
         if earlier_epochs is not None:
             may_differ += ("epochs",)
         elif (read_record(folder) or {}).get("status") == "completed":
-            raise UserError(
-                f"--resume: run {record['tag']} is completed: give more --epochs to train on; "
-                f"`plot_runs.py {record['tag']}` draws its figures again"
-            )
+            raise UserError(_completed(record["tag"], facts["config"], record["config"]))
         check_same("setting", facts["config"], record["config"], may_differ)
         check_same("data", facts["data"], record["data"], DATA_MAY_DIFFER)
     return checkpoint, earlier_epochs
@@ -90,6 +87,15 @@ def _lengthened(facts: dict[str, Any], config: dict[str, Any]) -> int | None:
     earlier, now = (one.get("epochs") for one in (facts["config"], config))
     is_finished = earlier is not None and len(facts["rows"]) >= earlier
     return earlier if is_finished and now is not None and now > earlier else None
+
+
+def _completed(tag: str, then: dict[str, Any], now: dict[str, Any]) -> str:
+    trained, wanted = (one.get("epochs") for one in (then, now))
+    asked = "" if trained == wanted else f", and --epochs is {wanted}"
+    return (
+        f"--resume: run {tag} is completed, with {trained} epochs{asked}: give more --epochs to "
+        f"train on; `plot_runs.py {tag}` draws its figures again"
+    )
 
 
 def check_same(
