@@ -10,9 +10,9 @@ MNIST is found, or fetched into datasets/, and verified by its hashes. HIGGS is 
 into datasets/ (2.8 GB); every row is checked while it is read into datasets/cache/, where later
 runs find it. higgs-like:ROWS is drawn at random in the form of HIGGS, any number of rows, into
 datasets/cache/; or written as csv, for other programs. For networks of PyTorch: CIFAR-10 (170 MB),
-tinyshakespeare (1 MB) and omniglot, its minimal sets (3 MB), are found, or fetched into datasets/,
-and verified; mnist1d is found and verified. For comparisons of methods: the packages of the public
-tables (50 MB) are found, or fetched into datasets/, and each table is made and verified.
+tinyshakespeare (1 MB), omniglot, its minimal sets (3 MB), and mnist1d (2 MB) are found, or fetched
+into datasets/, and verified. For comparisons of methods: the packages of the public tables (50 MB)
+are found, or fetched into datasets/, and each table is made and verified.
 """
 
 import sys

@@ -184,7 +184,7 @@ def test_generated_rows_are_written_as_csv(main, tmp_path):
         (["tinyshakespeare"], "karpathy/char-rnn (no network). By hand: download https://raw"),
         (["tinyshakespeare", "--data-dir", "."], "no tinyshakespeare.txt there"),
         (["omniglot"], "brendenlake/omniglot (no network). By hand: download https://raw"),
-        (["mnist1d"], "no mnist1d.npz in "),
+        (["mnist1d"], "greydanus/mnist1d (no network). By hand: download https://raw"),
     ],
 )
 def test_a_mistake_is_one_line(main, arguments, fault, tmp_path, monkeypatch):
