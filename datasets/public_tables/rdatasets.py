@@ -10,29 +10,35 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.record.files import replace_atomically
 
 HOST = "vincentarelbundock/Rdatasets"
+SERVER = "https://raw.githubusercontent.com"
 COMMIT = "1dcc2bf5f955cc1224a3e1307256e1fe86b68dae"
 FOLDER = "Rdatasets/csv"  # as in a clone
 
 
-def read_rdatasets(member: str, data_dir: Path | None = None) -> Frame:
-    """The columns of table `member`, PACKAGE/NAME; names of rows are none.
+def read_rdatasets(member: str, data_dir: Path | None = None) -> tuple[Path, Frame]:
+    """The file of table `member`, PACKAGE/NAME, and its columns; names of rows are none.
 
     From the folders that are searched, else fetched into `datasets/`. UserError where it cannot be
     had or read.
     """
     file = _find(f"{FOLDER}/{member}.csv", data_dir)
+    frame = _read(file, file)
+    return file, {name: column for name, column in frame.items() if name != "rownames"}
+
+
+def _read(file: Path, named: Path | str) -> Frame:
     try:
-        frame = read_csv(file.read_bytes())
+        return read_csv(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: no sound table in it ({error})") from error
-    return {name: column for name, column in frame.items() if name != "rownames"}
+        words = " ".join(str(error).split())
+        raise UserError(f"{named}: no sound table in it ({words})") from error
 
 
 def _find(name: str, data_dir: Path | None) -> Path:
     for folder, _ in folders_to_search(data_dir):
         if (folder / name).is_file():
             return folder / name
-    url = f"https://raw.githubusercontent.com/{HOST}/{COMMIT}/{name.partition('/')[2]}"
+    url = f"{SERVER}/{HOST}/{COMMIT}/{name.partition('/')[2]}"
     kept = sources.OWN_FOLDER / name
     by_hand = (
         f"By hand: put {url} at {kept}, or a clone of github.com/{HOST} into a folder that "
@@ -40,7 +46,9 @@ def _find(name: str, data_dir: Path | None) -> Path:
     )
 
     def fetch(temporary: Path) -> bytes:
-        return fetch_file(url, temporary).read_bytes()
+        file = fetch_file(url, temporary)
+        _read(file, file.name)  # or it is not kept; its numbers are verified later
+        return file.read_bytes()
 
     _, content = fetch_first(name, {HOST: fetch}, by_hand)
     try:
