@@ -11,7 +11,7 @@ by block: memory does not grow with the rows.
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -183,19 +183,13 @@ def _write_headers(files: list[BinaryIO], columns: Mapping[str, Any], rows: int)
 
 @contextmanager
 def _writing(place: Place) -> Iterator[None]:
-    """Make the folder and be the only process that writes there, after waiting for any other.
+    """Be the only process that writes in the folder, after waiting for any other.
 
     An OSError inside becomes a UserError.
     """
     folder = place.folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(hold_lock(folder / LOCK_NAME))
-            except BlockingIOError:
-                log.info("%s cache: waiting for another process that is building it", place.title)
-                stack.enter_context(hold_lock(folder / LOCK_NAME, wait=True))
+        with _locked(place):
             for path in folder.glob(".*.*"):  # temporary files of a build that was killed
                 path.unlink()
             yield
@@ -204,3 +198,31 @@ def _writing(place: Place) -> Iterator[None]:
             f"{folder}: the cache of {place.title} cannot be written ({error.strerror or error}); "
             f"make room or allow writing there, or make {folder.parent} a link to another disk"
         ) from error
+
+
+@contextmanager
+def _locked(place: Place) -> Iterator[None]:
+    """Hold the lock of the folder, which is made, and deleted again if nothing came to lie there."""
+    with ExitStack() as stack:
+        waits = False
+        while True:
+            place.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(hold_lock(place.folder / LOCK_NAME, waits))
+                break
+            except FileNotFoundError:
+                continue  # another process has just deleted the folder
+            except BlockingIOError:
+                log.info("%s cache: waiting for another process that is building it", place.title)
+                waits = True
+        try:
+            yield
+        finally:
+            _delete_if_empty(place.folder)  # still under the lock
+
+
+def _delete_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # another process may come to wait there
+        if [path.name for path in folder.iterdir()] == [LOCK_NAME]:
+            (folder / LOCK_NAME).unlink()
+            folder.rmdir()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import validate_tag
@@ -159,13 +159,27 @@ def _folders(tag: str, layout: Layout) -> tuple[Path, Path]:
 
 @contextmanager
 def hold_lock(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path`; BlockingIOError if another process does and `wait` is False."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough once a child has forked
+    """Hold the lock file `path`; BlockingIOError if another process does and `wait` is False.
+
+    Its holder may delete it: who has waited for it then takes the one that is there, or makes one.
+    FileNotFoundError where its folder is gone.
+    """
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                if _is_at(file, path):
+                    yield
+                    return
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough once a child has forked
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_held(lock: Path) -> bool:

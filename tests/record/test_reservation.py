@@ -1,13 +1,15 @@
+import threading
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import validate_tag
 from new_algorithm.record.layout import Layout
-from new_algorithm.record.reservation import check_tag, dated_tags, is_held, reserve
+from new_algorithm.record.reservation import check_tag, dated_tags, hold_lock, is_held, reserve
 
 NOW = datetime(2026, 11, 20, 13, 45, 1)
 
@@ -187,3 +189,30 @@ def test_dated_tags_never_collide(layout):
 
 def test_no_tag_is_free_to_be_dated(layout):
     check_tag(None, False, layout)
+
+
+def test_a_lock_deleted_by_its_holder_lets_nobody_in_beside_the_next_one(tmp_path):
+    lock, entered = tmp_path / "lock", threading.Event()
+
+    def wait():
+        with hold_lock(lock, wait=True):
+            entered.set()
+
+    waiting = threading.Thread(target=wait)
+    with hold_lock(lock):
+        waiting.start()
+        while not waits_for(lock):
+            assert waiting.is_alive()
+        lock.unlink()
+        next_one = hold_lock(lock)
+        next_one.__enter__()
+    assert not entered.wait(0.3)
+    next_one.__exit__(None, None, None)
+    assert entered.wait(60)
+    waiting.join()
+
+
+def waits_for(lock):
+    """Whether anybody does, as the kernel lists it."""
+    locks = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and f":{lock.stat().st_ino} " in line for line in locks)

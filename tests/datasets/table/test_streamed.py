@@ -111,6 +111,23 @@ def test_a_fault_leaves_nothing_that_is_believed(rows, write, cache):
     assert not list(cache.rglob("*.json"))
 
 
+def test_a_refused_file_leaves_neither_folder_nor_lock(rows, write, cache):
+    columns = rows()
+    columns["length"][40] = "oops"
+    path = write(columns)
+    with pytest.raises(UserError, match="oops"):
+        load_table(path, SPECIES, Split(), ALWAYS)
+    assert [*cache.iterdir()] == []
+    write(rows())
+    load_table(path, SPECIES, Split(), ALWAYS)
+    (folder,) = cache.iterdir()
+    kept = {path.name for path in folder.iterdir()}
+    write(columns)
+    with pytest.raises(UserError, match="oops"):
+        load_table(path, SPECIES, Split(), ALWAYS)
+    assert {path.name for path in folder.iterdir()} == kept
+
+
 def test_a_lost_or_spoilt_part_is_made_again(rows, write, cache):
     path = write(rows())
     expected = load_table(path, SPECIES, Split(), ALWAYS).x_train.copy()
