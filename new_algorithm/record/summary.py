@@ -60,6 +60,8 @@ def _data(data: Mapping[str, Any]) -> str:
         if any(isinstance(label, str) for label in labels):
             more = ", …" if len(labels) > SHOWN_LABELS else ""
             text += f" ({', '.join(map(str, labels[:SHOWN_LABELS]))}{more})"
+    elif targets := len(data.get("target_mean", ())):
+        text += ", a regression of " + ("one target" if targets == 1 else f"{targets} targets")
     if target := data.get("target"):
         text += f"; learned is {', '.join(target)}"
     return f"{text}."

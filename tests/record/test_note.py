@@ -5,6 +5,7 @@ import pytest
 
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.note import write_note
+from new_algorithm.record.summary import summary
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -75,6 +76,23 @@ def test_a_failure_is_named(tmp_path, open_run):
     note = (tmp_path / "figures" / "t" / "README.md").read_text()
     assert "Status: **failed** (RuntimeError: boom)" in note
     assert "None: no epoch was recorded." in note
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"num_classes": 3, "labels": [0, 1, 2]}, "3 classes."),
+        (
+            {"num_classes": None, "target_mean": [0.5], "target": ["price"]},
+            "a regression of one target; learned is price.",
+        ),
+        ({"num_classes": None, "target_mean": [0.5, 2.0]}, "a regression of 2 targets."),
+    ],
+)
+def test_the_line_of_the_data_says_what_is_learned(facts, told):
+    data = {"name": "mine", "counts": {"train": 1000}, "shape": [3], **facts}
+    lines = summary("t", {"data": data}, [], has_weights=False)
+    assert f"Data: mine: 1,000 train rows of 3 numbers, {told}" in lines
 
 
 @pytest.mark.usefixtures("without_figures")
