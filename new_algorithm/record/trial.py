@@ -90,7 +90,7 @@ def check_run(config: CommonFlags, data: dict[str, Any], train: Callable[[Any], 
     print(f"Data: {data['name']}, {parts} of shape {data['shape']}, {classes}")
     print(f"Network: {run.shapes}, {run.weight_bytes / MEGABYTE:.3g} MB")
     print(
-        f"Time: about {duration(seconds * steps)} for {steps:,} steps of {1e3 * seconds:.3g} ms, "
+        f"Time: {_about(seconds * steps)} for {steps:,} steps of {1e3 * seconds:.3g} ms, "
         f"by the first {watch.steps}; evaluation comes on top"
     )
     for text in run.troubles:
@@ -98,6 +98,10 @@ def check_run(config: CommonFlags, data: dict[str, Any], train: Callable[[Any], 
     _check_memory()
     _check_disk(run.weight_bytes, config.epochs)
     print("Sound: nothing was recorded; the same command without --check trains", flush=True)
+
+
+def _about(seconds: float) -> str:
+    return f"about {duration(seconds)}" if seconds >= 1 else "under a second"
 
 
 def _check_memory() -> None:
