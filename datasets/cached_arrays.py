@@ -202,7 +202,7 @@ def _writing(place: Place) -> Iterator[None]:
 
 @contextmanager
 def _locked(place: Place) -> Iterator[None]:
-    """Hold the lock of the folder, which is made, and deleted again if nothing came to lie there."""
+    """Hold the lock of the folder, which is made, and deleted again if nothing is put there."""
     with ExitStack() as stack:
         waits = False
         while True:

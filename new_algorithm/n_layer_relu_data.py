@@ -82,7 +82,9 @@ class Config(Settings, NetworkFlags):
     verbose: bool = False
     """Print the diagnostics of every layer after each epoch."""
     rank_timeout: PositiveFloat = 300.0
-    """Under torchrun: seconds to wait for another rank before the run ends."""
+    """Under torchrun: seconds to wait for another rank before the run ends. torchrun then waits 30
+    more for a rank that hangs (its own --shutdown-timeout), and ends with status 1 whatever the
+    ranks end with, also where it is stopped."""
     resume: bool = False
     """Go on with the run that --tag names: one that was cut short with the same flags, one that is
     finished with more --epochs."""

@@ -95,7 +95,9 @@ def _frame(table: Table, data_dir: Path | None) -> tuple[str, Frame]:
         return str(file), frame
     if table.package == "mnist1d":
         where, arrays = find_mnist1d(data_dir)
-        return where, _numbered(*(np.concatenate([arrays[f"{a}_{b}"] for b in PARTS]) for a in "xy"))
+        return where, _numbered(
+            *(np.concatenate([arrays[f"{a}_{b}"] for b in PARTS]) for a in "xy")
+        )
     if table.package != "scikit-learn":
         package = find_package(table.package, data_dir)
         return table.package, read_frame(table.package, table.member, package)

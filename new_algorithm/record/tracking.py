@@ -5,10 +5,13 @@ epoch, and a mirror that fails is given up, with one notice, while the run goes 
 """
 
 import importlib.util
+import io
+import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from typing import Any, Protocol
 
 from new_algorithm.cli.console import notice
@@ -54,6 +57,8 @@ class MLflow:
 
     def __init__(self, record: dict[str, Any], layout: Layout) -> None:
         tracking = importlib.import_module("mlflow.tracking")
+        log = logging.getLogger("mlflow")
+        log.setLevel(max(log.level, logging.WARNING))  # of a new database it would tell
         self._entities = importlib.import_module("mlflow.entities")
         address = os.environ.get(ADDRESS_VARIABLE) or f"sqlite:///{layout.records / DATABASE}"
         self._client = tracking.MlflowClient(tracking_uri=address)
@@ -71,7 +76,8 @@ class MLflow:
         self._client.log_batch(self._run, metrics=metrics)
 
     def close(self, status: str) -> None:
-        self._client.set_terminated(self._run, ENDINGS.get(status, "FAILED"))
+        with redirect_stdout(io.StringIO()):  # where it prints the run's address on a server
+            self._client.set_terminated(self._run, ENDINGS.get(status, "FAILED"))
 
 
 MIRRORS: dict[str, Callable[[dict[str, Any], Layout], Mirror]] = {

@@ -50,10 +50,15 @@ def mirrored(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("name", TRACKS)
-def test_every_recorded_number_is_mirrored(name, mirrored, open_run, record_epochs):
+def test_every_recorded_number_is_mirrored_without_a_word(
+    name, mirrored, open_run, record_epochs, capsys
+):
     with open_run(track=(name,)) as run:
         run.result(input_rank=7)
         record_epochs(run, 3, damping=[0.5, 1e-9, 2.0])
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert all(line.startswith(("Run t: ", "Epoch ")) for line in told.out.splitlines())
     found = mirrored[name]()
     record = json.loads((run.folder / "run.json").read_text())
     assert found.keys() == record["final_metrics"].keys()
