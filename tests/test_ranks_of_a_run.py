@@ -251,6 +251,23 @@ def assert_lost(folder: Path, process: subprocess.Popen, words: str) -> None:
     assert all(np.isfinite(layer).all() for layer in weights_in(folder))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_ranks_is_told_once(start_ranks, work_tree, number):
+    tag = f"stopped_by_{number.name}"
+    command = [word.replace("ranks", tag) for word in COMMAND]
+    processes = start_ranks(2, DEEP, *command)
+    folder = work_tree / "ploting_data" / tag
+    wait_until(lambda: len(epochs_in(folder)) >= 3, "the first epochs")
+    for process in processes:
+        process.send_signal(number)
+    first, other = (output_of(process, succeeds=False) for process in processes)
+    by = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert first.splitlines()[-1] == f"Run {tag}: interrupted (stopped by {by})"
+    assert other == "", "rank 0 alone tells"
+    assert [process.returncode for process in processes] == [128 + number] * 2
+    assert record(folder)["status"] == "interrupted"
+
+
 def test_run_that_loses_a_rank_ends_and_goes_on(start_ranks, start_until_epoch, work_tree):
     folder, resume = work_tree / FOLDER, ("--rank-timeout", "5", "--resume")
     first, other = start_until_epoch(3, *resume[:2])
