@@ -106,6 +106,8 @@ def _of_arrays(path: Path, preprocessing: Preprocessing, targets: Sequence[Colum
     wanted = [key for key in keys if key in present or key == keys[0]]
     arrays = read_arrays(path, wanted, of_text=keys[1:])
     x = arrays[keys[0]]
+    if not x.size:
+        raise UserError(f"{path}: {keys[0]} has no numbers; give at least one row")
     x = x.reshape(len(x), -1) if x.ndim else x[None, None]
     columns = preprocessing.columns
     texts = [column.name for column in columns if column.categories is not None]

@@ -171,7 +171,7 @@ def _open_parquet(path: Path) -> TableFile:
     def opened() -> Any:
         try:
             return parquet.ParquetFile(path)
-        except (arrow.ArrowException, OSError) as error:
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(path, error) from error
 
     def read(names: Sequence[str]) -> Iterator[Block]:
@@ -180,6 +180,7 @@ def _open_parquet(path: Path) -> TableFile:
                 _check_type(path, name, file.schema_arrow.field(name).type)
             try:
                 for batch in file.iter_batches(BLOCK_ROWS, columns=list(names), use_threads=False):
+                    batch.validate(full=True)  # its texts need not be UTF-8
                     yield [_plain(batch.column(batch.schema.get_field_index(n))) for n in names]
             except (arrow.ArrowException, OSError) as error:
                 raise _damaged(path, error) from error

@@ -18,6 +18,7 @@ from datasets.higgs.csv_rows import read_blocks
 from datasets.mnist import MNIST, read_folder
 from datasets.new_rows import open_new_rows
 from datasets.preprocessing import Column
+from new_algorithm.cli.errors import UserError
 from tests.fuzz.damage import damaged, quick, sound_or_refused
 
 COLUMNS = {
@@ -134,6 +135,16 @@ def parquet_files(draw):
     return saved(columns)
 
 
+@pytest.mark.parametrize("word", [b"length", b"green"])  # a name, a value
+def test_parquet_files_that_were_found(folder, word):
+    path = folder / "found.parquet"
+    columns = {"length": [1.0, 2.0], "colour": ["green", "red"], "kind": ["no", "yes"]}
+    parquet.write_table(pyarrow.table(columns), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(word, b"\xec" + word[1:]))
+    with pytest.raises(UserError, match=r"found\.parquet: damaged or not Parquet"):
+        load_dataset(str(path), target=["kind"])
+
+
 @quick
 @given(damaged(PARQUET) | parquet_files())
 def test_parquet(folder, content):
@@ -178,6 +189,14 @@ def test_npz(folder, content, task):
         new = open_new_rows(path, trained("arrays", folder), [Column("")])
         for table, _ in new.blocks:
             trained("arrays", folder).transform(table)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_rows_without_numbers_that_were_found(folder, shape):
+    path = folder / "none.npz"
+    path.write_bytes(npz(x=np.zeros(shape)))
+    with pytest.raises(UserError, match="x has no numbers; give at least one row"):
+        open_new_rows(path, trained("arrays", folder), [Column("")])
 
 
 @pytest.fixture(scope="module")
