@@ -26,8 +26,8 @@ their common eigenvectors, and where nothing changes, H̃ᵀΔ/n = α W with 0 f
 would be without that. For λ_h = ∞ the right side is minus the gradient of loss + α/2 ‖W‖².
 
 A finite λ_h makes (1) and (2) share Δ between a layer's weights and its inputs, which is what those
-who pass δH down solve. Passed down whole, Δ leaves nothing to share, and λ_h says instead how much a
-layer holds back for those above: equation (5) in right_factors.py, where the reasons are.
+solve who pass δH down. Passed down whole, Δ leaves nothing to share, and λ_h says instead how much
+a layer holds back for those above: equation (5) in right_factors.py, where the reasons are.
 
 Penalties here are absolute, λ_w ≥ 0 and 0 < λ_h ≤ ∞ (∞: the input cannot change, δH = 0).
 `absolute_lambda_w` and `absolute_lambda_h` make them from relative ones.

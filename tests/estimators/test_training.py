@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
@@ -24,6 +25,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 @pytest.mark.parametrize("name", ["spirals", "synthetic"])  # two classes, and more
 @pytest.mark.parametrize("decay", [0.0, 1e-3])
+@threadpool_limits.wrap(limits=1)  # several threads share out sums as they come
 def test_the_weights_are_those_of_the_script(name, decay):
     data = load_dataset(name, seed=3)
     settings = Settings(weight_decay=decay, batch_size=100)
