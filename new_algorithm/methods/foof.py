@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.layer_problem import gram
 from new_algorithm.methods.epochs import AS_THEY_ARE, train_in_epochs
-from new_algorithm.methods.layer_residuals import Change, heavy_ball, train_layerwise
+from new_algorithm.methods.layer_residuals import Change, train_layerwise
 from new_algorithm.methods.method import TO_256, Choice, Method, Problem, Range, Settings, Weights
+from new_algorithm.methods.outer_steps import heavy_ball
 
 GRAMS_AN_INVERSE = 10  # batches averaged between two inversions; each costs n d² for its G
 

@@ -12,20 +12,19 @@ An outer optimiser takes the change in place of −g: Nesterov's momentum (secti
 (Proposition 5).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
 from new_algorithm.back_projection.layer_problem import cross_moment, gram_operator
-from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.methods.epochs import train_in_epochs
 from new_algorithm.methods.foof import conditioned
-from new_algorithm.methods.layer_residuals import Change, Step, train_layerwise
+from new_algorithm.methods.layer_residuals import Change, train_layerwise
 from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
+from new_algorithm.methods.outer_steps import ADAM_UNIT, Stepper, adam, nesterov
 
 MOMENTUM = 0.95  # section 5.1
 CG_TOLERANCE = 1e-2  # of the authors' code
@@ -61,44 +60,11 @@ def hidden_change(tau: float, solver: str) -> Change:
     return partial(proximal_step_by_cg, tau, int(solver.removeprefix("cg")))
 
 
-def nesterov(weights: FlatParameters) -> Step:
-    """Return steps V ← μ V + δW̃, W̃ ← W̃ + η (δW̃ + μ V), as torch.optim.SGD(nesterov=True)."""
-    velocity = weights.zeros_like()
-
-    def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        velocity.scale(MOMENTUM)
-        velocity.add(1.0, changes)
-        weights.add(lr * scale, changes)
-        weights.add(lr * scale * MOMENTUM, velocity)
-
-    return step
-
-
-def adam(weights: FlatParameters) -> Step:
-    """Return steps of Kingma and Ba 2015, Algorithm 1, with their β and ε, along δW̃ for −g.
-
-    At a thousandth of the rate, so that 1 is the step of ProxProp's paper here too, 10⁻³.
-    """
-    mean, square, scratch = (weights.zeros_like() for _ in range(3))
-    numbers = count(1)
-
-    def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        number = next(numbers)
-        mean.scale(0.9)
-        mean.add(1 - 0.9, changes)
-        square.scale(0.999)
-        np.square(changes.flat, out=scratch.flat)
-        square.add(1 - 0.999, scratch)
-        root = np.sqrt(square.flat, out=scratch.flat)
-        root /= np.sqrt(1 - 0.999**number)
-        root += 1e-8
-        np.divide(mean.flat, root, out=root)
-        weights.add(1e-3 * lr * scale / (1 - 0.9**number), scratch)
-
-    return step
-
-
-OUTER: dict[str, Callable[[FlatParameters], Step]] = {"momentum": nesterov, "adam": adam}
+# along δW̃ for −g, with the papers' constants
+OUTER: dict[str, Stepper] = {
+    "momentum": partial(nesterov, momentum=MOMENTUM),
+    "adam": partial(adam, unit=ADAM_UNIT),
+}
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:

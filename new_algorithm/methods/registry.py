@@ -1,6 +1,7 @@
 """Every method by the name under which definitions and commands know it."""
 
 from new_algorithm.methods import (
+    adam,
     adaptive_momentum,
     back_projection,
     block_coordinate_descent,
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     "sgd": gradient_descent.SGD,
     "momentum": gradient_descent.MOMENTUM,
     "adam": gradient_descent.ADAM,
+    "numpy_adam": adam.METHOD,
     "adaptive_momentum": adaptive_momentum.METHOD,
     "adaptive_momentum_sketch": adaptive_momentum.SKETCH,
     "soap": gradient_descent.SOAP,
