@@ -65,16 +65,17 @@ class MovingConditioner:
         """Write δW̃ from H̃ (n, d) and Δ/n (n, m)."""
         if self._iteration % self._gram_every == 0:
             self._gram.update(inputs.T @ inputs, len(inputs))
-        if self._inverse is None or self._is_due():
+        if is_inverse_due(self._iteration, self._inverse_every):
             self._inverse = dense_inverse(self._gram.value, self._damping)
         self._iteration += 1
         np.matmul(self._inverse, inputs.T @ delta, out=out)
         out *= self._damping
 
-    def _is_due(self) -> bool:
-        """At iterations 1, 2, 4, 8, … while the average is young, then at equal intervals."""
-        young = self._iteration < self._inverse_every and self._iteration.bit_count() == 1
-        return young or self._iteration % self._inverse_every == 0
+
+def is_inverse_due(iteration: int, every: int) -> bool:
+    """At iterations 0, 1, 2, 4, 8, … while an average is young, then at equal intervals."""
+    young = iteration < every and iteration.bit_count() == 1
+    return young or iteration % every == 0
 
 
 def conditioners(settings: Settings, hidden_layers: int) -> Sequence[Change]:

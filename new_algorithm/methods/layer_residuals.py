@@ -35,6 +35,14 @@ def layer_residuals(
     """
     residual = loss.residual(workspace.forward(weights), targets)
     residual /= len(residual)
+    return residuals_below(weights, workspace, residual)
+
+
+def residuals_below(
+    weights: Sequence[NDArray], workspace: Workspace, residual: NDArray
+) -> list[NDArray]:
+    """Return Δ_1 … Δ_L of Δ_L (n, d_L), for the activations of the last forward pass; valid until
+    the next call."""
     deltas = [*workspace.deltas, residual]
     for index in range(len(weights) - 1, 0, -1):
         times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])

@@ -1,0 +1,154 @@
+"""K-FAC (Martens and Grosse, ICML 2015): natural gradient with a Kronecker-factored Fisher matrix.
+
+    F_l ≈ A ⊗ S,   A = E[h̃ h̃ᵀ],   S = E[g gᵀ],   g = ∂ log p(y | x)/∂z_l,  y ~ p(y | x)  (section 3)
+    δW̃ = (A + π √λ I)⁻¹ (H̃ᵀΔ/n) (S + √λ/π I)⁻¹,   π² = (tr A/dim A)/(tr S/dim S)   (section 6.3)
+
+The block-diagonal form (section 4.2). Labels are drawn from the network's own predictions, one for
+each row, so that it is the Fisher matrix and not the empirical one; A and S are moving averages
+over batches, inverted at intervals (section 5, section 8). Step sizes are not those of the paper's
+quadratic model (sections 6.4 and 7), but the norm constraint of Ba, Grosse and Martens (ICLR 2017,
+section 5), which bounds the KL divergence of a step by δ, below the schedule of all methods:
+
+    η = min(lr, √(2 δ / vᵀF v)),   vᵀF v ≈ <v, g> for v = F⁻¹ g
+
+λ is constant and searched instead of adapted (section 6.5). Numbers of sections are from memory.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from new_algorithm.back_projection.gram import MovingGram, dense_inverse
+from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, sigmoid, softmax
+from new_algorithm.back_projection.network import FlatParameters, Workspace, momentum_step
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.foof import is_inverse_due
+from new_algorithm.methods.layer_residuals import gradient, layer_residuals, residuals_below
+from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
+from new_algorithm.methods.minibatch_training import train_by_minibatches
+from new_algorithm.methods.outer_steps import Step
+
+BATCHES_AN_INVERSE = 5  # that enter the averages; each takes a second backward pass
+RANDOM_LABELS = 6  # the stream of the seed
+
+
+def sampled_residual(loss: Loss, output: NDArray, rng: np.random.Generator) -> NDArray:
+    """Return ∂ log p(y | F)/∂F (n, m) with y drawn from p(· | F), whose −log p is the loss.
+
+    Softmax: a label of each row. Squared loss: unit normal noise. Otherwise each output is the
+    logit of a label of its own.
+    """
+    if loss is SQUARED:
+        return rng.standard_normal(output.shape, output.dtype)  # type: ignore[arg-type]
+    if loss is SOFTMAX:
+        probabilities = softmax(output)
+        drawn = rng.random((len(output), 1), output.dtype)  # type: ignore[arg-type]
+        label = (np.cumsum(probabilities, axis=1) < drawn).sum(axis=1)
+        residual = -probabilities
+        residual[np.arange(len(output)), np.minimum(label, output.shape[1] - 1)] += 1
+        return residual
+    probabilities = sigmoid(output)
+    return (rng.random(output.shape) < probabilities) - probabilities
+
+
+def damped_inverses(a: NDArray, s: NDArray, damping: float) -> tuple[NDArray, NDArray]:
+    """Return (A + π √λ I)⁻¹ and (S + √λ/π I)⁻¹; with S = 0 both are of multiples of I."""
+    mean_a, mean_s = np.trace(a) / len(a), np.trace(s) / len(s)
+    tiny = np.finfo(a.dtype).tiny ** 0.5  # the trace of a layer that nothing reaches
+    pi = float(np.sqrt(max(mean_a, tiny) / max(mean_s, tiny)))
+    root = damping**0.5
+    return dense_inverse(a, pi * root), dense_inverse(s, root / pi)
+
+
+class KFAC:
+    """The factors of all layers, and the steps, which need the gradients too."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self._loss, self._damping = problem.loss, settings["damping"]
+        self._inverse_every = settings["inverse_every"]
+        self._factors_every = max(1, self._inverse_every // BATCHES_AN_INVERSE)
+        self._rng = np.random.default_rng([problem.seed, RANDOM_LABELS])
+        layers, average = len(problem.widths) + 1, settings["factor_average"]
+        self._factors = [(MovingGram(average), MovingGram(average)) for _ in range(layers)]
+        self._inverses: list[tuple[NDArray, NDArray]] = []
+        self._iteration = 0
+        self._momentum, self._divergence = settings["momentum"], settings["divergence"]
+        self._gradients: FlatParameters | None = None  # minus these, of the batch
+
+    def changes(
+        self,
+        weights: Sequence[NDArray],
+        workspace: Workspace,
+        targets: NDArray,
+        out: FlatParameters,
+    ) -> None:
+        """Write v = F⁻¹ (H̃ᵀΔ/n) of all layers. LinAlgError where a factor is not finite."""
+        if self._gradients is None:
+            self._gradients = out.zeros_like()
+        deltas = layer_residuals(weights, workspace, targets, self._loss)
+        for inputs, delta, moment in zip(
+            workspace.activations, deltas, self._gradients.matrices, strict=True
+        ):
+            gradient(inputs, delta, moment)
+        if self._iteration % self._factors_every == 0:
+            self._update_factors(weights, workspace)
+        if is_inverse_due(self._iteration, self._inverse_every):
+            self._inverses = [
+                damped_inverses(a.value, s.value, self._damping) for a, s in self._factors
+            ]
+        self._iteration += 1
+        for (of_a, of_s), moment, change in zip(
+            self._inverses, self._gradients.matrices, out.matrices, strict=True
+        ):
+            np.matmul(of_a @ moment, of_s, out=change)
+
+    def _update_factors(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
+        sampled = sampled_residual(self._loss, workspace.output, self._rng)
+        rows = len(sampled)
+        deltas = residuals_below(weights, workspace, sampled)
+        for (a, s), inputs, delta in zip(self._factors, workspace.activations, deltas, strict=True):
+            a.update(inputs.T @ inputs, rows)
+            s.update(delta.T @ delta, rows)
+
+    def stepper(self, weights: FlatParameters) -> Step:
+        """Return steps with heavy-ball momentum, each shortened to the norm constraint."""
+        velocity = weights.zeros_like()
+
+        def step(changes: FlatParameters, lr: float, scale: float) -> None:
+            assert self._gradients is not None
+            squared_norm = max(changes.inner(self._gradients), np.finfo(np.float32).tiny)
+            size = min(lr, (2 * self._divergence / squared_norm) ** 0.5)
+            momentum_step(
+                weights, velocity, changes, momentum=self._momentum, step_size=size, lr_scale=scale
+            )
+
+        return step
+
+
+def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
+    kfac = KFAC(problem, settings)
+    return train_by_minibatches(problem, settings, kfac.stepper, kfac.changes)
+
+
+METHOD = Method(
+    "K-FAC",
+    source="Martens and Grosse, ICML 2015; norm constraint: Ba, Grosse and Martens, ICLR 2017",
+    settings={
+        "lr": (0.3, Range(0.01, 3.0)),
+        "damping": (3e-2, Range(1e-4, 1.0)),
+        "divergence": (1e-3, Range(1e-5, 0.1)),
+        "momentum": (0.8, Choice((0.0, 0.7, 0.9))),
+        "inverse_every": 50,
+        "factor_average": 0.9,
+        "batch_size": (128, FROM_128),
+        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+    },
+    train=partial(train_in_epochs, _weights),
+    components={
+        "inputs as they are": {"inputs": AS_THEY_ARE},
+        "no norm constraint": {"divergence": 1e6},
+        "inverses every 20 batches": {"inverse_every": 20},
+    },
+)
