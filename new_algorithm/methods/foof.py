@@ -65,7 +65,7 @@ class MovingConditioner:
         """Write δW̃ from H̃ (n, d) and Δ/n (n, m)."""
         if self._iteration % self._gram_every == 0:
             self._gram.update(inputs.T @ inputs, len(inputs))
-        if is_inverse_due(self._iteration, self._inverse_every):
+        if self._inverse is None or is_inverse_due(self._iteration, self._inverse_every):
             self._inverse = dense_inverse(self._gram.value, self._damping)
         self._iteration += 1
         np.matmul(self._inverse, inputs.T @ delta, out=out)

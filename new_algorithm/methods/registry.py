@@ -9,10 +9,12 @@ from new_algorithm.methods import (
     gradient_descent,
     kfac,
     lbfgs,
+    mono_forward,
     predictive_coding,
     prox_prop,
     scalable_admm,
     scikit_learn,
+    target_propagation,
 )
 from new_algorithm.methods.method import Method
 
@@ -35,6 +37,8 @@ METHODS: dict[str, Method] = {
     "kfac": kfac.METHOD,
     "predictive_coding": predictive_coding.METHOD,
     "prox_prop": prox_prop.METHOD,
+    "mono_forward": mono_forward.METHOD,
+    "target_propagation": target_propagation.METHOD,
     "block_coordinate_descent": block_coordinate_descent.METHOD,
     "scalable_admm": scalable_admm.METHOD,
     "logistic_regression": scikit_learn.LOGISTIC_REGRESSION,
