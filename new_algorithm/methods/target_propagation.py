@@ -109,7 +109,7 @@ METHOD = Method(
     "target propagation (DDTP)",
     source="Meulemans et al., NeurIPS 2020: direct difference target propagation, linear feedback",
     settings={
-        "lr": (5e-3, Range(3e-4, 5e-2)),
+        "lr": (2e-3, Range(2e-4, 2e-2)),
         "damping": (0.3, Range(1e-3, 10.0)),
         "momentum": (0.9, MOMENTA),  # β₁
         "beta2": 0.99,
