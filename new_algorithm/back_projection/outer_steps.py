@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.state import Stateful
-from new_algorithm.back_projection.sweep import Sweep
 
 # Coefficients of X ← aX + b(XXᵀ)X + c(XXᵀ)²X, one row a step: the odd quintics that bring
 # singular values in [0.005, 1] nearest to 1, each for the interval to which those before have
@@ -43,8 +42,6 @@ QUINTICS = (
     (2.189462, -1.567220, 0.407887),
 )
 WIDEST, BLOCK = 256, 128  # smaller side above which outputs are made orthogonal in blocks
-BETA2 = 0.999  # Adam's own
-EPS = 1e-12  # beside √v of δW̃, which large penalties make small
 
 
 class OuterStep(Stateful):
@@ -59,8 +56,14 @@ class OuterStep(Stateful):
         self.direction = weights.zeros_like()
         self._momentum, self._right_factors = momentum, right_factors
 
-    def update(self, sweep: Sweep, step_size: float, layer: int | None = None) -> None:
-        """Make D of what a sweep has found and η, for all layers or for one alone."""
+    def update(
+        self,
+        changes: FlatParameters,
+        step_size: float,
+        layer: int | None = None,
+        right_sides: FlatParameters | None = None,
+    ) -> None:
+        """Make D of δW̃ and η, for all layers or for one alone. right_sides: what led to δW̃."""
         raise NotImplementedError
 
     def rotate_input(self, rotation: NDArray) -> None:
@@ -82,8 +85,14 @@ class HeavyBall(OuterStep):
     """η, which may depend on the batch, is inside V, so that a batch with a large δW̃ weighs no more
     in it than others."""
 
-    def update(self, sweep: Sweep, step_size: float, layer: int | None = None) -> None:
-        changes, velocity = _parts(layer, sweep.changes, self.direction)
+    def update(
+        self,
+        changes: FlatParameters,
+        step_size: float,
+        layer: int | None = None,
+        right_sides: FlatParameters | None = None,
+    ) -> None:
+        changes, velocity = _parts(layer, changes, self.direction)
         velocity.scale(self._momentum)
         velocity.add(step_size, changes)
 
@@ -95,8 +104,14 @@ class Nesterov(OuterStep):
         super().__init__(weights, *options)
         self._velocity = weights.zeros_like()
 
-    def update(self, sweep: Sweep, step_size: float, layer: int | None = None) -> None:
-        changes, velocity, ahead = _parts(layer, sweep.changes, self._velocity, self.direction)
+    def update(
+        self,
+        changes: FlatParameters,
+        step_size: float,
+        layer: int | None = None,
+        right_sides: FlatParameters | None = None,
+    ) -> None:
+        changes, velocity, ahead = _parts(layer, changes, self._velocity, self.direction)
         velocity.scale(self._momentum)
         velocity.add(step_size, changes)
         np.multiply(velocity.flat, self._momentum, out=ahead.flat)
@@ -104,30 +119,41 @@ class Nesterov(OuterStep):
 
 
 class Adam(OuterStep):
+    """beta2: β₂. eps: ε, beside √v̂ of δW̃, which large penalties make small."""
+
     remembered = ("direction", "_mean", "_squares", "_updates")
 
-    def __init__(self, weights: FlatParameters, *options: Any) -> None:
+    def __init__(
+        self, weights: FlatParameters, *options: Any, beta2: float = 0.999, eps: float = 1e-12
+    ) -> None:
         super().__init__(weights, *options)
+        self._beta2, self._eps = beta2, eps
         self._mean, self._squares = weights.zeros_like(), weights.zeros_like()  # v/(1 − β₂)
         self._updates = [0] * len(weights.matrices)  # of each layer
 
-    def update(self, sweep: Sweep, step_size: float, layer: int | None = None) -> None:
+    def update(
+        self,
+        changes: FlatParameters,
+        step_size: float,
+        layer: int | None = None,
+        right_sides: FlatParameters | None = None,
+    ) -> None:
         layers = range(len(self._updates)) if layer is None else [layer]
         for one in layers:
             self._updates[one] += 1
         updates, beta = self._updates[layers[0]], self._momentum
         changes, mean, squares, direction = _parts(
-            layer, sweep.changes, self._mean, self._squares, self.direction
+            layer, changes, self._mean, self._squares, self.direction
         )
         mean.scale(beta)
         mean.add(1 - beta, changes)
         root = direction.flat  # √v̂ + ε, until D takes its place
         np.square(changes.flat, out=root)
-        squares.scale(BETA2)
+        squares.scale(self._beta2)
         np.add(squares.flat, root, out=squares.flat)
         np.sqrt(squares.flat, out=root)
-        root *= np.sqrt((1 - BETA2) / (1 - BETA2**updates))
-        root += EPS
+        root *= np.sqrt((1 - self._beta2) / (1 - self._beta2**updates))
+        root += self._eps
         np.divide(mean.flat, root, out=root)
         direction.scale(step_size / (1 - beta**updates))
 
@@ -156,8 +182,15 @@ class Orthogonal(OuterStep):
         self._ahead.add(1.0, moments)
         return self._ahead
 
-    def update(self, sweep: Sweep, step_size: float, layer: int | None = None) -> None:
-        stacks = sweep.right_sides, sweep.changes, self.direction
+    def update(
+        self,
+        changes: FlatParameters,
+        step_size: float,
+        layer: int | None = None,
+        right_sides: FlatParameters | None = None,
+    ) -> None:
+        assert right_sides is not None
+        stacks = right_sides, changes, self.direction
         for moment, change, out in zip(*(stack.matrices for stack in stacks), strict=True):
             np.multiply(orthogonal(moment, change), step_size, out=out)
         if self._right_factors is not None:  # R^(1/2) on this side too

@@ -98,7 +98,7 @@ def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    stepper = partial(heavy_ball, momentum=settings["momentum"])
+    stepper = heavy_ball(settings["momentum"])
     changes_of = conditioners(settings, len(problem.widths))
     redraw = uniform if settings["initial"] == "uniform" else None
     return train_layerwise(problem, settings, stepper, changes_of, redraw)

@@ -61,7 +61,7 @@ def local_changes(loss: Loss) -> BatchChanges:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    stepper = partial(adam, beta1=settings["momentum"], beta2=settings["beta2"])
+    stepper = adam(settings["momentum"], settings["beta2"])
     changes, further = local_changes(problem.loss), initial_projections(problem)
     return train_by_minibatches(problem, settings, stepper, changes, further=further)
 

@@ -1,15 +1,16 @@
 """How weights move along the changes that a method finds for them, in place of minus a gradient.
 
-A step is of all weights at once, each a few passes over one vector in place.
+The rules are those of back_projection/outer_steps.py, at a rate that the method is given.
 """
 
 from collections.abc import Callable
 from functools import partial
-from itertools import count
+from typing import Any
 
 import numpy as np
 
-from new_algorithm.back_projection.network import FlatParameters, momentum_step
+from new_algorithm.back_projection.network import FlatParameters
+from new_algorithm.back_projection.outer_steps import Adam, HeavyBall, Nesterov, OuterStep
 from new_algorithm.methods.method import Settings
 
 # (changes of all layers, lr, scale); scale is the schedule's factor
@@ -19,68 +20,50 @@ Stepper = Callable[[FlatParameters], Step]  # of these weights
 ADAM_UNIT = 1e-3  # of a rate that serves Adam and momentum alike: Adam's is so much smaller
 
 
-def heavy_ball(weights: FlatParameters, momentum: float) -> Step:
-    """Return steps of these weights along the changes with heavy-ball momentum."""
-    velocity = weights.zeros_like()
+def stepper(rule: type[OuterStep], momentum: float, unit: float = 1.0, **options: Any) -> Stepper:
+    """Return W̃ ← W̃ + scale · D with the D that the rule makes of the changes and unit · lr."""
 
-    def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        momentum_step(weights, velocity, changes, momentum=momentum, step_size=lr, lr_scale=scale)
+    def of(weights: FlatParameters) -> Step:
+        outer = rule(weights, momentum, **options)
 
-    return step
+        def step(changes: FlatParameters, lr: float, scale: float) -> None:
+            outer.update(changes, unit * lr)
+            weights.add(scale, outer.direction)
+
+        return step
+
+    return of
 
 
-def nesterov(weights: FlatParameters, momentum: float) -> Step:
-    """Return steps V ← μ V + δW̃, W̃ ← W̃ + η (δW̃ + μ V), as torch.optim.SGD(nesterov=True)."""
-    velocity = weights.zeros_like()
-
-    def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        velocity.scale(momentum)
-        velocity.add(1.0, changes)
-        weights.add(lr * scale, changes)
-        weights.add(lr * scale * momentum, velocity)
-
-    return step
+heavy_ball = partial(stepper, HeavyBall)
+nesterov = partial(stepper, Nesterov)
 
 
 def adam(
-    weights: FlatParameters,
-    *,
     beta1: float = 0.9,
     beta2: float = 0.999,
-    epsilon: float = 1e-8,
     weight_decay: float = 0.0,
     unit: float = 1.0,
-) -> Step:
+    eps: float = 1e-8,
+) -> Stepper:
     """Return steps of AdamW (Loshchilov and Hutter 2019, Algorithm 2), along δW̃ for −g.
 
-        m̂ = (1 − β₁)/(1 − β₁ᵗ) M,  M ← β₁ M + δW̃        v̂ = (1 − β₂)/(1 − β₂ᵗ) V,  V ← β₂ V + δW̃²
-        W̃ ← W̃ − η α [W; 0] + η m̂/(√v̂ + ε)
-
-    η = unit · lr · scale, α the weight decay; with α = 0 it is Adam (Kingma and Ba 2015, Algorithm
-    1). As torch.optim.AdamW, but that biases do not decay. M and V are kept without their constant
-    factors, which are those of the step and of ε: two passes over the weights less.
+    W̃ ← W̃ − η α [W; 0] + η m̂/(√v̂ + ε), η = unit · lr · scale, α the weight decay; with α = 0 it is
+    Adam (Kingma and Ba 2015, Algorithm 1). As torch.optim.AdamW, but that biases do not decay.
     """
-    mean, square, scratch = (weights.zeros_like() for _ in range(3))
-    numbers = count(1)
+    undecayed = stepper(Adam, beta1, unit, beta2=beta2, eps=eps)
 
-    def step(changes: FlatParameters, lr: float, scale: float) -> None:
-        number, rate = next(numbers), unit * lr * scale
-        if weight_decay:
-            for matrix in weights.matrices:
-                np.multiply(matrix[:-1], 1 - rate * weight_decay, out=matrix[:-1])
-        of_mean = (1 - beta1) / (1 - beta1**number)
-        of_root = ((1 - beta2) / (1 - beta2**number)) ** 0.5
-        mean.scale(beta1)
-        np.add(mean.flat, changes.flat, out=mean.flat)
-        square.scale(beta2)
-        root = np.square(changes.flat, out=scratch.flat)
-        np.add(square.flat, root, out=square.flat)
-        np.sqrt(square.flat, out=root)
-        root += epsilon / of_root
-        np.divide(mean.flat, root, out=root)
-        weights.add(rate * of_mean / of_root, scratch)
+    def of(weights: FlatParameters) -> Step:
+        move = undecayed(weights)
 
-    return step
+        def step(changes: FlatParameters, lr: float, scale: float) -> None:
+            for matrix in weights.matrices if weight_decay else ():
+                np.multiply(matrix[:-1], 1 - unit * lr * scale * weight_decay, out=matrix[:-1])
+            move(changes, lr, scale)
+
+        return step
+
+    return of
 
 
 def outer_steps(settings: Settings) -> Stepper:
@@ -89,5 +72,5 @@ def outer_steps(settings: Settings) -> Stepper:
     settings["momentum"] is μ or β₁. Of Adam the rate is in thousandths, its usual one.
     """
     if settings["outer"] == "adam":
-        return partial(adam, beta1=settings["momentum"], unit=ADAM_UNIT)
-    return partial(nesterov, momentum=settings["momentum"])
+        return adam(settings["momentum"], unit=ADAM_UNIT)
+    return nesterov(settings["momentum"])

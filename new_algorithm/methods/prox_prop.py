@@ -61,10 +61,7 @@ def hidden_change(tau: float, solver: str) -> Change:
 
 
 # along δW̃ for −g, with the papers' constants
-OUTER: dict[str, Stepper] = {
-    "momentum": partial(nesterov, momentum=MOMENTUM),
-    "adam": partial(adam, unit=ADAM_UNIT),
-}
+OUTER: dict[str, Stepper] = {"momentum": nesterov(MOMENTUM), "adam": adam(unit=ADAM_UNIT)}
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:

@@ -100,7 +100,7 @@ class TargetPropagation:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    stepper = partial(adam, beta1=settings["momentum"], beta2=settings["beta2"])
+    stepper = adam(settings["momentum"], settings["beta2"])
     propagation = TargetPropagation(problem, settings)
     return train_by_minibatches(problem, settings, stepper, propagation.changes)
 

@@ -1,7 +1,5 @@
 """What makes steps of changes: torch's optimizers as oracles, and the SVD for polar factors."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,13 @@ from hypothesis import strategies as st
 
 from new_algorithm.back_projection import outer_steps
 from new_algorithm.back_projection.network import FlatParameters
-from new_algorithm.back_projection.outer_steps import OUTER, inverse_root, orthogonal
+from new_algorithm.back_projection.outer_steps import (
+    OUTER,
+    Orthogonal,
+    OuterStep,
+    inverse_root,
+    orthogonal,
+)
 from tests.back_projection.problems import assert_near
 
 SHAPES = [(4, 3), (3, 5)]
@@ -22,10 +26,12 @@ def drawn(rng, scale=1.0):
     return [scale * rng.standard_normal(shape) for shape in SHAPES]
 
 
-def found_by(changes: list) -> SimpleNamespace:
-    """What a sweep leaves that has found these changes, of weights solved with A = I."""
+def step(outer: OuterStep, changes: list) -> None:
+    """One update with these changes, or with these moments of layers solved with A = I."""
     flat = FlatParameters.of(changes)
-    return SimpleNamespace(changes=flat, right_sides=flat)
+    if isinstance(outer, Orthogonal):
+        flat = outer.right_side(flat)
+    outer.update(flat, 0.1, right_sides=flat)
 
 
 TORCH = {
@@ -47,7 +53,7 @@ def test_steps_are_those_of_torch_with_the_changes_for_minus_the_gradients(outer
         changes = drawn(rng)
         for layer in (1, 0) if one_by_one else (None,):
             # 0.3 of a change within V is 0.3 of V where it is constant, as in torch
-            ours.update(found_by(changes), 0.3, layer)
+            ours.update(FlatParameters.of(changes), 0.3, layer)
         weights.add(1.0, ours.direction)
         factor = 1.0 if outer == "adam" else 0.3
         for leaf, change in zip(leaves, changes, strict=True):
@@ -63,11 +69,11 @@ def test_after_a_rollback_steps_are_those_of_a_new_one(outer):
     weights = FlatParameters.of(drawn(rng))
     used, fresh = OUTER[outer](weights, 0.9), OUTER[outer](weights, 0.9)
     for _ in range(3):
-        used.update(found_by(drawn(rng)), 0.1)
+        step(used, drawn(rng))
     used.forget()
-    changes = found_by(drawn(rng))
+    changes = drawn(rng)
     for one in used, fresh:
-        one.update(changes, 0.1)
+        step(one, changes)
     np.testing.assert_array_equal(used.direction.flat, fresh.direction.flat)
 
 
@@ -78,17 +84,13 @@ def test_a_rotated_input_takes_rotated_steps(outer):
     weights = FlatParameters.of(drawn(rng))
     plain, turned = OUTER[outer](weights, 0.9), OUTER[outer](weights, 0.9)
     turned_changes = []
-    for step in range(4):
-        if step == 2:
+    for number in range(4):
+        if number == 2:
             turned.rotate_input(signs)
         changes = drawn(rng)
-        turned_changes = [signs @ changes[0], changes[1]] if step >= 2 else changes
-        for one, found in ((plain, changes), (turned, turned_changes)):
-            sweep = found_by(found)
-            if outer == "orthogonal":
-                sweep.right_sides = one.right_side(sweep.right_sides)
-                sweep.changes = sweep.right_sides
-            one.update(sweep, 0.1)
+        turned_changes = [signs @ changes[0], changes[1]] if number >= 2 else changes
+        step(plain, changes)
+        step(turned, turned_changes)
     assert_near(turned.direction.matrices[0], signs @ plain.direction.matrices[0])
     assert_near(turned.direction.matrices[1], plain.direction.matrices[1])
 
@@ -136,13 +138,13 @@ def test_nothing_of_its_size_promises_a_larger_decrease(seed):
     rng = np.random.default_rng(seed)
     d, m = rng.integers(1, 7, 2)
     a, root, moment, _ = layer(rng, d, m, condition=10.0)
-    step = orthogonal(moment, np.linalg.solve(a, moment)) / np.sqrt(max(1, m / d))
-    size = np.linalg.norm(root @ step, 2)
+    found = orthogonal(moment, np.linalg.solve(a, moment)) / np.sqrt(max(1, m / d))
+    size = np.linalg.norm(root @ found, 2)
     other = rng.standard_normal((d, m))
     other *= size / np.linalg.norm(root @ other, 2)
     # up to the inexactness of the quintics, the steepest descent for a bounded operator norm
-    assert np.vdot(step, moment) >= LEAST / MOST * np.vdot(other, moment)
-    assert np.vdot(step, moment) > 0
+    assert np.vdot(found, moment) >= LEAST / MOST * np.vdot(other, moment)
+    assert np.vdot(found, moment) > 0
 
 
 def test_every_output_changes_by_the_step_size():

@@ -70,7 +70,7 @@ def test_moments_are_minus_the_gradients(name, hidden):
 
 def training(*changes_of, epochs=1, batch_size=64, train_limit=500):
     problem = Problem(load_dataset("synthetic", train_limit=train_limit), (16,), epochs, seed=3)
-    settings, still = {"batch_size": batch_size, "lr": 0.1}, partial(heavy_ball, momentum=0.0)
+    settings, still = {"batch_size": batch_size, "lr": 0.1}, heavy_ball(0.0)
     return problem, train_layerwise(problem, settings, still, changes_of)
 
 

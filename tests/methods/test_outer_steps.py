@@ -42,16 +42,10 @@ def moved_by_torch(build, initial, changes):
 @pytest.mark.parametrize(
     ("stepper", "build"),
     [
-        (partial(heavy_ball, momentum=0.9), lambda p: torch.optim.SGD(p, RATE, momentum=0.9)),
-        (
-            partial(nesterov, momentum=0.8),
-            lambda p: torch.optim.SGD(p, RATE, momentum=0.8, nesterov=True),
-        ),
-        (adam, lambda p: torch.optim.Adam(p, RATE)),
-        (
-            partial(adam, beta1=0.7, beta2=0.99, unit=0.1),
-            lambda p: torch.optim.Adam(p, 0.1 * RATE, betas=(0.7, 0.99)),
-        ),
+        (heavy_ball(0.9), lambda p: torch.optim.SGD(p, RATE, momentum=0.9)),
+        (nesterov(0.8), lambda p: torch.optim.SGD(p, RATE, momentum=0.8, nesterov=True)),
+        (adam(), lambda p: torch.optim.Adam(p, RATE)),
+        (adam(0.7, 0.99, unit=0.1), lambda p: torch.optim.Adam(p, 0.1 * RATE, betas=(0.7, 0.99))),
         (
             outer_steps({"outer": "adam", "momentum": 0.8}),
             lambda p: torch.optim.Adam(p, 1e-3 * RATE, betas=(0.8, 0.999)),
@@ -70,7 +64,7 @@ def test_steps_are_those_of_torch(stepper, build):
 
 def test_decay_of_weights_is_torchs_and_biases_do_not_decay():
     decay = 5.0  # so much that it decides
-    initial, changes, final = moved(partial(adam, weight_decay=decay))
+    initial, changes, final = moved(adam(weight_decay=decay))
     decayed = moved_by_torch(
         partial(torch.optim.AdamW, lr=RATE, weight_decay=decay), initial, changes
     )
@@ -83,7 +77,7 @@ def test_decay_of_weights_is_torchs_and_biases_do_not_decay():
 def test_constant_gradients_are_forgotten_in_size():
     for size in (1e-3, 1.0, 1e3):
         weights = FlatParameters.of([np.zeros((3, 2))])
-        step = adam(weights)
+        step = adam()(weights)
         for _ in range(STEPS):
             step(FlatParameters.of([np.full((3, 2), size)]), LR, SCALE)
         np.testing.assert_allclose(weights.flat, STEPS * RATE, rtol=2e-5)  # ε beside the smallest
