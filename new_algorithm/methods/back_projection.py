@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
+from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.solvers.of_layers import HIDDEN_LAMBDA_W, INPUT_LAMBDA_W
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_settings import PRESETS, Settings
+from new_algorithm.methods.back_projection_settings import PRESETS, RATES, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
-from new_algorithm.methods.method import TO_256, Epoch, Method, Problem, Range
+from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
 
-SHORTEST_STEP = 1 / 20  # beside the longest: as far apart as the defaults of Settings
+# α of decay that W ← (1 − η α) W makes of about that inside (P), whose steps are of other lengths
+DECOUPLED = {"adam": 300.0, "orthogonal": 30.0}
 
 
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
@@ -22,14 +26,22 @@ def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
 def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
     rest = dict(searched)
     lambda_w = rest.pop("input_lambda_w"), *[rest.pop("hidden_lambda_w")] * len(problem.widths)
-    longest = rest.pop("longest_step")
-    settings = Settings(
-        lambda_w_layers=lambda_w,
-        lambda_h_layers=(rest.pop("lambda_h"),),
-        step_bounds=(longest * SHORTEST_STEP, longest),
-        **rest,
-    )
+    steps = steps_of(rest["outer"], rest.pop("step"), rest.pop("weight_decay"))
+    lambda_h = (rest.pop("lambda_h"),)
+    settings = Settings(lambda_w_layers=lambda_w, lambda_h_layers=lambda_h, **steps | rest)
     return train_with(settings, problem)
+
+
+def steps_of(outer: Outer, step: float, decay: float) -> dict[str, Any]:
+    """Return flags for steps `step` times as long as by default, with a decay like α inside (P)."""
+    if outer in RATES:
+        return {
+            "step_size": step * RATES[outer],
+            "weight_decay": decay * DECOUPLED[outer],
+            "decay_form": "decoupled",
+        }
+    least, most = STEP_BOUNDS
+    return {"step_bounds": (step * least, step * most), "weight_decay": decay}
 
 
 def _train_preset(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
@@ -59,8 +71,10 @@ METHOD = Method(
         "input_lambda_w": (INPUT_LAMBDA_W, Range(0.1, 30.0)),
         "hidden_lambda_w": (HIDDEN_LAMBDA_W, Range(0.03, 300.0)),
         "lambda_h": math.inf,
-        "longest_step": (2e-2, Range(5e-3, 1.0)),
-        "batch_size": (128, TO_256),
+        "outer": ("nesterov", Choice(("momentum", "nesterov", "adam", "orthogonal"))),
+        "step": (1.0, Range(0.25, 30.0)),
+        "weight_decay": (0.0, Choice((0.0, 1e-4, 1e-3))),
+        "batch_size": (128, Choice((64, 128, 256, 512))),
     },
     train=_train,
     components={
@@ -71,11 +85,12 @@ METHOD = Method(
         "no schedule": {"schedule": "constant"},
         "no solve: the gradient, λ_w 3": {"solver": "gradient", "hidden_lambda_w": 3.0},
         "no damping to speak of": {"hidden_lambda_w": 1e-3},
+        "weight decay 1e-3": {"weight_decay": 1e-3},
         "own λ_h: 1": {"lambda_h": 1.0},
         "own λ_h: 0.1": {"lambda_h": 0.1},
         "passed-down λ_h: 10": {"lambda_h": 10.0, "hidden_penalty": "passed-down"},
         "passed-down λ_h: 1": {"lambda_h": 1.0, "hidden_penalty": "passed-down"},
-        "Nesterov": {"outer": "nesterov"},
+        "heavy ball": {"outer": "momentum"},
         "Adam's moments": {"outer": "adam"},
         "orthogonal": {"outer": "orthogonal", "hidden_lambda_w": 1.0},
         "what is left passed down": {"pass_down": "left"},
