@@ -14,18 +14,30 @@ from datasets.higgs.files import load_higgs, locate_higgs
 from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
+from datasets.mnist1d import find_mnist1d, load_mnist1d
 from datasets.npz_file import load_npz_file
 from datasets.preprocessing import Missing
+from datasets.public_tables.dataset import PREFIX, load_public_table, table_of
+from datasets.public_tables.load import load_table
 from datasets.synthetic import SYNTHETIC, load_synthetic
 from datasets.table.files import SUFFIXES, is_table
-from datasets.table.load import load_table
+from datasets.table.load import load_table as load_table_file
 from datasets.table.options import TableOptions, check_table
 from datasets.targets import Task
 from new_algorithm.cli.errors import UserError
 
 log = logging.getLogger(__name__)
 
-NAMES = ("mnist", "higgs", "higgs-like", *SYNTHETIC)
+LOADERS: dict[str, Callable[[Path | None, Split], Dataset]] = {
+    "mnist": load_mnist,
+    "mnist1d": load_mnist1d,
+    "higgs": load_higgs,
+}
+AT_HAND: dict[str, Callable[[], object]] = {  # what is fetched by command alone, or nowhere
+    "mnist1d": find_mnist1d,
+    "higgs": locate_higgs,
+}
+NAMES = (*LOADERS, "higgs-like", *SYNTHETIC, f"{PREFIX}NAME")
 NPZ = ".npz"
 TABLE_OPTIONS = ("target", "missing", "drop")
 
@@ -44,10 +56,11 @@ def load_dataset(
     missing: Missing = "refuse",
     drop: Sequence[str] = (),
 ) -> Dataset:
-    """Load "mnist", "higgs", "higgs-like:ROWS", one of SYNTHETIC, or the file `name`.
+    """Load one of LOADERS or SYNTHETIC, "higgs-like:ROWS", "table:NAME", or the file `name`.
 
-    data_dir: the folder that holds MNIST or HIGGS; without it BACK_PROJECTION_DATASETS, then
-    `datasets/`, then, for MNIST, a download. train_limit, test_limit: keep the first rows only.
+    data_dir: the folder that holds MNIST, MNIST-1D, HIGGS or a table's package; without it
+    BACK_PROJECTION_DATASETS, then `datasets/`, then, for MNIST and tables, a download.
+    train_limit, test_limit: keep the first rows only.
     held_out: "validation" puts a sixth of the training rows in the place of the test set, "unseen"
     only leaves them out, before the limits. seed: of data that are drawn at random. batch_size: a
     batch larger than the training set is refused before anything is loaded. target, missing, drop:
@@ -65,10 +78,12 @@ def load_dataset(
 
 
 def check_name(name: str) -> None:
-    """UserError for an unknown data set, nonsense after `higgs-like:`, an absent file or HIGGS."""
+    """UserError for an unknown data set, nonsense after `higgs-like:`, or what is not at hand."""
     _loader(name, None, 0, TableOptions())
-    if name == "higgs":
-        locate_higgs()  # fetched by command alone: 2.8 GB
+    if name in AT_HAND:
+        AT_HAND[name]()
+    if (table := table_of(name)) is not None:
+        load_table(table)
     if is_table(Path(name)):
         check_table(Path(name), TableOptions())
 
@@ -81,7 +96,7 @@ def _loader(
         raise UserError(f"{data_dir}: no such folder; name the one that holds the data")
     path = Path(name)
     if is_table(path):
-        return partial(load_table, _existing(path), options)
+        return partial(load_table_file, _existing(path), options)
     if path.suffix.lower() == NPZ:
         _refuse(name, options, TABLE_OPTIONS)
         return partial(load_npz_file, _existing(path), task=options.task)
@@ -91,10 +106,10 @@ def _loader(
 
 
 def _named(name: str, folder: Path | None, seed: int) -> Callable[[Split], Dataset]:
-    if name == "mnist":
-        return partial(load_mnist, folder)
-    if name == "higgs":
-        return partial(load_higgs, folder)
+    if name in LOADERS:
+        return partial(LOADERS[name], folder)
+    if (table := table_of(name)) is not None:
+        return partial(load_public_table, table, folder)
     if (rows := rows_of(name)) is not None:
         return partial(load_higgs_like, rows, seed)
     if name in SYNTHETIC:

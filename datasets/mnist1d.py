@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.dataset import Dataset, HeldOut, Split, hash_arrays
+from datasets.dataset import Dataset, Split, hash_arrays
 from datasets.npz_file import read_arrays
 from datasets.pinned_file import PinnedFile
 from datasets.sources import folders_to_search
@@ -34,25 +34,21 @@ SHA256 = {  # of the arrays' bytes, x as float32 and y as int64
     "y_test": "8de99be3ff9dab15ae0dc072c3d6ced7cf6b33d365888ce4a386fc944489452c",
 }
 CLASSES = 10
+TRAINING_ROWS = 4_000
 Arrays = dict[str, np.ndarray]
 
 
-def load_mnist1d(
-    data_dir: Path | str | None = None,
-    *,
-    held_out: HeldOut = "test",
-    train_limit: int | None = None,
-) -> Dataset:
+def load_mnist1d(data_dir: Path | None = None, split: Split | None = None) -> Dataset:
     """Load 4,000 training series and 1,000 test series, float32 (n, 40), in a random order.
 
     They are as their makers scaled them: one mean, 0, and one standard deviation, 1, of all numbers
-    of all series together. held_out: "validation" puts the last sixth of the training series, 666,
-    in the place of the test set, "unseen" only leaves them out. train_limit: keep the first rows.
+    of all series together. Of the training series the last sixth, 666, is for validation.
     data_dir: searched alone; without it BACK_PROJECTION_DATASETS, then `datasets/`, into which it
     is fetched. UserError where it cannot be had, or if a file holds other numbers.
     """
-    split = Split(held_out, train_limit)
-    words, arrays = find_mnist1d(None if data_dir is None else Path(data_dir))
+    split = split or Split()
+    split.check_batch(TRAINING_ROWS)
+    words, arrays = find_mnist1d(data_dir)
     used: Any = split.limit(split.hold_out(arrays))
     return Dataset(
         **used,

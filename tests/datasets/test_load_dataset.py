@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets import check_name, load_dataset, mnist, sources, synthetic
+from datasets import check_name, load_dataset, mnist, mnist1d, sources, synthetic
 from datasets.higgs import generator
 from new_algorithm.cli.errors import UserError
 
@@ -12,14 +12,18 @@ from new_algorithm.cli.errors import UserError
 @pytest.mark.parametrize("function", [check_name, load_dataset])
 def test_unknown_names_are_refused_with_the_choices(function, name):
     with pytest.raises(
-        UserError, match=r"choose mnist, .* spirals or the path of a file \(\.csv, .*\.npz\)"
+        UserError, match=r"choose mnist, .* table:NAME or the path of a file \(\.csv, .*\.npz\)"
     ):
         function(name)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("MNIST", "did you mean mnist"), ("higs", "mean higgs"), ("a.xlsx", "save its sheet as CSV")],
+    [
+        ("MNIST", "did you mean mnist"),
+        ("higs", "mean higgs"),
+        ("a.xlsx", "save its sheet as CSV"),
+    ],
 )
 def test_what_was_meant_is_said(name, hint):
     for given in {}, {"target": ["a"]}:
@@ -49,7 +53,14 @@ def test_an_absent_file_is_refused(function, tmp_path):
         function(str(tmp_path / "absent.npz"))
 
 
-KNOWN = ["mnist", "higgs-like", "higgs-like:500", "synthetic", "regression", "spirals"]
+KNOWN = [
+    "mnist",
+    "higgs-like",
+    "higgs-like:500",
+    "synthetic",
+    "regression",
+    "spirals",
+]
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -64,6 +75,14 @@ def test_higgs_passes_where_its_file_is_at_hand(tmp_path, monkeypatch):
         check_name("higgs")
     (tmp_path / "HIGGS.csv").touch()
     check_name("higgs")
+
+
+def test_series_pass_where_their_file_is_at_hand(own, monkeypatch):
+    with pytest.raises(UserError, match=r"^no mnist1d\.npz in .*: put it there, or "):
+        check_name("mnist1d")
+    monkeypatch.setattr(mnist1d, "_verified", lambda path: {})
+    (own / "mnist1d.npz").touch()
+    check_name("mnist1d")
 
 
 def test_an_absent_data_dir_is_refused(tmp_path):
@@ -81,6 +100,7 @@ def test_limits_below_one_are_refused():
     [
         ("mnist", {}, 60_000),
         ("mnist", {"held_out": "validation"}, 50_000),
+        ("mnist1d", {"held_out": "validation"}, 3_334),
         ("mnist", {"held_out": "validation", "train_limit": 128}, 128),
         ("higgs-like", {}, 80_000),
         ("higgs-like:2600000", {}, 2_100_000),
@@ -93,7 +113,8 @@ def test_limits_below_one_are_refused():
 def test_a_batch_larger_than_the_training_rows_is_refused_before_loading(
     name, limits, rows, monkeypatch
 ):
-    for module, loader in ((mnist, "find_mnist"), (generator, "load_cached")):
+    loaders = ((mnist, "find_mnist"), (mnist1d, "find_mnist1d"), (generator, "load_cached"))
+    for module, loader in loaders:
         monkeypatch.setattr(module, loader, lambda *_: pytest.fail("loaded"))
     for known, recipe in synthetic.SYNTHETIC.items():
         unable = recipe._replace(draw=lambda _: pytest.fail("drawn"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets import mnist1d
-from datasets.dataset import hash_arrays
+from datasets.dataset import Split, hash_arrays
 from datasets.mnist1d import load_mnist1d
 from datasets.sources import OWN_FOLDER
 from new_algorithm.cli.errors import UserError
@@ -47,10 +47,10 @@ def test_series_are_left_as_they_are(arrays, saved, tmp_path):
 
 def test_validation_is_the_last_sixth(arrays, tmp_path):
     np.savez(tmp_path / "mnist1d.npz", **arrays)
-    part = load_mnist1d(tmp_path, held_out="validation", train_limit=30)
+    part = load_mnist1d(tmp_path, Split("validation", train_limit=30))
     np.testing.assert_array_equal(part.y_train, arrays["y_train"][:30])
     np.testing.assert_array_equal(part.y_test, arrays["y_train"][50:])
-    unseen = load_mnist1d(tmp_path, held_out="unseen")
+    unseen = load_mnist1d(tmp_path, Split("unseen"))
     np.testing.assert_array_equal(unseen.y_train, arrays["y_train"][:50])
     np.testing.assert_array_equal(unseen.y_test, arrays["y_test"])
 

@@ -40,7 +40,7 @@ def sequence_model(task: Task, shape: Shape, length: int, batch_size: int, seed:
         if task == "shakespeare":
             return load_text(held_out, train_limit, data_dir, length)
         if task == "mnist1d":
-            return load_mnist1d(data_dir, held_out=held_out, train_limit=train_limit)
+            return load_mnist1d(data_dir, Split(held_out, train_limit))
         return copies(length, Split(held_out, train_limit), seed)
 
     def build(data: Dataset) -> "Transformer":

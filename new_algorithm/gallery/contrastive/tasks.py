@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datasets import Dataset, load_dataset
-from datasets.dataset import HeldOut
+from datasets.dataset import HeldOut, Split
 from datasets.mnist1d import load_mnist1d
 from datasets.strokes import load_strokes
 from new_algorithm.gallery.contrastive.augmentations import ImageViews, SeriesViews, Views
@@ -73,7 +73,7 @@ def _digits(held_out: HeldOut, data_dir: Path | None, train_limit: int | None) -
 
 
 def _series(held_out: HeldOut, data_dir: Path | None, train_limit: int | None) -> Dataset:
-    data = load_mnist1d(data_dir, held_out=held_out, train_limit=train_limit)
+    data = load_mnist1d(data_dir, Split(held_out, train_limit))
     return replace(data, x_train=data.x_train[:, None], x_test=data.x_test[:, None])
 
 
