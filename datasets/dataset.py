@@ -30,8 +30,8 @@ class Dataset:
     x_train, x_test: float32 (n, d), C-contiguous, scaled as `scaling` says; but of CIFAR-10, which
     has a loader of its own, uint8 (n, 3, 32, 32).
     y_train, y_test: labels 0 .. num_classes - 1, int64 (n,), of sequences (n, length); or
-    standardised targets, float32 (n, m).
-    num_classes: None for regression.
+    standardised targets, float32 (n, m); or, where `probabilities`, such in [0, 1], as they are.
+    num_classes: None for regression and probabilities.
     held_out: what x_test and y_test really are.
     target_scale: of regression targets: y = mean + sd · standardised y.
     target_names: the columns of a table that are learned. labels: of classes, as the data have
@@ -56,11 +56,13 @@ class Dataset:
     labels: tuple[Label, ...] | None = None
     preprocessing: Preprocessing | None = None
     image_shape: tuple[int, ...] | None = None
+    probabilities: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """What a record of a run says about its data, ready for JSON.
 
-        chance_accuracy: of always naming the held-out rows' largest class; None for regression.
+        chance_accuracy: of always naming the held-out rows' largest class; None without classes.
+        probabilities: how many are learned of a row, where targets are such.
         class_shares, feature_scales: of the training rows, where there are any; far_x, far_y: the
         held-out row that is far outside of these, if one is; see facts.py.
         """
@@ -80,6 +82,8 @@ class Dataset:
             training, held_out = (getattr(self, f"{name}_{part}") for part in ("train", "test"))
             if training.dtype.kind == "f" and (far := farthest_row(held_out, training)):
                 facts[f"far_{name}"] = far
+        if self.probabilities:
+            facts["probabilities"] = self.y_train.shape[1]
         if self.num_classes is not None:
             facts["chance_accuracy"] = float(np.bincount(self.y_test.flat).max() / self.y_test.size)
         if (scale := self.target_scale) is not None:

@@ -15,6 +15,7 @@ from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
 from datasets.mnist1d import find_mnist1d, load_mnist1d
+from datasets.mnist_autoencoder import load_mnist_autoencoder
 from datasets.npz_file import load_npz_file
 from datasets.preprocessing import Missing
 from datasets.public_tables.dataset import PREFIX, load_public_table, table_of
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOADERS: dict[str, Callable[[Path | None, Split], Dataset]] = {
     "mnist": load_mnist,
+    "mnist-autoencoder": load_mnist_autoencoder,
     "mnist1d": load_mnist1d,
     "higgs": load_higgs,
 }

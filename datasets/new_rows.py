@@ -39,7 +39,8 @@ def recorded_preprocessing(data: dict[str, Any]) -> Preprocessing | None:
     """What made the features of a data set, by its provenance; None where that does not say."""
     if "preprocessing" in data:
         return Preprocessing.from_json(data["preprocessing"])
-    return pixel_preprocessing() if data.get("name") == "mnist" else None
+    of_pixels = data.get("name") in ("mnist", "mnist-autoencoder")
+    return pixel_preprocessing() if of_pixels else None
 
 
 def open_new_rows(

@@ -205,7 +205,7 @@ class Laboratory:
         for epoch in progress(clock.around(training), "search", config.search_epochs):
             genotype = epoch.genotype(config.nodes)
             failed += epoch.hypergradients.failed
-            loss, accuracy, _ = scores_of(network, halves[1], epoch.alphas)
+            loss, accuracy, *_ = scores_of(network, halves[1], epoch.alphas)
             row: Row = {"seed": seed, "epoch": epoch.number, "train_loss": epoch.train_loss}
             row |= {"other_half_loss": loss, "other_half_accuracy": accuracy}
             self._note("search", [row | epoch.hypergradients.row()])

@@ -10,6 +10,7 @@ that it predicts, checked against the decrease that comes.
     python new_algorithm/n_layer_relu_data.py --dataset mnist --num-layers 21 --epochs 4
     python new_algorithm/n_layer_relu_data.py --dataset FILE.csv --target COLUMN --widths 64 64
     python new_algorithm/n_layer_relu_data.py --dataset FILE.npz --widths 256 128 64 --verbose
+    python new_algorithm/n_layer_relu_data.py --dataset mnist-autoencoder --widths 250 30 250
     python new_algorithm/n_layer_relu_data.py --preset two-layer
     python new_algorithm/n_layer_relu_data.py --preset faithful --epochs 50
     python new_algorithm/n_layer_relu_data.py --preset higgs --dataset higgs-like:2600000
@@ -73,8 +74,9 @@ class Config(Settings, NetworkFlags):
     ] = None
     """Where the defaults below come from; see above."""
     dataset: str | None = None  # type: ignore[assignment]  # until the files are looked for
-    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a file of your own, .csv,
-    .tsv, .csv.gz, .parquet or .npz; by default HIGGS if HIGGS.csv is there, or MNIST."""
+    """mnist, mnist-autoencoder, mnist1d, higgs, higgs-like:ROWS, synthetic, regression, spirals,
+    table:NAME, a public table, or a file of your own, .csv, .tsv, .csv.gz, .parquet or .npz;
+    by default HIGGS if HIGGS.csv is there, or MNIST."""
     num_layers: PositiveInt = 9
     """Weight layers, the output layer included."""
     hidden_dim: PositiveInt = 64

@@ -92,7 +92,7 @@ def train(
 ) -> None:
     """Train and record; DivergedError leaves the weights of the last epoch saved."""
     rng = np.random.default_rng([config.seed, 1])  # another stream than synthetic data
-    loss, outputs = losses.loss_for(data.num_classes, data.y_train)
+    loss, outputs = losses.loss_for(data.num_classes, data.y_train, data.probabilities)
     x, x_held_out = map(network.append_ones, (data.x_train, data.x_test))  # X̃
     steps = len(x) // config.batch_size
     weights = network.initial_weights(rng, (x.shape[1] - 1, config.hidden_dim, outputs))

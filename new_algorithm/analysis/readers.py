@@ -11,7 +11,7 @@ from torch import nn
 
 from datasets import Dataset, load_dataset
 from datasets.synthetic import teacher_data
-from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, loss_for
+from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss
 from new_algorithm.gallery.architecture_search.cells import Plan
 from new_algorithm.gallery.architecture_search.genotypes import genotype_of
 from new_algorithm.gallery.architecture_search.images import load_images
@@ -23,7 +23,7 @@ from new_algorithm.gallery.meta_learning.adapted_network import adapted_network
 from new_algorithm.gallery.meta_learning.by_name import learner_of
 from new_algorithm.gallery.meta_learning.episodes import Episodes
 from new_algorithm.gallery.meta_learning.tasks import Demand, make_problem
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Problem, loss_of
 from new_algorithm.methods.torch_network import arrays_of, relu_network
 from new_algorithm.models.model import MODELS, Model
 from new_algorithm.record.files import read_csv
@@ -85,7 +85,7 @@ def _of_layers(
     def drawn() -> Arrays:
         return named(Problem(data, widths, 1, config["seed"]).start(dtype)[1])
 
-    return Reading(data, loss_for(data.num_classes, data.y_train)[0], load, drawn)
+    return Reading(data, loss_of(data)[0], load, drawn)
 
 
 def _model(source: Source) -> Reading:

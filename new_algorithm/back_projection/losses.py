@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 class Loss:
     """losses(F, y) → float64 (n,), in nats or squared target units; residual(F, y) → R like F;
     curvature(F, s) → Σ_i s_i ∂²loss_i/∂f² (m, m), which no target has a part in, for rows that
-    weigh s (n, 1) or 1; accuracy(F, y) → share in [0, 1], None for regression."""
+    weigh s (n, 1) or 1; accuracy(F, y) → share in [0, 1], None without classes;
+    squared_error(F, y) → mean over the rows, of probabilities alone."""
 
     losses: Callable[[NDArray, NDArray], NDArray[np.float64]]
     residual: Callable[[NDArray, NDArray], NDArray]
     curvature: Callable[[NDArray, NDArray | float], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
+    squared_error: Callable[[NDArray, NDArray], float] | None = None
 
     def value(self, output: NDArray, targets: NDArray, row_weights: NDArray | None = None) -> float:
         """Return the mean over the rows, of s_i times the loss where they have weights s (n,)."""
@@ -109,11 +111,19 @@ def _bernoulli_curvature(output: NDArray, row_weights: NDArray | float) -> NDArr
     return np.diag((row_weights * p * (1 - p)).sum(axis=0))
 
 
+def _bernoulli_squared_error(output: NDArray, targets: NDArray) -> float:
+    # Σ_j (y_j − p_j)², of a row
+    errors = _bernoulli_residual(output, targets)
+    return float(np.square(errors, dtype=np.float64).sum(axis=1).mean())
+
+
 SQUARED = Loss(_squared_losses, _squared_residual, _squared_curvature, None)
 SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_curvature, _softmax_accuracy)
 LOGISTIC = Loss(_logistic_losses, _logistic_residual, _bernoulli_curvature, _logistic_accuracy)
 # of targets (n, m) in [0, 1]
-BERNOULLI = Loss(_bernoulli_losses, _bernoulli_residual, _bernoulli_curvature, None)
+BERNOULLI = Loss(
+    _bernoulli_losses, _bernoulli_residual, _bernoulli_curvature, None, _bernoulli_squared_error
+)
 
 
 def smoothed(loss: Loss, smoothing: float) -> Loss:
@@ -148,13 +158,16 @@ def smoothed(loss: Loss, smoothing: float) -> Loss:
     return replace(loss, losses=losses, residual=residual)
 
 
-def loss_for(num_classes: int | None, targets: NDArray) -> tuple[Loss, int]:
+def loss_for(
+    num_classes: int | None, targets: NDArray, probabilities: bool = False
+) -> tuple[Loss, int]:
     """Return the loss of a task and the width of the output that it needs.
 
     num_classes: None for regression on targets (n, m), 2 for logistic, more for softmax.
+    probabilities: whether targets (n, m) are such, in [0, 1].
     """
     if num_classes is None:
-        return SQUARED, targets.shape[1]
+        return BERNOULLI if probabilities else SQUARED, targets.shape[1]
     if num_classes == 2:
         return LOGISTIC, 1
     return SOFTMAX, num_classes

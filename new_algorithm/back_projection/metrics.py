@@ -1,4 +1,4 @@
-"""Loss, accuracy and the area under the ROC curve, from rows in chunks and on several processes.
+"""Loss, accuracy, squared error, area under the ROC curve, of rows in chunks and on processes.
 
 The area is the share of pairs of a positive and a negative row in which the positive one has the
 larger output, ties counting half (Mann–Whitney).
@@ -21,12 +21,14 @@ TOLERANCE = 1e-8  # of the area over processes, by pairs that share a bin
 
 
 class Scores(NamedTuple):
-    """loss: the mean over the rows. accuracy: None for regression. auc: None unless there are rows
-    of two classes."""
+    """loss: the mean over the rows. accuracy: None without classes. auc: None unless there are rows
+    of two classes. squared_error: Σ_j (y_j − p_j)² of a row, their mean; None unless the targets
+    are probabilities."""
 
     loss: float
     accuracy: float | None = None
     auc: float | None = None
+    squared_error: float | None = None
 
 
 class AreaUnderCurve:
@@ -124,23 +126,25 @@ def score(
 
     A chunk may be empty; of no rows at all the loss is NaN.
     """
-    sums = np.zeros(3)  # rows, losses, right answers
+    sums = np.zeros(4)  # rows, losses, right answers, squared errors
     area = AreaUnderCurve() if loss is LOGISTIC else None
     for output, targets in outputs:
         rows = len(output)
         if rows == 0:
             continue
         right = loss.accuracy(output, targets) if loss.accuracy else 0.0
-        sums += rows, rows * loss.value(output, targets), rows * right
+        squared = loss.squared_error(output, targets) if loss.squared_error else 0.0
+        sums += rows, rows * loss.value(output, targets), rows * right, rows * squared
         if area is not None:
             area.add(output[:, 0], targets)
     if all_sum is not None:
         all_sum(sums)
-    count, losses, hits = sums.tolist()
+    count, losses, hits, squares = sums.tolist()
     return Scores(
         loss=losses / count if count else float("nan"),
         accuracy=hits / count if count and loss.accuracy else None,
         auc=None if area is None else area.value(all_sum),
+        squared_error=squares / count if count and loss.squared_error else None,
     )
 
 

@@ -96,8 +96,8 @@ class CommonFlags(TrainingFlags):
     """The flags of every script that trains on a data set, which sets their defaults."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mnist"
-    """mnist, higgs, higgs-like:ROWS, synthetic, regression, spirals, or a file of your own, .csv,
-    .tsv, .csv.gz, .parquet or .npz."""
+    """mnist, mnist-autoencoder, mnist1d, higgs, higgs-like:ROWS, synthetic, regression, spirals,
+    table:NAME, a public table, or a file of your own, .csv, .tsv, .csv.gz, .parquet or .npz."""
     target_columns: Annotated[
         tuple[str, ...], tyro.conf.arg(name="target", metavar="COLUMN ...", help_behavior_hint="")
     ] = ()
@@ -117,7 +117,8 @@ class CommonFlags(TrainingFlags):
     ] = ()
     """Of a table: columns to leave out, such as names, identifiers, what gives the target away."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST a download."""
+    """Where the data lie; else $BACK_PROJECTION_DATASETS, then datasets/, for MNIST and the public
+    tables a download."""
     train_limit: Limit = None
     """Use the first N training samples only."""
     test_limit: Limit = None

@@ -69,7 +69,8 @@ class Training:
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
-        batch_size = samples if settings.batch_size == "full" else settings.batch_size
+        size = settings.batch_size
+        batch_size = samples if size == "full" else min(size, samples)
         self.last_epoch, self.steps_an_epoch = problem.epochs, samples // batch_size
         self._schedule, self._dtype = SCHEDULES[settings.schedule], settings.dtype
         self._chunk_rows = chunk_rows

@@ -64,6 +64,11 @@ TO_512 = Choice((32, 64, 128, 256, 512))  # SGD's and Adam's best were at the ed
 FROM_128 = Choice((128, 256, 512))
 
 
+def loss_of(data: Dataset) -> tuple[Loss, int]:
+    """Return the loss of a data set's task, and how many outputs it needs."""
+    return loss_for(data.num_classes, data.y_train, data.probabilities)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A network to train, the same for every method.
@@ -88,7 +93,7 @@ class Problem:
     def loss(self) -> Loss:
         if self.model is not None:
             return self.model.loss
-        return loss_for(self.data.num_classes, self.data.y_train)[0]
+        return loss_of(self.data)[0]
 
     def start(self, dtype: DTypeLike = np.float32) -> tuple[np.random.Generator, list[NDArray]]:
         """Return the seed's generator and the initial weights, drawn from it.
@@ -99,7 +104,7 @@ class Problem:
         """
         basis = self.basis
         features = self.data.x_train.shape[1] if basis is None else len(basis.vectors) - 1
-        outputs = loss_for(self.data.num_classes, self.data.y_train)[1]
+        outputs = loss_of(self.data)[1]
         rng, weights = seeded_start(self.seed, (features, *self.widths, outputs), dtype)
         if basis is not None:
             rotated = basis.vectors.T @ weights[0]

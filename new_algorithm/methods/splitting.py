@@ -14,6 +14,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from datasets import Dataset
 from new_algorithm.back_projection.rows import in_chunks
+from new_algorithm.cli.errors import UserError
 
 ROWS_AT_ONCE = 4_096
 
@@ -88,7 +89,12 @@ def relu_prox(target: NDArray, anchor: NDArray, weight: float) -> NDArray:
 
 def numeric_targets(data: Dataset) -> NDArray[np.float32]:
     """Return targets (n, m) of the outputs: one-hot rows for several classes, −1 and 1 (the signs
-    of a logit) for two; regression targets unchanged."""
+    of a logit) for two; regression targets unchanged. UserError for probabilities."""
+    if data.probabilities:
+        raise UserError(
+            f"the targets of {data.name} are probabilities, and ADMM and block coordinate descent "
+            "fit squares or hinges: leave them out"
+        )
     if data.num_classes is None:
         return data.y_train.astype(np.float32)
     if data.num_classes == 2:

@@ -61,7 +61,9 @@ def _digits(held_out: HeldOut, train_limit: int | None, data_dir: Path | None) -
     """MNIST's pixels in [0, 1], (n, 784), which are their own targets."""
     data = load_dataset("mnist", data_dir=data_dir, held_out=held_out, train_limit=train_limit)
     data = in_unit_range(data)
-    return replace(data, y_train=data.x_train, y_test=data.x_test, num_classes=None)
+    return replace(
+        data, y_train=data.x_train, y_test=data.x_test, num_classes=None, probabilities=True
+    )
 
 
 def in_unit_range(data: Dataset) -> Dataset:

@@ -1,5 +1,5 @@
-"""What the outputs of a network mean: probabilities of classes, or quantities in their own units;
-and how far they agree with the truth."""
+"""What the outputs of a network mean: probabilities of classes, quantities in their own units, or
+probabilities that were learned as such; and how far they agree with the truth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from datasets.preprocessing import UNKNOWN, Column
 from datasets.targets import Label, label_codes
 from new_algorithm.back_projection.losses import sigmoid, softmax
 from new_algorithm.back_projection.metrics import AreaUnderCurve
+from new_algorithm.cli.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,63 @@ class QuantityScores:
         return dict(zip(names, np.sqrt(self._squares / self.rows).tolist(), strict=True))
 
 
-Answer = Classes | Quantities
+@dataclass(frozen=True)
+class Probabilities:
+    """count: of probabilities that were learned of a row."""
+
+    count: int
+
+    @property
+    def columns(self) -> list[Column]:
+        return []
+
+    @property
+    def headers(self) -> list[str]:
+        return [f"probability_{place}" for place in range(1, self.count + 1)]
+
+    def read(self, outputs: NDArray) -> NDArray:
+        """Outputs (n, m) -> probabilities (n, m)."""
+        return sigmoid(outputs)
+
+    def cells(self, outputs: NDArray) -> Iterator[NDArray]:
+        yield from self.read(outputs).T
+
+    def scores(self) -> "ProbabilityScores":
+        return ProbabilityScores(self)
+
+
+@dataclass
+class ProbabilityScores:
+    probabilities: Probabilities
+    rows: int = 0
+    unknown: int = 0
+    squares: float = 0.0
+
+    def add(self, outputs: NDArray, targets: NDArray) -> None:
+        """UserError for targets that are not as many a row; rows that lack one do not count."""
+        if targets.shape[1] != outputs.shape[1]:
+            raise UserError(
+                f"the file has {targets.shape[1]} targets a row, and the network learned "
+                f"{outputs.shape[1]} probabilities: give these, or leave the targets out"
+            )
+        known = ~np.isnan(targets).any(axis=1)
+        self.rows += int(known.sum())
+        errors = self.probabilities.read(outputs[known]) - targets[known]
+        self.squares += float(np.square(errors, dtype=np.float64).sum())
+
+    def values(self) -> dict[str, float]:
+        """The squared error of a row, the mean over the rows."""
+        return {"squared_error": self.squares / self.rows} if self.rows else {}
+
+
+Answer = Classes | Quantities | Probabilities
 
 
 def answer_of(data: dict[str, Any]) -> Answer:
     """By the provenance of a data set."""
     names = tuple(data.get("target", ()))
+    if data.get("probabilities"):
+        return Probabilities(data["probabilities"])
     if data["num_classes"] is None:
         return Quantities(tuple(data["target_mean"]), tuple(data["target_sd"]), names)
     return Classes(tuple(data.get("labels", range(data["num_classes"]))), names)

@@ -1,8 +1,9 @@
 """A trained network with its preprocessing in a file that other programs load.
 
 Both take float64 (n, columns): numbers, NaN where missing, of texts their places among the
-categories, −1 for others. Both give probabilities (n, classes), or values (n, targets). What
-columns, categories and labels are is in the file too, as JSON under the name `about`.
+categories, −1 for others. Both give probabilities (n, classes or targets), or values
+(n, targets). What columns, categories and labels are is in the file too, as JSON under the name
+`about`.
 """
 
 import json

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from new_algorithm.prediction.answers import Answer, Quantities
+from new_algorithm.prediction.answers import Answer, Classes, Probabilities, Quantities
 from new_algorithm.prediction.feature_arrays import FeatureArrays, feature_arrays
 from new_algorithm.prediction.trained_network import TrainedNetwork
 
@@ -46,7 +46,7 @@ def onnx_model(network: TrainedNetwork, about: str) -> Any:
     columns, outputs = len(network.preprocessing.columns), len(network.answer.headers)
     if isinstance(network.answer, Quantities):
         kind = TensorProto.DOUBLE
-    else:
+    if isinstance(network.answer, Classes):
         outputs -= 1  # the class itself is no number
     model = helper.make_model(
         helper.make_graph(
@@ -84,6 +84,8 @@ def _answer(graph: _Graph, answer: Answer, value: str, dtype: DTypeLike) -> None
         double = graph.add("Cast", value, to=TensorProto.DOUBLE)
         scaled = graph.add("Mul", double, graph.constant(np.array(answer.sd)))
         graph.add("Add", scaled, graph.constant(np.array(answer.mean)), output="y")
+    elif isinstance(answer, Probabilities):
+        graph.add("Sigmoid", value, output="y")
     elif len(answer.labels) == 2:
         second = graph.add("Sigmoid", value)
         one = graph.constant(np.ones(1, dtype))

@@ -7,17 +7,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from new_algorithm.methods.torch_network import relu_network
-from new_algorithm.prediction.answers import Classes, Quantities
+from new_algorithm.prediction.answers import Answer, Probabilities, Quantities
 from new_algorithm.prediction.feature_arrays import FeatureArrays, feature_arrays
 from new_algorithm.prediction.trained_network import TrainedNetwork
 
 
 def prepared_network(network: TrainedNetwork) -> nn.Module:
-    """Rows float64 (n, columns) → probabilities (n, classes), or values (n, targets) in float64."""
-    answer = network.answer
-    last: nn.Module = _Values(answer) if isinstance(answer, Quantities) else _probabilities(answer)
+    """Rows float64 (n, columns) → probabilities (n, classes or targets), or values (n, targets) in
+    float64."""
     features = _Features(feature_arrays(network.preprocessing), network.weights)
-    whole = nn.Sequential(features, relu_network(network.weights), last)
+    whole = nn.Sequential(features, relu_network(network.weights), _last(network.answer))
     return whole.eval().requires_grad_(False)
 
 
@@ -51,8 +50,13 @@ class _BothClasses(nn.Module):
         return torch.cat([1 - second, second], dim=1)
 
 
-def _probabilities(classes: Classes) -> nn.Module:
-    return _BothClasses() if len(classes.labels) == 2 else nn.Softmax(dim=1)
+def _last(answer: Answer) -> nn.Module:
+    """Outputs → what they mean."""
+    if isinstance(answer, Quantities):
+        return _Values(answer)
+    if isinstance(answer, Probabilities):
+        return nn.Sigmoid()
+    return _BothClasses() if len(answer.labels) == 2 else nn.Softmax(dim=1)
 
 
 class _Values(nn.Module):

@@ -146,12 +146,15 @@ def _shape(row: Row) -> dict[str, int]:
 def epoch_line(row: Row, held: str) -> str:
     """Return the line that is printed after an epoch."""
     short = "val" if held == "validation" else held
-    accuracy, auc = row.get(f"{held}_accuracy"), row.get(f"{held}_auc")
+    names = ("accuracy", "auc", "squared_error")
+    accuracy, auc, squared_error = (row.get(f"{held}_{name}") for name in names)
     fields = [f"loss={row['train_loss']:.4g}"]
     if accuracy is not None:
         fields.append(f"{short}_acc={accuracy:.4f}")
     if auc is not None:
         fields.append(f"{short}_auc={auc:.4f}")
+    if squared_error is not None:
+        fields.append(f"{short}_squared_error={squared_error:.4g}")
     fields.append(f"{short}_loss={row[f'{held}_loss']:.4g}")
     fields.append(f"train_cpu={row['train_cpu_seconds']:.2f} s")
     return f"Epoch {row['epoch']}: {', '.join(fields)}"

@@ -81,7 +81,8 @@ class Run:
 
         script: the file that runs; config: its flags; root: repository below which everything is
         written; data: the provenance of the data set. Of that, `held_out` names the held-out set,
-        `num_classes` makes the loss one in nats, `chance_accuracy` is a finding's scale.
+        `num_classes` or `probabilities` make the loss one in nats, `chance_accuracy` is a finding's
+        scale.
         resume: continue the record of that tag, from its `checkpoint`, if flags and data are the
         same. keep: leave the content of that tag's folder, for a script that continues by itself.
         kind: a record of one kind never replaces one of another. tables: what draws the tables that
@@ -108,6 +109,7 @@ class Run:
                 log_path = layout.log(reserved.tag, now)
                 log = stack.enter_context(tee_stdout(log_path))
                 stack.enter_context(stopping_on_signals())
+                unit = "nats" if data.get("num_classes") or data.get("probabilities") else None
                 record = {
                     "tag": reserved.tag,
                     "kind": kind,
@@ -119,7 +121,7 @@ class Run:
                     "final_metrics": {},
                     "anomalies": [],
                     "lengthened_after": [],
-                    "loss_unit": "nats" if data.get("num_classes") else None,
+                    "loss_unit": unit,
                     **describe(script, config, reserved.tag, layout),
                     "log": layout.relative(log_path) if log_path.exists() else None,
                 }

@@ -13,7 +13,11 @@ from new_algorithm.record.weights import BEST_FILE, VALIDATION, WEIGHTS_FILE
 Record = dict[str, Any]
 
 SHOWN_LABELS = 10
-SCORES = {"auc": "area under the ROC curve", "accuracy_fraction": "accuracy"}
+SCORES = {
+    "auc": "area under the ROC curve",
+    "accuracy_fraction": "accuracy",
+    "squared_error": "squared error a row",
+}
 MODEL_FLAGS = ("model", "architecture", "learner", "optimizer", "width", "layers", "hidden_dim")
 PREDICT = "new_algorithm/predict.py"
 
@@ -71,7 +75,7 @@ def _network(record: Record) -> str:
     config, data = record.get("config") or {}, record.get("data") or {}
     if Path(record.get("script") or "").name in RELU_SCRIPTS and data.get("shape"):
         hidden = config.get("widths") or (config["num_layers"] - 1) * [config["hidden_dim"]]
-        outputs = {None: len(data.get("target_mean", ())), 2: 1}
+        outputs = {None: data.get("probabilities") or len(data.get("target_mean", ())), 2: 1}
         classes = data.get("num_classes")
         widths = [math.prod(data["shape"]), *hidden, outputs.get(classes, classes)]
         if widths[-1]:

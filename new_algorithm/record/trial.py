@@ -87,6 +87,8 @@ def check_run(config: CommonFlags, data: dict[str, Any], train: Callable[[Any], 
     seconds, steps = watch.seconds_a_step, config.epochs * steps_an_epoch
     parts = ", ".join(f"{count:,} {part} rows" for part, count in data["counts"].items())
     classes = f"{data['num_classes']} classes" if data["num_classes"] else "a regression"
+    if probabilities := data.get("probabilities"):
+        classes = f"{probabilities} probabilities a row"
     print(f"Data: {data['name']}, {parts} of shape {data['shape']}, {classes}")
     print(f"Network: {run.shapes}, {run.weight_bytes / MEGABYTE:.3g} MB")
     print(

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED, loss_for, smoothed
+from new_algorithm.back_projection.losses import (
+    BERNOULLI,
+    LOGISTIC,
+    SOFTMAX,
+    SQUARED,
+    loss_for,
+    smoothed,
+)
 from tests.back_projection.problems import LOSSES, TORCH_LOSSES
 
 
@@ -25,6 +32,36 @@ def test_value_agrees_with_torch(name, scale):
     loss, torch_loss, output, targets = case(name, scale)
     expected = torch_loss(torch.from_numpy(output), torch.from_numpy(targets)).item()
     assert loss.value(output, targets) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_probabilities_have_torchs_cross_entropy_and_the_squared_error_of_the_sigmoid(scale):
+    rng = np.random.default_rng(1)
+    output, targets = scale * rng.standard_normal((6, 5)), rng.uniform(size=(6, 5))
+    f, y = torch.from_numpy(output), torch.from_numpy(targets)
+    nats = torch.nn.functional.binary_cross_entropy_with_logits(f, y, reduction="sum") / 6
+    assert BERNOULLI.value(output, targets) == pytest.approx(nats.item(), rel=1e-12)
+    squares = sum(
+        (targets[i, j] - torch.sigmoid(f[i, j]).item()) ** 2 for i in range(6) for j in range(5)
+    )
+    assert BERNOULLI.squared_error(output, targets) == pytest.approx(squares / 6, rel=1e-12)
+    single = BERNOULLI.squared_error(output.astype(np.float32), targets.astype(np.float32))
+    assert single == pytest.approx(squares / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "probabilities", "expected"),
+    [
+        (None, False, (SQUARED, 3)),
+        (None, True, (BERNOULLI, 3)),
+        (2, False, (LOGISTIC, 1)),
+        (7, False, (SOFTMAX, 7)),
+    ],
+)
+def test_a_task_has_its_loss_and_as_many_outputs_as_that_needs(
+    num_classes, probabilities, expected
+):
+    assert loss_for(num_classes, np.zeros((4, 3)), probabilities) == expected
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from new_algorithm.back_projection import metrics
 from new_algorithm.back_projection.batch import AllSum
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
+from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.metrics import (
     AreaUnderCurve,
     Scores,
@@ -236,8 +236,18 @@ def test_network_on_the_rows_of_all_processes(name):
         assert_scores(found, expected)
 
 
+@given(cuts=st.lists(st.integers(0, 40), max_size=6))
+def test_squared_errors_of_probabilities_add_up_over_chunks(cuts):
+    rng = np.random.default_rng(2)
+    output, targets = rng.standard_normal((40, 5)), rng.uniform(size=(40, 5))
+    squares = (targets - 1 / (1 + np.exp(-output))) ** 2
+    nats = BERNOULLI.value(output, targets)
+    expected = Scores(nats, squared_error=float(squares.sum() / 40))
+    assert_scores(score(BERNOULLI, chunked(output, targets, cuts)), expected)
+
+
 def test_regression_has_a_loss_alone_and_one_class_no_area():
-    assert score(SQUARED, [example("squared")])[1:] == (None, None)
+    assert score(SQUARED, [example("squared")])[1:] == (None, None, None)
     for label in (0, 1):
         scores = score(LOGISTIC, [(np.ones((3, 1)), np.full(3, label))])
         assert scores.auc is None
@@ -246,10 +256,9 @@ def test_regression_has_a_loss_alone_and_one_class_no_area():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_rows_have_no_scores(name):
-    loss, accuracy, auc = score(LOSSES[name], [])
+    loss, *others = score(LOSSES[name], [])
     assert np.isnan(loss)
-    assert accuracy is None
-    assert auc is None
+    assert others == [None, None, None]
 
 
 def test_accuracy_of_many_classes_is_the_rate_of_largest_outputs():

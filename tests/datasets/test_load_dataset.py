@@ -22,6 +22,7 @@ def test_unknown_names_are_refused_with_the_choices(function, name):
     [
         ("MNIST", "did you mean mnist"),
         ("higs", "mean higgs"),
+        ("mnist_autoencoder", "mean mnist-autoencoder"),
         ("a.xlsx", "save its sheet as CSV"),
     ],
 )
@@ -55,6 +56,7 @@ def test_an_absent_file_is_refused(function, tmp_path):
 
 KNOWN = [
     "mnist",
+    "mnist-autoencoder",
     "higgs-like",
     "higgs-like:500",
     "synthetic",
@@ -100,6 +102,7 @@ def test_limits_below_one_are_refused():
     [
         ("mnist", {}, 60_000),
         ("mnist", {"held_out": "validation"}, 50_000),
+        ("mnist-autoencoder", {"train_limit": 600}, 600),
         ("mnist1d", {"held_out": "validation"}, 3_334),
         ("mnist", {"held_out": "validation", "train_limit": 128}, 128),
         ("higgs-like", {}, 80_000),

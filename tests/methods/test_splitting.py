@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from new_algorithm.back_projection.layer_problem import hidden_change
 from new_algorithm.back_projection.network import append_ones
+from new_algorithm.cli.errors import UserError
 from new_algorithm.methods import splitting
 from new_algorithm.methods.splitting import (
     fit_activations,
@@ -121,9 +122,16 @@ def test_what_fits_already_stays():
 
 def test_targets_are_one_hot_or_the_signs_of_two_classes_or_numbers():
     def of(y, num_classes):
-        return numeric_targets(SimpleNamespace(y_train=np.array(y), num_classes=num_classes))
+        return numeric_targets(
+            SimpleNamespace(y_train=np.array(y), num_classes=num_classes, probabilities=False)
+        )
 
     np.testing.assert_array_equal(of([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
     np.testing.assert_array_equal(of([1, 0], 2), [[1], [-1]])
     np.testing.assert_array_equal(of([[0.5, -2.0]], None), [[0.5, -2.0]])
     assert all(of([[1]], classes).dtype == np.float32 for classes in (2, None))
+
+
+def test_probabilities_are_refused_in_one_line():
+    with pytest.raises(UserError, match=r"^the targets of pictures are probabilities, .* leave"):
+        numeric_targets(SimpleNamespace(name="pictures", probabilities=True))

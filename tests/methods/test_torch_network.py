@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datasets import load_dataset
-from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
+from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.torch_network import (
@@ -40,11 +40,13 @@ def test_outputs_and_weights_are_those_of_the_numpy_network(weights, x):
         np.testing.assert_array_equal(weight, folded)
 
 
-@pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC])
+@pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])
 def test_torch_objective_has_the_value_that_is_recorded(loss):
     rng = np.random.default_rng(1)
     output = rng.standard_normal((12, 1 if loss is LOGISTIC else 3)).astype(np.float32)
-    targets = output[::-1].copy() if loss is SQUARED else rng.integers(0, 2, 12)
+    targets = rng.integers(0, 2, 12)
+    if loss in (SQUARED, BERNOULLI):
+        targets = rng.uniform(size=output.shape).astype(np.float32)
     value = torch_objective(loss)(torch.from_numpy(output), torch.from_numpy(targets))
     assert value.item() == pytest.approx(loss.value(output, targets), rel=1e-5)
 

@@ -6,6 +6,7 @@ import torch
 from sklearn import metrics as reference
 
 from datasets.preprocessing import UNKNOWN, Column
+from new_algorithm.cli.errors import UserError
 from new_algorithm.prediction.answers import Classes, Quantities, answer_of
 
 NAN = np.nan
@@ -87,3 +88,20 @@ def test_quantities_come_in_their_own_units():
     assert scores.rows == 2
     assert scores.values() == pytest.approx({"rmse_u": np.sqrt((9 + 16) / 2), "rmse_v": 0})
     assert Quantities((0.0,), (1.0,), ("u",)).headers == ["prediction"]
+
+
+def test_probabilities_are_sigmoids_and_their_error_is_squared_and_summed_over_a_row():
+    answer = answer_of({"num_classes": None, "probabilities": 3})
+    rng = np.random.default_rng(5)
+    output, truth = rng.normal(size=(30, 3)), rng.uniform(size=(30, 3))
+    p = torch.sigmoid(torch.from_numpy(output)).numpy()
+    np.testing.assert_allclose(np.column_stack([*answer.cells(output)]), p, atol=1e-12)
+    assert answer.headers == ["probability_1", "probability_2", "probability_3"]
+    truth[4, 1] = NAN  # a row that does not count
+    scores = answer.scores()
+    for part in (slice(0, 20), slice(20, None)):
+        scores.add(output[part], truth[part])
+    expected = np.nansum((p - truth)[np.arange(30) != 4] ** 2) / 29
+    assert (scores.rows, scores.values()) == (29, {"squared_error": pytest.approx(expected)})
+    with pytest.raises(UserError, match=r"the file has 1 targets a row, .* learned 3"):
+        scores.add(output, truth[:, :1])

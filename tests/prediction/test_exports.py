@@ -9,7 +9,7 @@ import torch
 
 from datasets.preprocessing import UNKNOWN, Column, Preprocessing
 from new_algorithm.back_projection.network import initial_weights
-from new_algorithm.prediction.answers import Classes, Quantities
+from new_algorithm.prediction.answers import Classes, Probabilities, Quantities
 from new_algorithm.prediction.exports import export
 from new_algorithm.prediction.torch_module import prepared_network
 from new_algorithm.prediction.trained_network import TrainedNetwork
@@ -29,6 +29,7 @@ ANSWERS = {
     "three classes": Classes((1, 2, 5)),
     "a value": Quantities((1e6,), (250.0,), ("price",)),
     "two values": Quantities((0.0, 5.0), (1.0, 0.1)),
+    "three probabilities": Probabilities(3),
 }
 
 
