@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from new_algorithm.experiments.experiment import Experiment, run_tag
-from new_algorithm.experiments.quantities import columns_of_scripts, without_units
+from new_algorithm.experiments.quantities import columns_of_runs, without_units
 from new_algorithm.experiments.record_tables import (
     CURVES_FILE,
     EXPERIMENT_FILE,
@@ -49,7 +49,7 @@ def collect(
         (task.name, one.name): trainable_of(task, one, layout, threads=1)
         for task, one in product(experiment.tasks, experiment.variations)
     }
-    named = columns_of_scripts(experiment)
+    named = columns_of_runs(experiment)
     columns = columns_of(experiment)
     for (task, variation), seed in product(trained, experiment.seeds):
         tag, one = run_tag(task, variation, seed), trained[task, variation]
@@ -115,7 +115,7 @@ def _run_row(
 ) -> Row:
     """What is known of a run, and the numbers that it recorded.
 
-    named: metrics of scripts by their columns.
+    named: metrics by their columns.
     """
     known = {**known, "status": record.get("status", "missing"), "error": record.get("error") or ""}
     metrics = without_units(record.get("final_metrics", {}))

@@ -8,10 +8,12 @@ seeds = 10                              # 0 to 9, or a list
 lambda_map = "bench_lambda_map"         # optional: the tag of a λ map for the report
 
 [tasks."MNIST, 8 × 64"]
-dataset = "mnist"
+dataset = "mnist"                       # any name of datasets/load.py: "mnist-autoencoder", …
 widths = "8 × 64"                       # hidden layers; or a list, [512, 256]
-metrics = ["accuracy"]                  # the first decides
+metrics = ["accuracy"]                  # the first decides; of an autoencoder ["squared_error"]
 cpu_seconds = 2.0                       # of training a run; or epochs = 5
+batch_size = 512                        # optional: of all methods, in place of their own; as many
+                                        # as there are rows, or more, is the full batch
 
 [tasks."plain CNN, CIFAR-10"]
 model = "cnn"                           # in place of data set and widths: one of models/model.py

@@ -80,6 +80,8 @@ def _check_task(where: str, task: Task) -> None:
         raise UserError(f"{where}: give dataset and widths, or a model")
     if task.parts > 1 and task.model is None:
         raise UserError(f"{where}: parts: only an epoch of a model is divided")
+    if task.batch_size is not None and task.model is not None:
+        raise UserError(f"{where}: batch_size: a model has one of its own: leave it out")
 
 
 def _check_script_task(where: str, task: ScriptTask) -> None:
@@ -96,6 +98,12 @@ def _check_method(where: str, variation: Variation, experiment: Experiment) -> N
     models = [one.name for one in experiment.tasks if isinstance(one, Task) and one.model]
     if models and not method.any_model:
         raise UserError(f"{where}: {models[0]}: {method.name} trains ReLU networks alone")
+    sized = [one.name for one in experiment.tasks if isinstance(one, Task) and one.batch_size]
+    if sized and "batch_size" not in method.defaults.keys() - variation.settings.keys():
+        raise UserError(
+            f"{where}: {sized[0]}: batch_size: {variation.name} has none of its own to replace: "
+            "leave one of the two out"
+        )
     _check_settings(f"{where}: {variation.name}", variation, method)
 
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from datasets import Dataset
 from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
@@ -11,7 +11,8 @@ from new_algorithm.experiments.flag_space import parse_space
 from new_algorithm.methods.method import Problem, Space
 from new_algorithm.models.model import MODELS
 
-Metric = Literal["accuracy", "auc", "loss"]  # on the held-out rows; of the loss less is better
+# on the held-out rows; of the loss and the squared error (of probabilities, a row) less is better
+Metric = Literal["accuracy", "auc", "loss", "squared_error"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Task:
 
     widths: units of each hidden layer. model: in place of both, a name of MODELS. metrics: the
     first one decides, on the validation rows in a search and on the test rows in the end.
-    cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly. parts:
-    of a pass over the training rows, each of which counts as an epoch of a model.
+    cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly.
+    batch_size: of every method, in place of its own. parts: of a pass over the training rows, each
+    of which counts as an epoch of a model.
     """
 
     name: str
@@ -29,12 +31,13 @@ class Task:
     widths: Annotated[
         tuple[PositiveInt, ...], 'the units of each hidden layer, as [512, 256] or "8 × 64"'
     ] = ()
-    metrics: Annotated[tuple[Metric, ...], "a list of accuracy, auc, loss, or of some of them"] = (
-        "accuracy",
-    )
+    metrics: Annotated[
+        tuple[Metric, ...], f"a list of {', '.join(get_args(Metric))}, or of some of them"
+    ] = ("accuracy",)
     cpu_seconds: PositiveFloat | None = None
     epochs: PositiveInt | None = None
     train_limit: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
     model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
     parts: PositiveInt = 1
 

@@ -16,6 +16,7 @@ from new_algorithm.cli.console import notice
 from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.experiments.experiment import Task, Variation, run_tag
+from new_algorithm.experiments.quantities import less_is_better
 from new_algorithm.experiments.search import TrialResult, describe_space
 from new_algorithm.experiments.single_run import SingleRunConfig, is_done, single_run
 from new_algorithm.experiments.task_data import task_data, warm_up
@@ -53,7 +54,13 @@ class MethodTraining:
     @property
     def fixed(self) -> Settings:
         """The defaults, but for the settings that the definition gives."""
-        return METHODS[self.variation.method].defaults | self.variation.settings
+        return METHODS[self.variation.method].defaults | self._given
+
+    @property
+    def _given(self) -> Settings:
+        size = self.task.batch_size
+        of_task = {} if size is None else {"batch_size": size}
+        return of_task | self.variation.settings
 
     @property
     def space(self) -> Space:
@@ -61,7 +68,7 @@ class MethodTraining:
         task's model has one of its own."""
         space = METHODS[self.variation.method].space if self.variation.searched else {}
         own = {"batch_size"} if self.task.model is not None else set()
-        left_out = own | self.variation.settings.keys()
+        left_out = own | self._given.keys()
         return {name: values for name, values in space.items() if name not in left_out}
 
     def check(self) -> None:
@@ -73,8 +80,9 @@ class MethodTraining:
     def trial(self, settings: Settings, number: int) -> TrialResult:
         """Train once on the training rows, with what is fixed and these settings.
 
-        The result is the task's first metric on the validation rows, of a loss its negative. Where
-        a library cannot solve, or finds no memory, these settings are as bad as any that diverge.
+        The result is the task's first metric on the validation rows, its negative where less is
+        better. Where a library cannot solve, or finds no memory, these settings are as bad as any
+        that diverge.
         """
         warm_up(self.variation.method, self._data.num_classes == 2)
         seconds, epochs = 0.0, self.task.epochs or 1
@@ -93,7 +101,7 @@ class MethodTraining:
         value = getattr(held_out, metric)
         if value is None:
             raise UserError(f"{self.task.name}: there is no {metric} of these data: name another")
-        return TrialResult(-value if metric == "loss" else value, seconds, epoch.number)
+        return TrialResult(-value if less_is_better(metric) else value, seconds, epoch.number)
 
     def epochs_after(self, made: TrialResult) -> int:
         seconds = None if made.diverged else self.task.cpu_seconds

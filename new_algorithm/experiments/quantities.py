@@ -1,11 +1,11 @@
 """What is measured in a run: its column in the record, its name, and which way is better."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from new_algorithm.experiments.experiment import AnyTask, Experiment, ScriptTask
+from new_algorithm.experiments.experiment import AnyTask, Experiment
 from new_algorithm.experiments.statistics import Summary
 
 LARGE, HUGE = 100.0, 1e6  # in between, numbers are written out to the unit
@@ -89,10 +89,23 @@ WALL_SECONDS = Quantity("train_wall_seconds", "wall seconds")
 PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", decimals=1)
 
 
-def columns_of_scripts(experiment: Experiment) -> dict[str, str]:
-    """Return the metrics that the definition names of its scripts' runs, by their columns."""
-    tasks = [task for task in experiment.tasks if isinstance(task, ScriptTask)]
-    return {metric(name).column: name for task in tasks for name in task.metrics}
+def columns_of_runs(experiment: Experiment) -> dict[str, str]:
+    """Return the metrics that the definition names, by their columns of a run's end."""
+    return _columns(experiment, lambda task: dict.fromkeys(("test", task.followed)))
+
+
+def columns_of_curves(experiment: Experiment) -> dict[str, str]:
+    """Return the metrics that the definition names, by their columns of every epoch."""
+    return _columns(experiment, lambda task: (task.followed,))
+
+
+def _columns(experiment: Experiment, parts: Callable[[AnyTask], Iterable[str]]) -> dict[str, str]:
+    return {
+        metric(name, part).column: name
+        for task in experiment.tasks
+        for name in task.metrics
+        for part in parts(task)
+    }
 
 
 def compared_quantities(task: AnyTask) -> list[Quantity]:

@@ -18,7 +18,7 @@ from typing import Any
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.entries import read_entries
 from new_algorithm.experiments.experiment import Experiment
-from new_algorithm.experiments.quantities import columns_of_scripts
+from new_algorithm.experiments.quantities import columns_of_curves, columns_of_runs
 from new_algorithm.measurements.lambda_map import MAP_FILE
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.fitting import UNFIT
@@ -75,9 +75,8 @@ class ExperimentRecord:
 
 
 def columns_of(experiment: Experiment) -> dict[str, list[str]]:
-    """Return the columns of each table; those of runs and curves have a script's metrics too."""
-    own = columns_of_scripts(experiment)
-    more = {RUNS_FILE: own, CURVES_FILE: own}
+    """Return the columns of each table; those of runs and curves have the tasks' metrics too."""
+    more = {RUNS_FILE: columns_of_runs(experiment), CURVES_FILE: columns_of_curves(experiment)}
     return {
         file: list(dict.fromkeys([*columns, *more.get(file, ())]))
         for file, columns in COLUMNS.items()

@@ -51,7 +51,8 @@ def describe(task: AnyTask) -> str:
         part = f"; an epoch is 1/{task.parts} of a pass" if task.parts > 1 else ""
         return f"Model {task.model} of new_algorithm/models{rows}; {cost}{part}."
     units = "-".join(map(str, task.widths))
-    return f"Data set {task.dataset}{rows}; hidden layers of {units} units; {cost}."
+    size = f"; batches of {task.batch_size:,}" if task.batch_size else ""
+    return f"Data set {task.dataset}{rows}; hidden layers of {units} units{size}; {cost}."
 
 
 def how_to_read(record: ExperimentRecord) -> str:

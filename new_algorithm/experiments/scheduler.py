@@ -149,7 +149,10 @@ def _found(record: dict[str, Any]) -> str:
     metrics = record["final_metrics"]
     held_out = [
         f"{name.removesuffix('_fraction')}={metrics[name]:.4f}"
-        for name in ("validation_accuracy_fraction", "validation_auc")
+        for name in (
+            *("validation_accuracy_fraction", "validation_auc"),
+            "validation_squared_error",
+        )
         if name in metrics
     ]
     cost = f"{metrics.get('train_cpu_seconds', float('nan')):.2f} CPU s"

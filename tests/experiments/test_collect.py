@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from new_algorithm.experiments import single_run as single_run_module
 from new_algorithm.experiments.collect import collect
 from new_algorithm.experiments.experiment import run_tag
-from new_algorithm.experiments.record_tables import COLUMNS
+from new_algorithm.experiments.record_tables import COLUMNS, columns_of
 from new_algorithm.experiments.search import describe_space
 from new_algorithm.experiments.single_run import SingleRunConfig, single_run
 from new_algorithm.experiments.trainable import Chosen
@@ -147,6 +148,20 @@ def test_commands_commits_and_libraries_are_those_of_all_calls_and_runs(collecte
     pools = facts["environment"]["thread_pools"]
     assert {"internal_api": "mkl", "num_threads": 1} in pools
     assert all(pool in pools for pool in second["thread_pools"])
+
+
+def test_the_metrics_that_a_task_names_have_columns():
+    """Of those that are no one else's: older tables, which lack them, are read all the same."""
+    plain = columns_of(tiny("foof"))
+    assert plain == {file: [*columns] for file, columns in COLUMNS.items()}
+    task = replace(TASK, metrics=("squared_error", "loss"))
+    found = columns_of(tiny("foof", tasks=(task,)))
+    more = {file: set(found[file]) - set(plain[file]) for file in found}
+    assert more == {
+        "runs.csv": {"test_squared_error", "validation_squared_error"},
+        "curves.csv": {"validation_squared_error"},
+        "trials.csv": set(),
+    }
 
 
 def test_a_run_that_is_missing_is_said_to_be(collected, tmp_path):

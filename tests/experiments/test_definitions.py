@@ -144,6 +144,21 @@ WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
         (task(model="cnn"), "t: give dataset and widths, or a model"),
         ({"tasks": {"t": {"epochs": 1}}}, "t: give dataset and widths, or a model"),
         (task(parts=2), "t: parts: only an epoch of a model is divided"),
+        (task(batch_size=0), "t: batch_size: 0 is not allowed: give a whole number of at least 1"),
+        (
+            task(batch_size=64) | {"methods": ["adam", "lbfgs"]},
+            "t: batch_size: L-BFGS has none of its own to replace: leave one of the two out",
+        ),
+        (
+            task(batch_size=64)
+            | variation(method="adam", settings={"batch_size": 32})
+            | {"baseline": "v", "methods": []},
+            "t: batch_size: v has none of its own to replace: leave one of the two out",
+        ),
+        (
+            {"tasks": {"t": {"model": "cnn", "epochs": 1, "batch_size": 64}}},
+            "t: batch_size: a model has one of its own: leave it out",
+        ),
         (
             {"tasks": {"t": {"model": "resnet", "epochs": 1}}},
             't: model: "resnet" is not allowed: give one of cnn, cnn_batch_norm, transformer, ',

@@ -29,9 +29,9 @@ def test_signs_are_typographic():
     assert TRAIN_LOSS.show(-2e-5) == "−2.00e−05"
 
 
-def test_of_the_metrics_the_loss_alone_is_better_when_less():
-    found = {name: metric(name).less_is_better for name in ("accuracy", "auc", "loss")}
-    assert found == {"accuracy": False, "auc": False, "loss": True}
+def test_of_the_metrics_the_losses_alone_are_better_when_less():
+    names = ("accuracy", "auc", "loss", "squared_error")
+    assert [metric(name).less_is_better for name in names] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

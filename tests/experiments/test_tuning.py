@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import method_training
 from new_algorithm.experiments.experiment import Variation
 from new_algorithm.experiments.method_training import PROBED_EPOCHS, fitted_epochs, nearest_epochs
 from new_algorithm.experiments.trainable import SEARCH_SEED
 from new_algorithm.experiments.tuning import Tuning
+from new_algorithm.methods import foof, layer_residuals
 from new_algorithm.methods.method import Choice, Epoch
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.clock import TrainingClock
@@ -80,6 +82,36 @@ def test_of_a_loss_the_smallest_is_chosen(pretend, tmp_path, monkeypatch):
     assert all(row["value"] < 0 for row in found.trials)
     assert {**METHODS["foof"].defaults, **json.loads(best["settings"])} == found.settings
     assert [problem.epochs for problem, _ in heard] == [2, 2]
+
+
+def test_of_probabilities_the_smallest_squared_error_is_chosen(pretend, tmp_path, monkeypatch):
+    errors = {}
+
+    def train(problem, settings):
+        scores = Scores(1.0, squared_error=settings["size"])
+        errors[settings["size"]] = scores.squared_error
+        yield Epoch(1, TrainingClock(0.01, 0.01), [], lambda: (scores, scores))
+
+    pretend()
+    monkeypatch.setitem(METHODS, "pretender", replace(METHODS["pretender"], train=train))
+    task = replace(TASK, metrics=("squared_error",))
+    found = chosen(tiny("pretender", tasks=(task,), trials=4), tmp_path)
+    assert found.settings["size"] == min(errors.values())
+    assert {row["value"] for row in found.trials} == {-error for error in errors.values()}
+
+
+def test_the_batch_size_of_a_task_is_every_methods_and_is_not_searched(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(layer_residuals, "heavy_ball", lambda *_, **__: lambda *_: steps.append(1))
+    monkeypatch.setattr(foof, "heavy_ball", layer_residuals.heavy_ball)
+    for size, expected in ((50, 2 * 6), (1_000, 2)):  # of 300 rows in two epochs; all at once
+        steps.clear()
+        task = replace(TASK, batch_size=size)
+        experiment = tiny("foof", tasks=(task,), trials=1)
+        found = chosen(experiment, tmp_path / str(size))
+        assert found.settings["batch_size"] == size
+        assert "batch_size" not in json.loads(found.trials[0]["settings"])
+        assert len(steps) == expected
 
 
 @pytest.mark.parametrize("given", [{"trials": 0}, {"searched": False}, {"settings": {"size": 7.0}}])
