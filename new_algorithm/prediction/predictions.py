@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datasets.new_rows import NewRows
 from datasets.preprocessing import UNKNOWN
 from new_algorithm.cli.errors import UserError
-from new_algorithm.prediction.answers import ClassScores, QuantityScores
+from new_algorithm.prediction.answers import ClassScores, ProbabilityScores, QuantityScores
 from new_algorithm.prediction.trained_network import TrainedNetwork
 from new_algorithm.record.files import replace_atomically
 
@@ -21,7 +21,7 @@ class Predicted(NamedTuple):
     texts of a column were none of its categories, by column."""
 
     rows: int
-    scores: ClassScores | QuantityScores
+    scores: ClassScores | QuantityScores | ProbabilityScores
     unknown: dict[str, int]
 
 
