@@ -2,8 +2,10 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 
 def assert_one_clear_line(finished, *words):
@@ -40,3 +42,28 @@ def starting() -> Iterator[Callable[..., subprocess.Popen]]:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def workers_of(parent: int) -> list[int]:
+    """The worker processes that multiprocessing has begun for a process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended by now
+            of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def assert_ends(process: int, seconds: float = 60) -> None:
+    """It is gone, or dead and not yet asked for its status, within the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {process} is still at work")

@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -10,6 +15,7 @@ from new_algorithm import compare_methods
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import scheduler
 from new_algorithm.experiments.definition import load_experiment
+from tests.processes import assert_ends, assert_one_clear_line, starting, workers_of
 
 COMPARE = "new_algorithm/compare_methods.py"
 DEFINITION = """
@@ -71,6 +77,35 @@ def test_comparison_is_carried_out_and_goes_on(definition, work_tree, run_script
     assert {path: path.read_bytes() for path in kept} == kept
     assert (lost / "run.json").is_file()
     assert runs(work_tree, "mine") == first
+
+
+def test_no_worker_outlives_a_comparison_and_one_that_is_killed_is_one_line(
+    definition, work_tree, tmp_path
+):
+    path = tmp_path / "long.toml"
+    path.write_text(definition.read_text().replace("epochs = 2", "epochs = 1_000_000"))
+    command = [sys.executable, str(work_tree / COMPARE), str(path), "--tag", "killed"]
+    command += ["--tasks", "tiny", "--trials", "0", "--runs", "1"]
+    with starting() as start:
+        first = start(command)
+        worker = worker_of(first)
+        first.kill()
+        first.wait()
+        assert_ends(worker)
+        second = start(command)
+        os.kill(worker_of(second), signal.SIGKILL)
+        told = second.communicate(timeout=120)
+    finished = subprocess.CompletedProcess(command, second.returncode, *told)
+    assert_one_clear_line(finished, "a worker process was killed", "the same command goes on")
+    record = json.loads((work_tree / "ploting_data" / "killed" / "run.json").read_text())
+    assert record["status"] == "failed"
+
+
+def worker_of(process):
+    while not (workers := workers_of(process.pid)):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    return workers[0]
 
 
 OF_SCRIPTS = """
@@ -135,6 +170,7 @@ def assert_refused(monkeypatch):
         (["leaderboard", "--epochs", "1", "--cpu-seconds", "1"], ["--epochs", "--cpu-seconds"]),
         (["leaderboard", "--tag", "../x"], ["--tag", "../x"]),
         (["leaderboard", "--runs", "0"], ["--runs 0"]),
+        (["leaderboard", "--runs", "999"], ["--runs 999: leaderboard defines 10 seeds"]),
         (["leaderboard", "--trials", "-1"], ["--trials -1"]),
         (["leaderboard", "--workers", "0"], ["--workers 0"]),
     ],

@@ -40,6 +40,11 @@ def run_experiment(
     experiment: Experiment, config: ExperimentFlags, script: Path, root: Path = REPOSITORY
 ) -> None:
     """Carry out or continue the experiment, collect its record and write its report."""
+    if config.runs is not None and config.runs > len(experiment.seeds):
+        raise UserError(
+            f"--runs {config.runs}: {experiment.name} defines {len(experiment.seeds)} seeds: "
+            "give no more, or let its `seeds` be more"
+        )
     experiment = replace(experiment, seeds=experiment.seeds[: config.runs])
     tag, layout = config.tag or experiment.name, Layout(root)
     config, runs = replace(config, tag=tag), Layout(root, group=tag)

@@ -1,10 +1,10 @@
 """One run of an experiment: a method on a task with a seed, recorded like any other run."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +30,6 @@ from new_algorithm.record.run import Run
 
 COMPARED = ("task", "method", "settings", "epochs", "threads")
 MEGABYTE = 1e6
-LOOK_EVERY = 1.0  # second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +67,15 @@ def begin_worker(threads: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # the parent ends its workers,
     signal.signal(signal.SIGTERM, _end_worker)  # by this one
     fix_threads(threads)
-    threading.Thread(target=_outlive_no_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_outlive_no_parent, daemon=True).start()
 
 
-def _outlive_no_parent(parent: int) -> None:
-    """End this process once the one that began it is gone, as one that is killed leaves it."""
-    while os.getppid() == parent:
-        time.sleep(LOOK_EVERY)
-    _end_worker()
+def _outlive_no_parent() -> None:
+    """End this process once the one that began it is gone, even before this was called, as one
+    that is killed leaves it."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()  # waits for the end of a pipe, not of a process whose number may be reused
+        _end_worker()
 
 
 def _end_worker(*_: Any) -> None:

@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout
 from tests.experiments.tiny_experiments import TASK, Pretender, alike, overhear, tiny
-from tests.processes import starting
+from tests.processes import assert_ends, starting
 
 SCRIPT = REPOSITORY / "new_algorithm" / "compare_methods.py"
 TEACHERS = ("back_projection", "sgd")  # in NumPy, and in torch
@@ -314,26 +312,32 @@ def test_names_of_files(name, expected):
 
 
 PARENT = """
-import multiprocessing, time
+import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from new_algorithm.experiments.single_run import begin_worker
-import os
+
+def begin_late(parent):
+    print(os.getpid(), flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    begin_worker(1)
+
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_worker, (1,))
+    begin = (begin_late, (os.getpid(),)) if sys.argv[1] == "late" else (begin_worker, (1,))
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), *begin)
     print(pool.submit(os.getpid).result(), flush=True)
     time.sleep(300)
 """
 
 
-def test_worker_ends_with_a_parent_that_is_killed(tmp_path):
+@pytest.mark.parametrize("when", ["at work", "late"])
+def test_worker_ends_with_a_parent_that_is_killed(tmp_path, when):
+    """late: while the worker still imports."""
     (tmp_path / "parent.py").write_text(PARENT)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with starting() as start:
-        parent = start([sys.executable, str(tmp_path / "parent.py")], env=environment)
+        parent = start([sys.executable, str(tmp_path / "parent.py"), when], env=environment)
         worker = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not Path(f"/proc/{worker}").exists()
+    assert_ends(worker)
