@@ -54,7 +54,7 @@ def work_tree(tmp_path_factory):
 def run_script(work_tree):
     """run_script("bench_mnist.py", "--epochs", "1") -> CompletedProcess, output captured."""
 
-    def run(script, *arguments, cwd=None):
+    def run(script, *arguments, cwd=None, **options):
         return subprocess.run(
             [sys.executable, str(work_tree / script), *map(str, arguments)],
             cwd=cwd or work_tree,
@@ -62,6 +62,7 @@ def run_script(work_tree):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            **options,
         )
 
     return run

@@ -3,11 +3,13 @@
 import errno
 import signal
 import traceback
+from pathlib import Path
 
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.signals import Stopped
 
-UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # the disk, a share of it, a file's limit
+UNWRITABLE = *FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
@@ -38,11 +40,11 @@ def lack_of_memory(error: MemoryError) -> str:
     return f"not enough memory: {what}: fewer rows, a smaller batch or a narrower network take less"
 
 
-def unwritable(error: OSError) -> str:
-    """One line that names the file and what may help, for an error that is UNWRITABLE."""
+def unwritable(error: OSError, path: Path | None = None) -> str:
+    """One line that names the file, that of the error if no other, and what may help."""
     return (
-        f"{error.filename or 'a file'} cannot be written ({error.strerror}): free some space or "
-        "mend the permissions; files that were complete are still there"
+        f"{path or error.filename or 'a file'} cannot be written ({error.strerror or error}): free "
+        "some space or mend the permissions; files that were complete are still there"
     )
 
 

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from new_algorithm.cli.endings import unwritable
 from new_algorithm.cli.errors import UserError
 from new_algorithm.prediction.answers import Classes
 from new_algorithm.prediction.trained_network import TrainedNetwork
@@ -23,7 +24,7 @@ def export(kind: str, network: TrainedNetwork, path: Path) -> None:
         with replace_atomically(path) as file:
             EXPORTS[kind](network, file)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(unwritable(error, path)) from error
 
 
 def about(network: TrainedNetwork) -> str:

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from new_algorithm.cli.endings import FULL
+
 RECORD_FILE = "run.json"
 
 Row = dict[str, Any]  # of a table: texts and numbers by name
@@ -40,8 +42,10 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
             if durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            error.filename = str(path)  # a write that fails does not say of which file
         raise
 
 
