@@ -1,12 +1,17 @@
+import signal
+import sys
+import time
+
 import pytest
 from matplotlib.figure import Figure
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import validate_tag
 from new_algorithm.plot_runs import _joined, draw
-from new_algorithm.record.files import RECORD_FILE, save_json
+from new_algorithm.record.files import RECORD_FILE, read_record, save_json
 from new_algorithm.record.history import History
 from new_algorithm.record.layout import Layout
+from tests.processes import starting
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +54,27 @@ def test_the_note_is_written_again_with_the_figures(layout):
     assert layout.figures("adam") / "README.md" in paths
     assert "![loss](loss.png)" in note
     assert note.count("## Findings") == 1
+
+
+def test_what_a_run_that_was_killed_at_its_end_has_not_drawn_is_drawn(work_tree, run_script):
+    layout = Layout(work_tree)
+    script = work_tree / "new_algorithm" / "n_layer_relu_data.py"
+    flags = ["--dataset", "synthetic", "--train-limit", "300", "--num-layers", "3"]
+    flags += ["--hidden-dim", "8", "--epochs", "1", "--tag", "killed_at_its_end"]
+    with starting() as start:
+        process = start([sys.executable, str(script), *flags])
+        while (read_record(layout.record(flags[-1])) or {}).get("status") != "completed":
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    note = layout.figures(flags[-1]) / "README.md"
+    assert not note.exists(), "the figures, which are drawn before it, take longer than this"
+    finished = run_script("new_algorithm/plot_runs.py", flags[-1])
+    assert finished.returncode == 0, finished.stderr
+    assert note.exists()
+    assert (note.parent / "loss.png").stat().st_size > 5000
+    assert f"[{flags[-1]}]" in (work_tree / "figures" / "local_runs.md").read_text()
 
 
 def test_an_experiment_is_left_to_its_report(layout):
