@@ -14,7 +14,7 @@ from datasets.higgs.files import load_higgs, locate_higgs
 from datasets.higgs.generator import load_higgs_like, rows_of
 from datasets.mapped_files import distinct
 from datasets.mnist import load_mnist
-from datasets.mnist1d import find_mnist1d, load_mnist1d
+from datasets.mnist1d import load_mnist1d
 from datasets.mnist_autoencoder import load_mnist_autoencoder
 from datasets.npz_file import load_npz_file
 from datasets.preprocessing import Missing
@@ -34,10 +34,6 @@ LOADERS: dict[str, Callable[[Path | None, Split], Dataset]] = {
     "mnist-autoencoder": load_mnist_autoencoder,
     "mnist1d": load_mnist1d,
     "higgs": load_higgs,
-}
-AT_HAND: dict[str, Callable[[], object]] = {  # what is fetched by command alone, or nowhere
-    "mnist1d": find_mnist1d,
-    "higgs": locate_higgs,
 }
 NAMES = (*LOADERS, "higgs-like", *SYNTHETIC, f"{PREFIX}NAME")
 NPZ = ".npz"
@@ -82,8 +78,8 @@ def load_dataset(
 def check_name(name: str) -> None:
     """UserError for an unknown data set, nonsense after `higgs-like:`, or what is not at hand."""
     _loader(name, None, 0, TableOptions())
-    if name in AT_HAND:
-        AT_HAND[name]()
+    if name == "higgs":  # which is fetched by command alone
+        locate_higgs()
     if (table := table_of(name)) is not None:
         load_table(table)
     if is_table(Path(name)):

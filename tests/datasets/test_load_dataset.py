@@ -57,6 +57,7 @@ def test_an_absent_file_is_refused(function, tmp_path):
 KNOWN = [
     "mnist",
     "mnist-autoencoder",
+    "mnist1d",
     "higgs-like",
     "higgs-like:500",
     "synthetic",
@@ -77,14 +78,6 @@ def test_higgs_passes_where_its_file_is_at_hand(tmp_path, monkeypatch):
         check_name("higgs")
     (tmp_path / "HIGGS.csv").touch()
     check_name("higgs")
-
-
-def test_series_pass_where_their_file_is_at_hand(own, monkeypatch):
-    with pytest.raises(UserError, match=r"^no mnist1d\.npz in .*: put it there, or "):
-        check_name("mnist1d")
-    monkeypatch.setattr(mnist1d, "_verified", lambda path: {})
-    (own / "mnist1d.npz").touch()
-    check_name("mnist1d")
 
 
 def test_an_absent_data_dir_is_refused(tmp_path):

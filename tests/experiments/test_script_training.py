@@ -233,6 +233,7 @@ def test_a_trial_whose_metric_is_not_finite_counts_as_diverged(score, tmp_path):
     ended = Ended({"status": "completed", "final_metrics": metrics}, 0, "")
     script = SimpleNamespace(
         has_validation=True,
+        check_flags=lambda words: None,
         argv=lambda words: [*words],
         held_out=lambda part: ["--held-out", part],
         train=lambda *_: ended,

@@ -13,7 +13,7 @@ from new_algorithm.experiments.experiment import Variation
 from new_algorithm.experiments.method_training import PROBED_EPOCHS, fitted_epochs, nearest_epochs
 from new_algorithm.experiments.trainable import SEARCH_SEED
 from new_algorithm.experiments.tuning import Tuning
-from new_algorithm.methods import foof, layer_residuals
+from new_algorithm.methods import foof
 from new_algorithm.methods.method import Choice, Epoch
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.clock import TrainingClock
@@ -102,8 +102,7 @@ def test_of_probabilities_the_smallest_squared_error_is_chosen(pretend, tmp_path
 
 def test_the_batch_size_of_a_task_is_every_methods_and_is_not_searched(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr(layer_residuals, "heavy_ball", lambda *_, **__: lambda *_: steps.append(1))
-    monkeypatch.setattr(foof, "heavy_ball", layer_residuals.heavy_ball)
+    monkeypatch.setattr(foof, "heavy_ball", lambda _: lambda weights: lambda *_: steps.append(1))
     for size, expected in ((50, 2 * 6), (1_000, 2)):  # of 300 rows in two epochs; all at once
         steps.clear()
         task = replace(TASK, batch_size=size)
