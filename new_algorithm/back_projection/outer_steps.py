@@ -194,7 +194,8 @@ class Orthogonal(OuterStep):
         for moment, change, out in zip(*(stack.matrices for stack in stacks), strict=True):
             np.multiply(orthogonal(moment, change), step_size, out=out)
         if self._right_factors is not None:  # R^(1/2) on this side too
-            self.direction.flat[:] = self._right_factors.times(self.direction).flat
+            self._right_factors.multiply(self.direction, self._ahead)
+            self.direction.flat[:] = self._ahead.flat
 
 
 def _parts(layer: int | None, *stacks: FlatParameters) -> list[FlatParameters]:

@@ -120,16 +120,14 @@ class RightFactors(Stateful):
                 factor = right_factor(curvature, lambda_h, self._relative)
                 self._factors[index] = root(factor) if self._split else factor
 
-    def times(self, moments: FlatParameters) -> FlatParameters:
-        """Return M R, or M R^(1/2) if it is split, of all layers."""
-        product = moments.zeros_like()
-        pairs = zip(moments.matrices, product.matrices, strict=True)
-        for factor, (moment, out) in zip(self._factors, pairs, strict=True):
+    def multiply(self, moments: FlatParameters, out: FlatParameters) -> None:
+        """Write M R, or M R^(1/2) if it is split, of all layers to `out`, another one."""
+        pairs = zip(moments.matrices, out.matrices, strict=True)
+        for factor, (moment, product) in zip(self._factors, pairs, strict=True):
             if factor is None:
-                out[...] = moment
+                product[...] = moment
             else:
-                np.matmul(moment, factor, out=out)
-        return product
+                np.matmul(moment, factor, out=product)
 
     def forget(self) -> None:
         """Drop what came from earlier batches: the weights have gone back."""

@@ -87,6 +87,7 @@ class Sweep:
         self.workspace = Workspace(chunk_rows, weights.matrices)
         self._sums = RowSums(weights, in_chunks, all_sum)
         self.right_sides = self.moments
+        self._products = weights.zeros_like() if right_factors is not None else self.moments
         self._all_sum = all_sum
 
     @property
@@ -213,7 +214,8 @@ class Sweep:
                 self._subtract_decay(index, weights)
             self.right_sides = self.moments if right_side is None else right_side(self.moments)
             if self._right_factors is not None:
-                self.right_sides = self._right_factors.times(self.right_sides)
+                self._right_factors.multiply(self.right_sides, self._products)
+                self.right_sides = self._products
             for index in reversed(range(len(weights))):
                 self._solve(index, weights, workspace)
         self.slope = self.changes.inner(self.moments)
