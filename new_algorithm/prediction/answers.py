@@ -199,6 +199,7 @@ class ProbabilityScores:
 
 
 Answer = Classes | Quantities | Probabilities
+Counted = ClassScores | QuantityScores | ProbabilityScores
 
 
 def answer_of(data: dict[str, Any]) -> Answer:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from datasets.new_rows import NewRows
 from datasets.preprocessing import UNKNOWN
-from new_algorithm.cli.endings import unwritable
 from new_algorithm.cli.errors import UserError
-from new_algorithm.prediction.answers import ClassScores, ProbabilityScores, QuantityScores
+from new_algorithm.prediction.answers import Counted
 from new_algorithm.prediction.trained_network import TrainedNetwork
 from new_algorithm.record.files import replace_atomically
 
@@ -22,7 +21,7 @@ class Predicted(NamedTuple):
     texts of a column were none of its categories, by column."""
 
     rows: int
-    scores: ClassScores | QuantityScores | ProbabilityScores
+    scores: Counted
     unknown: dict[str, int]
 
 
@@ -67,4 +66,4 @@ def _writer(
                 arrow.record_batch([arrow.array(one) for one in cells], schema=schema)
             )
     except OSError as error:
-        raise UserError(unwritable(error, path)) from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
