@@ -87,6 +87,8 @@ def _draw_together(tags: list[str], name: str, layout: Layout) -> list[Path]:
     validate_tag(name, "--output-name")
     if layout.record(name).exists():
         raise UserError(f"--output-name {name} is the tag of a run: choose another name")
+    if layout.figures(name).is_symlink():
+        raise UserError(f"--output-name {name}: figures/{name} is a symbolic link: choose another")
     runs = {}
     for tag in tags:
         folder = layout.record(tag)

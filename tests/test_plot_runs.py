@@ -162,3 +162,13 @@ def test_mistakes_are_named(layout, tags, name, message):
 def test_without_any_record_it_says_so(tmp_path):
     with pytest.raises(UserError, match="holds no run: run one of the training scripts"):
         draw(["x"], None, Layout(tmp_path))
+
+
+def test_a_link_in_the_place_of_the_figures_is_left_alone(layout, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    layout.figures("x").parent.mkdir(exist_ok=True)
+    layout.figures("x").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="figures/x is a symbolic link"):
+        draw(["adam", "back_projection"], "x", layout)
+    assert not list(elsewhere.iterdir())
