@@ -307,6 +307,14 @@ def of_a_list(arrays, facts):
     facts["config"] = [1, 2]
 
 
+def with_a_best_epoch_to_come(arrays, facts):
+    facts["results"]["best_epoch"] = 9
+
+
+def with_a_best_epoch_between(arrays, facts):
+    facts["results"]["best_epoch"] = 1.5
+
+
 def without_direction(arrays, facts):
     for name in [name for name in arrays if "direction" in name]:
         del arrays[name]
@@ -316,7 +324,7 @@ def without_direction(arrays, facts):
     "change",
     [
         *(without_shuffles, of_another_network, without_an_epoch, with_another_generator),
-        *(of_a_list, without_direction),
+        *(of_a_list, without_direction, with_a_best_epoch_to_come, with_a_best_epoch_between),
     ],
 )
 def test_sound_checkpoint_of_something_else_is_one_line(run_it, run_until, tmp_path, change):

@@ -66,6 +66,9 @@ def _check_facts(facts: dict[str, Any]) -> None:
     for name in ("config", "data", "results"):
         if not isinstance(facts[name], dict):
             raise TypeError(f"its {name} is a {type(facts[name]).__name__}")
+    best = facts["results"].get("best_epoch")
+    if best is not None and (type(best) is not int or best not in epochs):
+        raise ValueError(f"its best epoch is {best!r} of {len(epochs)}")
     facts["anomalies"] = [*facts["anomalies"]]
     facts["lengthened_after"] = [int(epochs) for epochs in facts.get("lengthened_after", ())]
     for row in facts["rows"]:
