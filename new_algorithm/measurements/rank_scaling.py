@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,8 +33,11 @@ GIGABITS = (10, 100)
 
 # by batch size: a setting that takes more epochs counts as one that does not reach the loss
 MOST_EPOCHS = {4_096: 8, 16_384: 20}
-BACK_PROJECTION_SETTINGS = tuple(  # hidden λ_w, step bounds
-    product((0.1, 1.0), ((1e-2, 1.0), (5e-2, 1.0), (2e-1, 2.0)))
+HIDDEN_LAMBDA_W = (0.1, 1.0)
+STEPS: tuple[dict[str, Any], ...] = (
+    *({"step_bounds": bounds} for bounds in ((1e-2, 1.0), (5e-2, 1.0), (2e-1, 2.0))),
+    {"outer": "adam", "step_size": 0.01},
+    {"outer": "orthogonal", "step_size": 0.1},
 )
 ADAM_RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 SAME_LOSS_COLUMNS = (
@@ -124,14 +128,18 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
             epochs = train_with_optimizer(problem, adam, settings, one_cycle=False)
             yield f"lr {lr:g}", (epochs, lambda: 0)
         return
-    for hidden_lambda_w, (least, most) in BACK_PROJECTION_SETTINGS:
+    for hidden_lambda_w, steps in product(HIDDEN_LAMBDA_W, STEPS):
         of_training = Settings(
             batch_size=batch,
             schedule="constant",
             lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
-            step_bounds=(least, most),
+            **steps,
         )
-        setting = f"hidden_lambda_w {hidden_lambda_w:g} step_bounds {least:g}/{most:g}"
+        values = [
+            f"{name} {'/'.join(f'{one:g}' for one in value) if name == 'step_bounds' else value}"
+            for name, value in steps.items()
+        ]
+        setting = " ".join([f"hidden_lambda_w {hidden_lambda_w:g}", *values])
         yield setting, counted_training(of_training, problem)
 
 
