@@ -32,7 +32,7 @@ def test_data_that_are_not_there_are_named_before_anything_is_written(
     work_tree, run_script, tmp_path
 ):
     flags = ("--dataset", "mnist1d", "--data-dir", tmp_path, "--tag", "no_series")
-    assert_one_clear_line(run_script(SCRIPT, *flags), "no mnist1d.npz", "--data-dir")
+    assert_one_clear_line(run_script(SCRIPT, *flags), "no mnist1d_data.pkl there")
     assert not (work_tree / "ploting_data" / "no_series").exists()
 
 

@@ -366,10 +366,10 @@ def save_npz(folder: Path, task: str) -> str:
 def test_regression_beats_the_mean(depth, tmp_path):
     data = load_dataset(save_npz(tmp_path, "regression"))
     run = sound(trained(data, epochs=15, num_layers=depth, batch_size=40))
-    loss, accuracy, auc = run.epochs[-1]["held_out"]
-    assert accuracy is None
-    assert auc is None
-    assert loss < 0.3 * 0.5 * np.square(data.y_test).sum() / len(data.y_test)
+    scores = run.epochs[-1]["held_out"]
+    assert scores.accuracy is None
+    assert scores.auc is None
+    assert scores.loss < 0.3 * 0.5 * np.square(data.y_test).sum() / len(data.y_test)
     assert run.loss < 0.3
 
 
@@ -378,11 +378,11 @@ def test_two_classes_beat_the_larger_one(depth, tmp_path):
     data = load_dataset(save_npz(tmp_path, "binary"))
     run = trained(data, epochs=15, num_layers=depth, batch_size=40)
     assert run.weights[-1].shape[1] == 1
-    loss, accuracy, auc = run.epochs[-1]["held_out"]
-    assert auc > 0.8
+    scores = run.epochs[-1]["held_out"]
+    assert scores.auc > 0.8
     share = data.y_test.mean()
-    assert loss < 0.8 * -(share * np.log(share) + (1 - share) * np.log(1 - share))
-    assert accuracy > max(share, 1 - share) + 0.2
+    assert scores.loss < 0.8 * -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert scores.accuracy > max(share, 1 - share) + 0.2
 
 
 # Flags.

@@ -222,14 +222,14 @@ def test_signal_lets_the_step_finish_and_saves(run_it, uninterrupted, monkeypatc
     def signalled(*arguments):
         count.append(1)
         if len(count) == 14:
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(BackProjection, "step", signalled)
         with pytest.raises(Stopped) as ended:
             run_it()
-    assert ended.value.code == 128 + signal.SIGHUP
+    assert ended.value.code == 128 + signal.SIGTERM
     assert len(count) == 14, "no step after that of the signal"
     folder = run_it(resume=True)
     assert_whole(folder)

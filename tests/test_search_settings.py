@@ -127,7 +127,7 @@ def test_taken_tags_of_trials_are_refused(toy, work_tree, assert_refused):
 
 def test_scripts_own_words_end_the_search(toy, work_tree, run_script):
     finished = run_script(SEARCH, toy, "--vary", "rate=1e-3..1", "--tag", "u")
-    assert_one_clear_line(finished, "toy.py", "Unrecognized options: --rate")
+    assert_one_clear_line(finished, "--rate is no flag of toy.py")
     assert not (work_tree / "ploting_data" / "u_trial_1").exists()
 
 
