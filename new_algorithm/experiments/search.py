@@ -46,12 +46,18 @@ class TrialResult:
 
 
 def search(
-    path: Path, space: Space, trials: int, seed: int, objective: Callable[[Settings], TrialResult]
+    path: Path,
+    space: Space,
+    trials: int,
+    seed: int,
+    objective: Callable[[Settings], TrialResult],
+    first: Settings | None = None,
 ) -> Iterator[Row]:
     """Yield trial, value, state, cpu_seconds, epochs, and settings as JSON, trial by trial.
 
     path: where trials are kept. Finished ones are yielded first and not run again; one that was cut
-    short is. The settings of a trial depend on the seed and the trials before it alone, so that an
+    short is. first: what is tried before anything is drawn, or the nearest to it in the space. The
+    settings of a later trial depend on the seed and the trials before it alone, so that an
     interrupted search ends like any other. A training that diverges is a trial of value −inf: never
     chosen, and avoided from then on. UserError if the file holds a search of another space or seed,
     or cannot be read or written.
@@ -62,7 +68,10 @@ def search(
     for one in finished[:trials]:
         yield one["row"]
     for done in range(len(finished), trials):
-        drawn = _propose(finished, space, seed, trials)
+        if first is not None and done == 0:
+            drawn = _places(first, space)
+        else:
+            drawn = _propose(finished, space, seed, trials)
         settings = {name: _value(drawn[name], values) for name, values in space.items()}
         result = objective(settings)
         row: Row = {
@@ -92,6 +101,20 @@ def describe_space(space: Space) -> dict[str, str]:
         else f"one of {', '.join(map(str, values.values))}"
         for name, values in space.items()
     }
+
+
+def _places(settings: Settings, space: Space) -> dict[str, Any]:
+    """Return the settings of the space nearest to these, as they are drawn: choices by place."""
+    return {name: _place(settings[name], values) for name, values in space.items()}
+
+
+def _place(value: Any, values: Range | Choice) -> Any:
+    if isinstance(values, Range):
+        return min(max(value, values.low), values.high)
+    if value in values.values:
+        return values.values.index(value)
+    distances = [abs(value - other) for other in values.values]  # numbers: words are among theirs
+    return distances.index(min(distances))
 
 
 def _propose(

@@ -10,6 +10,7 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import search as search_module
 from new_algorithm.experiments.search import TrialResult, at_an_edge, best, describe_space, search
 from new_algorithm.methods.method import Choice, Range
+from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.files import save_json
 
 SPACE = {"lr": Range(1e-4, 10.0), "batch": Choice((32, 64, 128)), "noise": Range(1e-3, 1e3)}
@@ -42,6 +43,33 @@ def test_optimum_is_neared_within_the_space(rows):
     late = [abs(math.log10(one["lr"]) + 1) for one in tried[6:]]
     at_random = (3**2 / 2 + 2**2 / 2) / 5  # mean distance from −1 of what is uniform on [−4, 1]
     assert sum(late) / len(late) < 0.85 * at_random
+
+
+def test_what_is_given_is_tried_first(rows, tmp_path):
+    def first_of(settings):
+        path = tmp_path / f"{settings['lr']} {settings['batch']}.json"
+        found = list(search(path, SPACE, 3, 0, hill, {"noise": 1.0} | settings))
+        assert found == list(search(path, SPACE, 3, 0, hill, {"noise": 1.0} | settings))
+        assert [row["settings"] for row in found[1:]] != [row["settings"] for row in rows[1:3]]
+        return json.loads(found[0]["settings"])
+
+    assert first_of({"lr": 0.5, "batch": 64}) == {"lr": 0.5, "batch": 64, "noise": 1.0}
+    assert first_of({"lr": 50.0, "batch": 100}) == {"lr": 10.0, "batch": 128, "noise": 1.0}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_method_can_begin_with_its_defaults(method, tmp_path):
+    space = method.space
+    if not space:
+        return
+    [row] = search(tmp_path / "s.json", space, 1, 0, lambda _: TrialResult(1.0), method.defaults)
+    tried = json.loads(row["settings"])
+    assert tried.keys() == space.keys()
+    for name, values in space.items():
+        if isinstance(values, Range):
+            assert tried[name] == pytest.approx(method.defaults[name])
+        else:
+            assert tried[name] in values.values
 
 
 def test_seed_decides_what_is_tried(rows, tmp_path):
