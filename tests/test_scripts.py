@@ -474,3 +474,18 @@ def test_two_layers_learn_mnist(work_tree, run_script):
     finished = run_script(DATA, *flags)
     assert finished.returncode == 0, finished.stderr
     assert record(work_tree, "mnist")["final_metrics"]["test_accuracy_fraction"] > 0.945
+
+
+def test_few_wide_rows_take_their_own_number_of_eigenvectors_on_one_thread(work_tree, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((80, 20_000), np.float32), np.arange(80) % 2
+    np.savez(tmp_path / "wide.npz", x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
+    flags = ("--widths", "8", "--epochs", "1", "--batch-size", "20", "--tag", "wide")
+    command = [sys.executable, work_tree / DEEP, "--dataset", tmp_path / "wide.npz", *flags]
+    # as users start it: nothing but --threads, by default 1, decides on threads
+    environment = {name: v for name, v in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(command, cwd=work_tree, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = record(work_tree, "wide")
+    assert made["final_metrics"]["input_rank"] <= 60  # of 20,001
+    assert {pool["num_threads"] for pool in made["thread_pools"]} == {1}
