@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datasets.new_rows import NewRows
 from datasets.preprocessing import UNKNOWN
+from new_algorithm.cli.endings import unwritable
 from new_algorithm.cli.errors import UserError
 from new_algorithm.prediction.answers import Counted
 from new_algorithm.prediction.trained_network import TrainedNetwork
@@ -66,4 +67,4 @@ def _writer(
                 arrow.record_batch([arrow.array(one) for one in cells], schema=schema)
             )
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(unwritable(error, path)) from error
