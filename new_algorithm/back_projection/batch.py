@@ -105,9 +105,10 @@ class RowSums:
 
     def of_outputs(self) -> list[NDArray] | None:
         """Return Σ d dᵀ of each hidden layer and Σ ∂²loss/∂f² where they were asked for."""
+        if not self.outputs_needed:
+            return None
         dtype = self.moments.flat.dtype
-        found = [one.astype(dtype, copy=False) for one in self._of_outputs]
-        return found if self.outputs_needed else None
+        return [one.astype(dtype, copy=False) for one in self._of_outputs]
 
     def _reduce(self, totals: FlatParameters, all_sum: AllSum) -> None:
         traced = [index for index, need in enumerate(self._needs) if need == "trace"]

@@ -160,5 +160,10 @@ def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     return gram_every, max(gram_every, _interval(factoring, step))
 
 
+def next_factoring(iteration: int, factor_every: int) -> int:
+    """Return when to factor again after an iteration: soon at first, at 0, 3, 12, 48, …"""
+    return iteration + min(factor_every, max(3, 3 * iteration))
+
+
 def _interval(cost: int, step: int) -> int:
     return int(np.clip(np.ceil(cost / (OVERHEAD * step)), 1, LONGEST_INTERVAL))

@@ -177,8 +177,7 @@ class BackProjection(Stateful):
 
     def _move(self, layer: int | None = None) -> None:
         """Move all layers, or one alone in the middle of a sweep."""
-        sweep = self.sweep
-        self._outer.update(sweep.changes, self._step_size, layer, sweep.right_sides)
+        self._outer.update(self.sweep.changes, self._step_size, layer)
         moved = range(len(self.weights)) if layer is None else [layer]
         if decay := self._lr_scale * self._step_size * self._decoupled_decay:
             for one in moved:

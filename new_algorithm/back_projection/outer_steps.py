@@ -56,14 +56,8 @@ class OuterStep(Stateful):
         self.direction = weights.zeros_like()
         self._momentum, self._right_factors = momentum, right_factors
 
-    def update(
-        self,
-        changes: FlatParameters,
-        step_size: float,
-        layer: int | None = None,
-        right_sides: FlatParameters | None = None,
-    ) -> None:
-        """Make D of δW̃ and η, for all layers or for one alone. right_sides: what led to δW̃."""
+    def update(self, changes: FlatParameters, step_size: float, layer: int | None = None) -> None:
+        """Make D of δW̃ and η, for all layers or for one alone."""
         raise NotImplementedError
 
     def rotate_input(self, rotation: NDArray) -> None:
@@ -85,13 +79,7 @@ class HeavyBall(OuterStep):
     """η, which may depend on the batch, is inside V, so that a batch with a large δW̃ weighs no more
     in it than others."""
 
-    def update(
-        self,
-        changes: FlatParameters,
-        step_size: float,
-        layer: int | None = None,
-        right_sides: FlatParameters | None = None,
-    ) -> None:
+    def update(self, changes: FlatParameters, step_size: float, layer: int | None = None) -> None:
         changes, velocity = _parts(layer, changes, self.direction)
         velocity.scale(self._momentum)
         velocity.add(step_size, changes)
@@ -104,18 +92,9 @@ class Nesterov(OuterStep):
         super().__init__(weights, *options)
         self._velocity = weights.zeros_like()
 
-    def update(
-        self,
-        changes: FlatParameters,
-        step_size: float,
-        layer: int | None = None,
-        right_sides: FlatParameters | None = None,
-    ) -> None:
+    def update(self, changes: FlatParameters, step_size: float, layer: int | None = None) -> None:
         changes, velocity, ahead = _parts(layer, changes, self._velocity, self.direction)
-        velocity.scale(self._momentum)
-        velocity.add(step_size, changes)
-        np.multiply(velocity.flat, self._momentum, out=ahead.flat)
-        ahead.add(step_size, changes)
+        _look_ahead(velocity, self._momentum, step_size, changes, ahead)
 
 
 class Adam(OuterStep):
@@ -131,13 +110,7 @@ class Adam(OuterStep):
         self._mean, self._squares = weights.zeros_like(), weights.zeros_like()  # v/(1 − β₂)
         self._updates = [0] * len(weights.matrices)  # of each layer
 
-    def update(
-        self,
-        changes: FlatParameters,
-        step_size: float,
-        layer: int | None = None,
-        right_sides: FlatParameters | None = None,
-    ) -> None:
+    def update(self, changes: FlatParameters, step_size: float, layer: int | None = None) -> None:
         layers = range(len(self._updates)) if layer is None else [layer]
         for one in layers:
             self._updates[one] += 1
@@ -173,29 +146,36 @@ class Orthogonal(OuterStep):
     def __init__(self, weights: FlatParameters, *options: Any) -> None:
         super().__init__(weights, *options)
         self._velocity, self._ahead = weights.zeros_like(), weights.zeros_like()
+        self._asked = self._ahead if self._right_factors is None else weights.zeros_like()
 
     def right_side(self, moments: FlatParameters) -> FlatParameters:
-        """Return M + μ V: what the layers are to be solved for, in place of M."""
-        self._velocity.scale(self._momentum)
-        self._velocity.add(1.0, moments)
-        np.multiply(self._velocity.flat, self._momentum, out=self._ahead.flat)
-        self._ahead.add(1.0, moments)
-        return self._ahead
+        """Return M + μ V, times R^(1/2): what the layers are to be solved for, in place of M."""
+        _look_ahead(self._velocity, self._momentum, 1.0, moments, self._ahead)
+        if self._right_factors is not None:
+            self._right_factors.multiply(self._ahead, self._asked)
+        return self._asked
 
-    def update(
-        self,
-        changes: FlatParameters,
-        step_size: float,
-        layer: int | None = None,
-        right_sides: FlatParameters | None = None,
-    ) -> None:
-        assert right_sides is not None
-        stacks = right_sides, changes, self.direction
+    def update(self, changes: FlatParameters, step_size: float, layer: int | None = None) -> None:
+        stacks = self._asked, changes, self.direction
         for moment, change, out in zip(*(stack.matrices for stack in stacks), strict=True):
             np.multiply(orthogonal(moment, change), step_size, out=out)
         if self._right_factors is not None:  # R^(1/2) on this side too
             self._right_factors.multiply(self.direction, self._ahead)
             self.direction.flat[:] = self._ahead.flat
+
+
+def _look_ahead(
+    velocity: FlatParameters,
+    momentum: float,
+    factor: float,
+    changes: FlatParameters,
+    ahead: FlatParameters,
+) -> None:
+    """V ← μ V + factor · X, and write factor · X + μ V to `ahead`."""
+    velocity.scale(momentum)
+    velocity.add(factor, changes)
+    np.multiply(velocity.flat, momentum, out=ahead.flat)
+    ahead.add(factor, changes)
 
 
 def _parts(layer: int | None, *stacks: FlatParameters) -> list[FlatParameters]:

@@ -34,7 +34,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import MovingGram, dense_inverse
+from new_algorithm.back_projection.gram import MovingGram, dense_inverse, next_factoring
 from new_algorithm.back_projection.layer_problem import spectrum
 from new_algorithm.back_projection.network import FlatParameters
 from new_algorithm.back_projection.state import Stateful
@@ -102,8 +102,7 @@ class RightFactors(Stateful):
         self._due = self._iteration >= self._next_factoring
         needed = self._due or self._iteration % self._gram_every == 0
         if self._due:
-            soon = max(3, 3 * self._iteration)
-            self._next_factoring = self._iteration + min(self._factor_every, soon)
+            self._next_factoring = next_factoring(self._iteration, self._factor_every)
         self._iteration += 1
         return needed
 

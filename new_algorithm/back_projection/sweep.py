@@ -46,7 +46,6 @@ class Sweep:
     """Sweeps over batches, with arrays for what they find.
 
     moments: M_l, minus the gradient of the objective where Δ is the back-propagated residual.
-    right_sides: what the layers were solved for, M_l unless something else is asked for.
     changes: δW̃_l. slope: Σ_l <δW̃_l, M_l> ≥ 0, the rate at which it should fall along the changes.
     solves: of each layer, what conjugate gradients came to, or None. Of a sweep that fails the
     slope is NaN. workspace: what the last chunk left in it.
@@ -71,8 +70,9 @@ class Sweep:
 
         pass_residual: pass down Δ − H̃ δW̃, not Δ. after_layer(index) is called as soon as a layer's
         change is known; where it changes the layer, that is what Δ is projected back through. Both
-        need batches of one chunk. right_side(moments): what is solved for in the place of M, and
-        right_factors: R, unless layers are solved on the way. all_sum: adds up over processes.
+        need batches of one chunk. right_factors: R, by which M is multiplied, unless
+        right_side(moments) says what to solve for in place of M; neither where layers are solved on
+        the way. all_sum: adds up over processes.
         """
         self._on_the_way = pass_residual or after_layer is not None
         if self._on_the_way and (right_side is not None or right_factors is not None):
@@ -86,7 +86,7 @@ class Sweep:
         self._pass_residual, self._after_layer = pass_residual, after_layer
         self.workspace = Workspace(chunk_rows, weights.matrices)
         self._sums = RowSums(weights, in_chunks, all_sum)
-        self.right_sides = self.moments
+        self._right_sides = self.moments  # what the layers are solved for
         self._products = weights.zeros_like() if right_factors is not None else self.moments
         self._all_sum = all_sum
 
@@ -212,10 +212,11 @@ class Sweep:
         if not self._on_the_way:
             for index in range(len(weights)):
                 self._subtract_decay(index, weights)
-            self.right_sides = self.moments if right_side is None else right_side(self.moments)
-            if self._right_factors is not None:
-                self._right_factors.multiply(self.right_sides, self._products)
-                self.right_sides = self._products
+            if right_side is not None:
+                self._right_sides = right_side(self.moments)
+            elif self._right_factors is not None:
+                self._right_factors.multiply(self.moments, self._products)
+                self._right_sides = self._products
             for index in reversed(range(len(weights))):
                 self._solve(index, weights, workspace)
         self.slope = self.changes.inner(self.moments)
@@ -235,7 +236,7 @@ class Sweep:
         inputs = None if self._sums.in_chunks else workspace.activations[index]
         if inputs is not None:
             inputs = scaled_rows(inputs, workspace.row_weights)
-        right_side, change = self.right_sides.matrices[index], self.changes.matrices[index]
+        right_side, change = self._right_sides.matrices[index], self.changes.matrices[index]
         try:
             if gram is not None:
                 solver.observe(gram)

@@ -31,7 +31,7 @@ def step(outer: OuterStep, changes: list) -> None:
     flat = FlatParameters.of(changes)
     if isinstance(outer, Orthogonal):
         flat = outer.right_side(flat)
-    outer.update(flat, 0.1, right_sides=flat)
+    outer.update(flat, 0.1)
 
 
 TORCH = {

@@ -9,6 +9,7 @@ from new_algorithm.back_projection.gram import (
     Inverse,
     MovingGram,
     inverse_times,
+    next_factoring,
     ridge_inverse,
 )
 from new_algorithm.back_projection.layer_problem import exact_solution, pass_down_matrix, spectrum
@@ -51,8 +52,7 @@ class FactoredSolver(LayerSolver):
             self._passed = pass_down_matrix(self._of_k, self._lambda_h)
         gram_needed = self._due or self._iteration % self._gram_every == 0
         if self._due:
-            soon = max(3, 3 * self._iteration)
-            self._next_factoring = self._iteration + min(self._factor_every, soon)
+            self._next_factoring = next_factoring(self._iteration, self._factor_every)
         self._iteration += 1
         return "gram" if gram_needed else "nothing"
 
