@@ -19,8 +19,7 @@ from new_algorithm.methods.outer_steps import adam
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    names = "beta2", "weight_decay"
-    stepper = adam(settings["momentum"], **{name: settings[name] for name in names})
+    stepper = adam(settings["momentum"], settings["beta2"], settings["weight_decay"])
     return train_layerwise(problem, settings, stepper, changes_of=())
 
 

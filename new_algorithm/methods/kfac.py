@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, sigmoid, softmax
-from new_algorithm.back_projection.network import FlatParameters, Workspace, momentum_step
+from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
-from new_algorithm.methods.layer_residuals import gradient, layer_residuals, residuals_below
+from new_algorithm.methods.layer_residuals import gradients, layer_residuals, residuals_below
 from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
 from new_algorithm.methods.minibatch_training import train_by_minibatches
-from new_algorithm.methods.outer_steps import Step
+from new_algorithm.methods.outer_steps import Step, heavy_ball
 
 BATCHES_AN_INVERSE = 5  # that enter the averages; each takes a second backward pass
 RANDOM_LABELS = 6  # the stream of the seed
@@ -88,10 +88,7 @@ class KFAC:
         if self._gradients is None:
             self._gradients = out.zeros_like()
         deltas = layer_residuals(weights, workspace, targets, self._loss)
-        for inputs, delta, moment in zip(
-            workspace.activations, deltas, self._gradients.matrices, strict=True
-        ):
-            gradient(inputs, delta, moment)
+        gradients(workspace, deltas, self._gradients)
         if self._iteration % self._factors_every == 0:
             self._update_factors(weights, workspace)
         if is_inverse_due(self._iteration, self._inverse_every):
@@ -114,15 +111,13 @@ class KFAC:
 
     def stepper(self, weights: FlatParameters) -> Step:
         """Return steps with heavy-ball momentum, each shortened to the norm constraint."""
-        velocity = weights.zeros_like()
+        move = heavy_ball(self._momentum)(weights)
 
         def step(changes: FlatParameters, lr: float, scale: float) -> None:
             assert self._gradients is not None
             squared_norm = max(changes.inner(self._gradients), np.finfo(np.float32).tiny)
             size = min(lr, (2 * self._divergence / squared_norm) ** 0.5)
-            momentum_step(
-                weights, velocity, changes, momentum=self._momentum, step_size=size, lr_scale=scale
-            )
+            move(changes, size, scale)
 
         return step
 

@@ -26,6 +26,12 @@ def gradient(inputs: NDArray, delta: NDArray, out: NDArray) -> None:
     np.matmul(inputs.T, delta, out=out)
 
 
+def gradients(workspace: Workspace, deltas: Sequence[NDArray], out: FlatParameters) -> None:
+    """Write H̃ᵀΔ/n of all layers, for the activations of the last forward pass."""
+    for layer in zip(workspace.activations, deltas, out.matrices, strict=True):
+        gradient(*layer)
+
+
 def layer_residuals(
     weights: Sequence[NDArray], workspace: Workspace, targets: NDArray, loss: Loss
 ) -> list[NDArray]:

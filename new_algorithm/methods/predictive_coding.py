@@ -30,6 +30,7 @@ from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
+from new_algorithm.methods.layer_residuals import gradients
 from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
 from new_algorithm.methods.minibatch_training import train_by_minibatches
 from new_algorithm.methods.outer_steps import outer_steps
@@ -128,11 +129,8 @@ class PredictiveCoding:
         for _ in range(self._steps):
             move = inference.move_all if self._at_once else inference.move_downwards
             move(self._rate)
-        for inputs, error, change in zip(
-            workspace.activations, inference.errors, out.matrices, strict=True
-        ):
-            np.matmul(inputs.T, error, out=change)
-            change /= len(inputs)
+        gradients(workspace, inference.errors, out)
+        np.divide(out.flat, len(targets), out=out.flat)
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:

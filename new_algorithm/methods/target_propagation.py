@@ -31,7 +31,7 @@ from new_algorithm.back_projection.network import FlatParameters, Workspace, app
 from new_algorithm.back_projection.network import forward as forward_pass
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
-from new_algorithm.methods.layer_residuals import gradient
+from new_algorithm.methods.layer_residuals import gradients
 from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
 from new_algorithm.methods.minibatch_training import train_by_minibatches
 from new_algorithm.methods.outer_steps import adam
@@ -86,9 +86,7 @@ class TargetPropagation:
         ):
             np.matmul(residual, feedback.matrix, out=delta)
             mask(delta, hidden)
-        deltas = [*workspace.deltas, residual]
-        for inputs, delta, change in zip(workspace.activations, deltas, out.matrices, strict=True):
-            gradient(inputs, delta, change)
+        gradients(workspace, [*workspace.deltas, residual], out)
 
     def _train(self, index: int, weights: Sequence[NDArray], workspace: Workspace) -> None:
         hidden = workspace.hidden[index][:, :-1]

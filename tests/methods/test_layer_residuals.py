@@ -14,27 +14,13 @@ from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.layer_residuals import gradient, layer_residuals, train_layerwise
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.outer_steps import heavy_ball
+from tests.back_projection.problems import TORCH_LOSSES
 
 ROWS = 17
 LOSSES = {  # loss, outputs, targets, torch's loss of F and the targets
-    "squared": (
-        SQUARED,
-        3,
-        lambda rng: rng.standard_normal((ROWS, 3)),
-        lambda f, y: 0.5 * (y - f).square().sum() / ROWS,
-    ),
-    "softmax": (
-        SOFTMAX,
-        3,
-        lambda rng: rng.integers(0, 3, ROWS),
-        torch.nn.functional.cross_entropy,
-    ),
-    "logistic": (
-        LOGISTIC,
-        1,
-        lambda rng: rng.integers(0, 2, ROWS),
-        lambda f, y: torch.nn.functional.binary_cross_entropy_with_logits(f[:, 0], y.double()),
-    ),
+    "squared": (SQUARED, 3, lambda rng: rng.standard_normal((ROWS, 3)), TORCH_LOSSES["squared"]),
+    "softmax": (SOFTMAX, 3, lambda rng: rng.integers(0, 3, ROWS), TORCH_LOSSES["softmax"]),
+    "logistic": (LOGISTIC, 1, lambda rng: rng.integers(0, 2, ROWS), TORCH_LOSSES["logistic"]),
 }
 
 

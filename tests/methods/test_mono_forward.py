@@ -15,28 +15,14 @@ from new_algorithm.back_projection.network import (
 )
 from new_algorithm.methods import mono_forward
 from new_algorithm.methods.method import Problem
+from tests.back_projection.problems import TORCH_LOSSES
 from tests.training import final_weights
 
 ROWS, HIDDEN = 13, (8, 7, 6)
 LOSSES = {  # loss, outputs, targets, torch's loss
-    "softmax": (
-        SOFTMAX,
-        3,
-        lambda rng: rng.integers(0, 3, ROWS),
-        torch.nn.functional.cross_entropy,
-    ),
-    "logistic": (
-        LOGISTIC,
-        1,
-        lambda rng: rng.integers(0, 2, ROWS),
-        lambda f, y: torch.nn.functional.binary_cross_entropy_with_logits(f[:, 0], y.double()),
-    ),
-    "squared": (
-        SQUARED,
-        3,
-        lambda rng: rng.standard_normal((ROWS, 3)),
-        lambda f, y: 0.5 * (f - y).square().sum() / ROWS,
-    ),
+    "softmax": (SOFTMAX, 3, lambda rng: rng.integers(0, 3, ROWS), TORCH_LOSSES["softmax"]),
+    "logistic": (LOGISTIC, 1, lambda rng: rng.integers(0, 2, ROWS), TORCH_LOSSES["logistic"]),
+    "squared": (SQUARED, 3, lambda rng: rng.standard_normal((ROWS, 3)), TORCH_LOSSES["squared"]),
 }
 
 
