@@ -44,7 +44,6 @@ from new_algorithm.cli.flags import Limit, NonNegativeInt, PositiveInt, TorchFla
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.gallery.attention.shape import SCALES, Architecture, Routing, Shape
 from new_algorithm.gallery.attention.tasks import POINTS, Task, sequence_model
-from new_algorithm.methods.gradient_descent import batches_of_an_epoch
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.optimizer_flags import OptimizerFlags
 from new_algorithm.models.model import Model
@@ -122,7 +121,7 @@ def main() -> None:
     from new_algorithm.gallery.attention.figures import TABLES
 
     problem, networks = watched_problem(config, model, data)
-    steps_an_epoch = batches_of_an_epoch(problem, settings)[1]
+    passes = problem.passes(config.batch_size)
     bits: list[Row] = []
     shares: list[Row] = []
     about = data.provenance()
@@ -132,7 +131,7 @@ def main() -> None:
     ):
         try:
             for epoch in config.method.train(problem, settings):
-                steps, seconds = epoch.number * steps_an_epoch, epoch.clock.cpu_seconds
+                steps, seconds = passes.steps(epoch.number), epoch.clock.cpu_seconds
                 train, held_out = epoch.scores()
                 in_bits = {"train_bits": train.loss / BIT, "held_out_bits": held_out.loss / BIT}
                 epoch.save(run)

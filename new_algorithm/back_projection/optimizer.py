@@ -30,9 +30,9 @@ START_ROWS = 512  # the first of the training set, whose loss tells what harm is
 MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 
-def judge_interval(steps_an_epoch: int) -> int:
-    """Return the iterations between two judgements: of a short epoch every step is judged."""
-    return JUDGE_EVERY if steps_an_epoch >= JUDGE_EVERY else 1
+def judge_interval(steps_a_pass: int) -> int:
+    """Return the iterations between two judgements: of a short pass every step is judged."""
+    return JUDGE_EVERY if steps_a_pass >= JUDGE_EVERY else 1
 
 
 @dataclass(frozen=True, slots=True)

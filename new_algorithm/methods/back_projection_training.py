@@ -71,7 +71,7 @@ class Training:
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         size = settings.batch_size
         batch_size = samples if size == "full" else min(size, samples)
-        self.last_epoch, self.steps_an_epoch = problem.epochs, samples // batch_size
+        self.last_epoch, self._passes = problem.epochs, problem.passes(batch_size)
         self._schedule, self._dtype = SCHEDULES[settings.schedule], settings.dtype
         self._chunk_rows = chunk_rows
         with self.clock:
@@ -100,12 +100,13 @@ class Training:
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=settings.judge_every or judge_interval(self.steps_an_epoch),
+                judge_every=settings.judge_every or judge_interval(self._passes.batches),
                 all_sum=ranks.all_sum,
             )
         self.held_out = self._in_basis(data.x_test, data.y_test)
         if ranks.rank > 0:  # which shuffles its own shard
             self.rng = np.random.default_rng([problem.seed, 2, ranks.rank, 1])
+        self._begin_pass()
         self._begin_epoch()
 
     def _in_basis(self, x: NDArray, y: NDArray, projected: NDArray | None = None) -> Rows:
@@ -127,13 +128,17 @@ class Training:
             yield Epoch(self.epoch, copy(self.clock), self.weights, self.evaluate)
             self.check_progress(steps)
 
+    def _begin_pass(self, steps_done: int = 0) -> None:
+        """Shuffle, and leave out the batches of the steps that are done."""
+        self._shuffle = self.rng.bit_generator.state
+        drawn = self.rows.batches(self.rng, self._batch_rows)
+        self._left_of_pass = islice(drawn, steps_done, self._passes.batches)
+
     def _begin_epoch(self, steps_done: int = 0, sent_bytes: int = 0) -> None:
         """batches: those of the epoch that are left, this rank's part of each."""
         self.steps = EpochSummary()
         self._steps_done, self._sent_bytes = steps_done, sent_bytes
-        self._shuffle = self.rng.bit_generator.state
-        drawn = self.rows.batches(self.rng, self._batch_rows)
-        self.batches = islice(drawn, steps_done, self.steps_an_epoch)
+        self.batches = islice(self._left_of_pass, self.steps_left)
 
     def step(self, batch: Batch) -> None:
         """Make one step over the next of `batches`."""
@@ -146,23 +151,25 @@ class Training:
         """Begin the next epoch; return the steps of this one."""
         steps = self.steps
         self.epoch, self.sent_bytes = self.epoch + 1, self._sent_bytes
+        if self.epoch % self._passes.parts == 0:
+            self._begin_pass()
         self._begin_epoch()
         return steps
 
     @property
     def steps_left(self) -> int:
         """Of the epoch under way."""
-        return self.steps_an_epoch - self._steps_done
+        return self._passes.steps_of(self.epoch + 1) - self._steps_done
 
     @property
     def lr_scale(self) -> float:
         """What the schedule scales the next step by, in [0, 1]."""
-        return self._schedule(self.optimizer.iteration, self.last_epoch * self.steps_an_epoch)
+        return self._schedule(self.optimizer.iteration, self._passes.steps(self.last_epoch))
 
     def lengthened(self, earlier_epochs: int) -> str:
         """Say what the schedule does where so many epochs were to be all."""
-        iteration, steps = self.optimizer.iteration, self.steps_an_epoch
-        before = self._schedule(max(iteration - 1, 0), earlier_epochs * steps)
+        iteration, steps = self.optimizer.iteration, self._passes.steps(earlier_epochs)
+        before = self._schedule(max(iteration - 1, 0), steps)
         return (
             f"that of {self.last_epoch} epochs, where it was that of {earlier_epochs}: the factor "
             f"on the step size goes on from {self.lr_scale:.3g}, where it ended at {before:.3g}"
@@ -228,7 +235,7 @@ class Training:
             "clock": (self.clock.cpu_seconds, self.clock.wall_seconds),
             "steps_done": self._steps_done,
             "sent_bytes": self._sent_bytes,
-            "shuffles": self.ranks.gather(self._shuffle),  # as they were when the epoch began
+            "shuffles": self.ranks.gather(self._shuffle),  # as they were when the pass began
         }
         arrays = nested("optimizer", self.optimizer.state_dict())
         arrays |= nested("steps", self.steps.state_dict())
@@ -249,6 +256,7 @@ class Training:
         self.epoch = facts["epoch"]
         self.clock = TrainingClock(*facts["clock"])
         steps_done = facts.get("steps_done", 0)  # older checkpoints are of an epoch's end alone
+        self._begin_pass(self._passes.steps(self.epoch % self._passes.parts) + steps_done)
         self._begin_epoch(steps_done, facts.get("sent_bytes", 0))
         if steps_done:
             self.steps = EpochSummary.of_state(part("steps", arrays))

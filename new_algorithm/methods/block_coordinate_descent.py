@@ -168,4 +168,5 @@ METHOD = Method(
         "inputs": AS_THEY_ARE,  # or "in [0, 1]", the authors'
     },
     train=partial(train_in_epochs, _weights),
+    whole_epochs=True,
 )

@@ -62,14 +62,16 @@ def _training(
     build: Build, one_cycle: bool, by_closure: bool, problem: Problem, settings: Settings
 ) -> Iterator[Trained]:
     training = TorchTraining(problem)
-    rows, (size, steps) = len(training.x), batches_of_an_epoch(problem, settings)
+    rows, passes = len(training.x), problem.passes(settings["batch_size"])
     optimizer = build(training.model, settings)
-    schedule = learning_rate_schedule(optimizer, problem.epochs * steps, one_cycle)
-    batches = chain.from_iterable(minibatches(training.rng, rows, size) for _ in count())
+    schedule = learning_rate_schedule(optimizer, passes.steps(problem.epochs), one_cycle)
+    shuffles = (minibatches(training.rng, rows, passes.batch_size) for _ in count())
+    batches = chain.from_iterable(shuffles)
     step = training.step_by_closure if by_closure else training.step
 
     def epochs() -> Iterator[Trained]:
         for epoch in range(1, problem.epochs + 1):
+            steps = passes.steps_of(epoch)
             shown = progress(islice(batches, steps), f"epoch {epoch}", steps)
             for batch in whole_steps(shown):
                 step(optimizer, batch)
@@ -77,13 +79,6 @@ def _training(
             yield training.trained()
 
     return epochs()
-
-
-def batches_of_an_epoch(problem: Problem, settings: Settings) -> tuple[int, int]:
-    """Return the rows of a batch, and how many batches an epoch has."""
-    rows = len(problem.data.x_train)
-    size = min(problem.model.batch_size if problem.model else settings["batch_size"], rows)
-    return size, max(1, rows // size // problem.parts)
 
 
 def learning_rate_schedule(
@@ -235,7 +230,7 @@ SOAP = gradient_descent(
         "lr": (3e-3, Range(2e-4, 5e-2)),
         "momentum": (0.95, MOMENTA),
         "renewed_every": (20, Choice((20, 100))),
-        # preconditioning MNIST's 784 inputs makes an epoch several times as long as a leaderboard's
+        # preconditioning MNIST's 784 inputs makes a pass several times as long as a leaderboard's
         # budget, and the accuracy within it lower
         "largest_side": (256, Choice((256, 2048))),
     },

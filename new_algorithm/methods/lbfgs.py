@@ -57,4 +57,5 @@ METHOD = Method(
     source="Liu and Nocedal 1989, Algorithm 2.1; torch.optim.LBFGS",
     settings={"batches": (30, Choice((1, 10, 30, 100))), "iterations": (6, Choice((3, 6, 12)))},
     train=partial(train_in_epochs, _training),
+    whole_epochs=True,
 )

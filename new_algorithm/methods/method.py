@@ -12,6 +12,7 @@ from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import seeded_start, weight_norms
+from new_algorithm.methods.passes import Passes
 from new_algorithm.models.model import Model
 from new_algorithm.record.clock import TrainingClock
 
@@ -60,7 +61,7 @@ Space = dict[str, Range | Choice]  # what a search may try for each setting
 
 TO_256 = Choice((32, 64, 128, 256))  # batch sizes
 TO_512 = Choice((32, 64, 128, 256, 512))  # SGD's and Adam's best were at the edge, 256
-# for steps that cost several times Adam's: with small batches the budget ends within an epoch
+# for steps that cost several times Adam's: with small batches the budget ends within a pass
 FROM_128 = Choice((128, 256, 512))
 
 
@@ -74,9 +75,10 @@ class Problem:
     """A network to train, the same for every method.
 
     data: its x_test are the held-out rows of an evaluation. widths: units of each hidden layer.
-    epochs: passes over the training rows. basis: in whose eigenvectors x_train is given, if it is.
-    model: in place of a ReLU network; it has a loss of its own. parts: of a pass over the training
-    rows of a model, each of which is an epoch. device: of methods that train models.
+    epochs: how long to train. basis: in whose eigenvectors x_train is given, if it is. model: in
+    place of a ReLU network; it has a loss of its own. parts: of a pass over the training rows, each
+    of which is an epoch, but of methods whose epochs are whole. device: of methods that train
+    models.
     """
 
     data: Dataset
@@ -94,6 +96,11 @@ class Problem:
         if self.model is not None:
             return self.model.loss
         return loss_of(self.data)[0]
+
+    def passes(self, batch_size: int) -> Passes:
+        """Return how batches of that size, or of the model's own, make epochs."""
+        size = self.model.batch_size if self.model else batch_size
+        return Passes.over(len(self.data.x_train), size, self.parts)
 
     def start(self, dtype: DTypeLike = np.float32) -> tuple[np.random.Generator, list[NDArray]]:
         """Return the seed's generator and the initial weights, drawn from it.
@@ -114,7 +121,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The state of a training after `number` passes over the training rows.
+    """The state of a training after `number` epochs.
 
     clock: training time so far, without evaluation. weights: valid until the next epoch is
     requested. scores: evaluates the training rows and the held-out rows; DivergedError if the
@@ -156,7 +163,8 @@ class Method:
 
     train(problem, settings), with a value for every setting, yields after each epoch;
     DivergedError. components: changed settings of an ablation, by name. any_model: whether it
-    trains models in PyTorch too, or ReLU networks alone.
+    trains models in PyTorch too, or ReLU networks alone. whole_epochs: whether an epoch is a pass
+    over all rows, or what the method has in its place, whatever the parts of the problem.
     """
 
     name: str
@@ -165,6 +173,7 @@ class Method:
     train: Callable[[Problem, Settings], Iterator[Epoch]]
     components: dict[str, Settings] = field(default_factory=dict)
     any_model: bool = False
+    whole_epochs: bool = False
 
     @property
     def space(self) -> Space:

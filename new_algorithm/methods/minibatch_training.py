@@ -1,6 +1,7 @@
 """Training by minibatches: a batch gives changes of the weights, a step moves along them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,16 @@ def train_by_minibatches(
     if redraw is not None:
         redraw(rng, weights)
     rows = RowsInMemory(problem.data.x_train, problem.data.y_train)
-    size = min(settings["batch_size"], len(rows))
-    iteration, iterations = 0, problem.epochs * (len(rows) // size)
+    passes = problem.passes(settings["batch_size"])
+    size = passes.batch_size
+    iteration, iterations = 0, passes.steps(problem.epochs)
     parameters = FlatParameters.of([*weights, *further])
     step, changes = stepper(parameters), parameters.zeros_like()
     workspace = Workspace(size, weights)
     workspace.inputs = np.ones((size, len(weights[0])), np.float32)  # X̃ of a batch
-    while True:
-        for [(inputs, targets, *_)] in rows.batches(rng, size):
+    batches = chain.from_iterable(rows.batches(rng, size) for _ in count())
+    for epoch in count(1):
+        for [(inputs, targets, *_)] in islice(batches, passes.steps_of(epoch)):
             workspace.inputs[:, :-1] = inputs
             try:
                 batch_changes(parameters.matrices, workspace, targets, changes)

@@ -169,4 +169,5 @@ METHOD = Method(
         "warm_start": (10, Choice((0, 3, 10, 30, 100))),
     },
     train=partial(train_in_epochs, _weights),
+    whole_epochs=True,
 )

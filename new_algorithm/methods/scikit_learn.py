@@ -56,6 +56,7 @@ LOGISTIC_REGRESSION = Method(
     source="scikit-learn, LogisticRegression; the penalty is ‖w‖²/(2 C)",
     settings={"inverse_penalty": (1.0, Range(1e-3, 10.0))},
     train=_logistic_regression,
+    whole_epochs=True,
 )
 
 GRADIENT_BOOSTING = Method(
@@ -68,4 +69,5 @@ GRADIENT_BOOSTING = Method(
         "l2_regularization": (0.0, Choice((0.0, 10.0))),
     },
     train=_gradient_boosting,
+    whole_epochs=True,
 )

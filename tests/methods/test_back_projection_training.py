@@ -1,5 +1,9 @@
 """How a training judges its steps, and when it gives up."""
 
+from copy import deepcopy
+from itertools import islice
+
+import numpy as np
 import pytest
 
 from datasets import Dataset, load_dataset
@@ -25,6 +29,36 @@ def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
     next(Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0)).epochs())
     assert len(steps) == 200 // batch_size
     assert [step.iteration for step in steps if step.loss is not None] == judged
+
+
+def test_a_part_of_a_pass_is_no_short_epoch(data, monkeypatch):
+    steps, step = [], BackProjection.step
+    monkeypatch.setattr(BackProjection, "step", lambda *a: steps.append(step(*a)) or steps[-1])
+    problem, made = Problem(data, (6,), epochs=8, seed=0, parts=4), []
+    for _ in Training(Settings(batch_size=8), problem).epochs():  # 25 batches a pass
+        made.append(len(steps))
+    assert made == [6, 12, 18, 25, 31, 37, 43, 50]
+    assert [step.iteration for step in steps if step.loss is not None] == [0, 20, 40]
+
+
+@pytest.mark.parametrize(("epochs", "further"), [(1, 0), (2, 3), (4, 0), (5, 2)])
+def test_a_training_goes_on_from_within_a_pass(data, epochs, further):
+    problem = Problem(data, (6,), epochs=8, seed=0, parts=4)
+
+    def begun():
+        return Training(Settings(batch_size=8), problem)
+
+    whole, cut, resumed = begun(), begun(), begun()
+    for _ in islice(cut.epochs(), epochs):
+        pass
+    for batch in islice(cut.batches, further):
+        cut.step(batch)
+    resumed.load_state_dict(*deepcopy(cut.state_dict()))
+    for training in (whole, resumed):
+        for _ in training.epochs():
+            pass
+    for weight, same in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
 
 
 def test_training_gives_up_once_more_than_thirty_steps_in_a_row_were_taken_back(data):

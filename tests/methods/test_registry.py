@@ -9,7 +9,7 @@ from datasets import load_dataset
 from new_algorithm.back_projection.eigenbasis import NARROW
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
-from tests.training import final_weights
+from tests.training import final_weights, trained
 
 REFERENCES = "logistic_regression", "gradient_boosting"
 WITH_WEIGHTS = [name for name in METHODS if name not in REFERENCES]
@@ -39,6 +39,19 @@ def test_a_seed_decides_every_bit(name, problem):
         np.testing.assert_array_equal(weight, same)
     other = final_weights(METHODS[name], replace(problem, seed=5))
     assert all((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_epochs_that_are_parts_of_a_pass_make_its_steps_and_others_stay_whole(name, problem):
+    """Six batches of a pass are one, two, one and two; of a method without batch_size three."""
+    method = METHODS[name]
+    sized = {"batch_size": 64} if "batch_size" in method.defaults else {}
+    parts = 1 if method.whole_epochs else 4 if sized else 3
+    divided = replace(problem, parts=4, epochs=2 * parts)
+    passes, epochs = (trained(method, one, **sized) for one in (problem, divided))
+    assert [epoch.number for epoch in epochs] == [*range(1, 2 * parts + 1)]
+    for weight, same in zip(passes[-1].weights, epochs[-1].weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_WEIGHTS if METHODS[name].components])

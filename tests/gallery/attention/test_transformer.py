@@ -14,7 +14,6 @@ from new_algorithm.gallery.attention.hierarchy import ROUTES
 from new_algorithm.gallery.attention.shape import Architecture, Routing, Shape
 from new_algorithm.gallery.attention.tasks import copies, sequence_model
 from new_algorithm.gallery.attention.transformer import SCALED, Transformer, generate, mean_shares
-from new_algorithm.methods.gradient_descent import batches_of_an_epoch
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.transformer_block import Block
@@ -169,11 +168,6 @@ def test_copies_repeat_themselves_and_cost_what_is_told():
         assert random + 1 == -(-length // 2) - 1
     other = copies(12, Split("test"), seed=1)
     assert not np.array_equal(other.x_train[:9], copies(12, Split("test"), seed=0).x_train[:9])
-
-
-def test_batches_of_an_epoch_are_those_that_are_trained():
-    made = problem(SHAPES[0], parts=3)
-    assert batches_of_an_epoch(made, {}) == (16, 256 // 16 // 3)
 
 
 @pytest.mark.parametrize(
