@@ -59,8 +59,9 @@ def collect(
         known = {"tag": f"{layout.group}/{tag}", **about, **one.facts(record)}
         runs.append(_run_row(columns[RUNS_FILE], known, record, named))
         series = read_series(layout.record(tag))
-        if (samples := one.samples_an_epoch(record)) is not None:
-            series["samples"] = samples * series.get("epoch", np.array([]))
+        samples = one.samples(record, series.get("epoch", np.array([])))
+        if samples is not None:
+            series["samples"] = samples
         curves += _curve_rows(columns[CURVES_FILE], about, series, named)
     save_csv(folder / RUNS_FILE, runs)
     save_csv(folder / CURVES_FILE, curves or [dict.fromkeys(columns[CURVES_FILE], "")])

@@ -14,11 +14,12 @@ metrics = ["accuracy"]                  # the first decides; of an autoencoder [
 cpu_seconds = 2.0                       # of training a run; or epochs = 5
 batch_size = 512                        # optional: of all methods, in place of their own; as many
                                         # as there are rows, or more, is the full batch
+parts = 4                               # optional: an epoch is a quarter of a pass over the rows,
+                                        # but of methods whose epochs are whole (methods/method.py)
 
 [tasks."plain CNN, CIFAR-10"]
 model = "cnn"                           # in place of data set and widths: one of models/model.py
 epochs = 3
-parts = 4                               # optional: an epoch is a quarter of the training rows
 
 [variations."Adam as it comes"]         # optional: a method under a name of its own,
 method = "adam"                         # with settings that are fixed

@@ -78,8 +78,6 @@ def _check_task(where: str, task: Task) -> None:
     given = [bool(task.dataset), bool(task.widths), task.model is None]
     if len(set(given)) > 1:
         raise UserError(f"{where}: give dataset and widths, or a model")
-    if task.parts > 1 and task.model is None:
-        raise UserError(f"{where}: parts: only an epoch of a model is divided")
     if task.batch_size is not None and task.model is not None:
         raise UserError(f"{where}: batch_size: a model has one of its own: leave it out")
 
@@ -95,10 +93,17 @@ def _check_script_task(where: str, task: ScriptTask) -> None:
 
 def _check_method(where: str, variation: Variation, experiment: Experiment) -> None:
     method = find_method(where, variation.method)
-    models = [one.name for one in experiment.tasks if isinstance(one, Task) and one.model]
+    tasks = [one for one in experiment.tasks if isinstance(one, Task)]
+    models = [one.name for one in tasks if one.model]
     if models and not method.any_model:
         raise UserError(f"{where}: {models[0]}: {method.name} trains ReLU networks alone")
-    sized = [one.name for one in experiment.tasks if isinstance(one, Task) and one.batch_size]
+    divided = [one.name for one in tasks if one.parts > 1 and one.epochs]
+    if divided and method.whole_epochs:
+        raise UserError(
+            f"{where}: {divided[0]}: parts: an epoch of {method.name} is whole: give "
+            "cpu_seconds in place of epochs, or no parts"
+        )
+    sized = [one.name for one in tasks if one.batch_size]
     if sized and "batch_size" not in method.defaults.keys() - variation.settings.keys():
         raise UserError(
             f"{where}: {sized[0]}: batch_size: {variation.name} has none of its own to replace: "

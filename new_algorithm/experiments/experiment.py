@@ -9,6 +9,7 @@ from datasets import Dataset
 from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from new_algorithm.experiments.flag_space import parse_space
 from new_algorithm.methods.method import Problem, Space
+from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
 
 # on the held-out rows; of the loss and the squared error (of probabilities, a row) less is better
@@ -23,7 +24,7 @@ class Task:
     first one decides, on the validation rows in a search and on the test rows in the end.
     cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly.
     batch_size: of every method, in place of its own. parts: of a pass over the training rows, each
-    of which counts as an epoch of a model.
+    of which is an epoch, but of methods whose epochs are whole.
     """
 
     name: str
@@ -151,6 +152,13 @@ class Experiment:
     def of_scripts(self) -> bool:
         """Whether its runs are a script's; otherwise they are a method's on a problem."""
         return any(isinstance(task, ScriptTask) for task in self.tasks)
+
+    @property
+    def whole_epochs(self) -> list[str]:
+        """The variations whose epochs are whole, whatever the parts of a task."""
+        ours = [one for one in self.variations if isinstance(one, Variation)]
+        known = [one for one in ours if one.method in METHODS]  # of an older record, perhaps not
+        return [one.name for one in known if METHODS[one.method].whole_epochs]
 
     @property
     def is_ablation(self) -> bool:

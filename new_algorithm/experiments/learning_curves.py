@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from new_algorithm.experiments.experiment import AnyTask
+from new_algorithm.experiments.experiment import AnyTask, Task
 from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, metric
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import summarise
@@ -40,12 +40,18 @@ class Curve(NamedTuple):
 def mean_curve(
     record: ExperimentRecord, task: AnyTask, variation: str, x: str, quantity: Quantity
 ) -> Curve | None:
-    """Mean and 95% t interval over the runs that reached each epoch; x is their mean too."""
+    """Mean and 95% t interval over the runs that reached each epoch; x is their mean too.
+
+    A whole epoch is as many of the task's as a pass has, where those are parts of one.
+    """
+    unit = 1
+    if x == "epoch" and isinstance(task, Task) and variation in record.experiment.whole_epochs:
+        unit = task.parts
     by_epoch: dict[int, list[tuple[float, float]]] = {}
     for row in record.curves.get((task.name, variation), ()):
         at, value = row[x], row.get(quantity.column)  # a metric of a run's end has no column
         if at is not None and value is not None:
-            by_epoch.setdefault(row["epoch"], []).append((at, value))
+            by_epoch.setdefault(row["epoch"], []).append((unit * at, value))
     if not by_epoch:
         return None
     points = [np.array(by_epoch[epoch]) for epoch in sorted(by_epoch)]  # (runs, 2) each

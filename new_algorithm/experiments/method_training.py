@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets import Dataset, check_name
 from new_algorithm.cli.console import notice
@@ -22,6 +23,7 @@ from new_algorithm.experiments.single_run import SingleRunConfig, is_done, singl
 from new_algorithm.experiments.task_data import task_data, warm_up
 from new_algorithm.experiments.trainable import SEARCH_SEED, Chosen
 from new_algorithm.methods.method import Choice, Epoch, Settings, Space
+from new_algorithm.methods.passes import Passes
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
 from new_algorithm.record.files import Row
@@ -130,8 +132,13 @@ class MethodTraining:
         config = record.get("config", {})
         return {"epochs": config.get("epochs", ""), "settings": show(config.get("settings", {}))}
 
-    def samples_an_epoch(self, record: dict[str, Any]) -> int | None:
-        return record.get("data", {}).get("counts", {}).get("train", 0) // self.task.parts
+    def samples(self, record: dict[str, Any], epochs: NDArray) -> NDArray | None:
+        rows = record.get("data", {}).get("counts", {}).get("train", 0)
+        if not rows:
+            return None
+        passes = self._passes(rows, record.get("config", {}).get("settings", {}))
+        steps = np.array([passes.steps(int(epoch)) for epoch in epochs], dtype=int)
+        return rows * steps // passes.batches
 
     def about(self) -> tuple[str, dict[str, Any]]:
         method = METHODS[self.variation.method]
@@ -145,9 +152,18 @@ class MethodTraining:
         of_cost = [name for name, values in self.space.items() if isinstance(values, Choice)]
         choices = repr([settings[name] for name in of_cost])
         if choices not in self._fitted:
-            probe = self._train(settings, max(2, PROBED_EPOCHS // self.task.parts))
+            parts = self._passes(len(self._data.x_train), settings).parts
+            probe = self._train(settings, max(2, PROBED_EPOCHS // parts))
             self._fitted[choices] = fitted_epochs(self.task.cpu_seconds, probe)
         return self._fitted[choices]
+
+    def _passes(self, rows: int, settings: Settings) -> Passes:
+        """Return what epochs are of a pass over so many rows."""
+        if METHODS[self.variation.method].whole_epochs:
+            return Passes.over(rows, rows, parts=1)
+        model = MODELS[self.task.model] if self.task.model else None
+        size = model.batch_size if model else settings.get("batch_size", 1)  # a preset's is small
+        return Passes.over(rows, size, self.task.parts)
 
     def _train(self, settings: Settings, epochs: int) -> Iterator[Epoch]:
         problem = self.task.problem(self._data, epochs, SEARCH_SEED, self.threads)

@@ -47,9 +47,10 @@ def describe(task: AnyTask) -> str:
     cost = f"{_count(task.epochs or 0, 'epoch')} a run"
     if task.cpu_seconds is not None:
         cost = f"{task.cpu_seconds:g} CPU seconds of training a run"
+    if task.parts > 1:
+        cost += f"; an epoch is 1/{task.parts} of a pass"
     if task.model is not None:
-        part = f"; an epoch is 1/{task.parts} of a pass" if task.parts > 1 else ""
-        return f"Model {task.model} of new_algorithm/models{rows}; {cost}{part}."
+        return f"Model {task.model} of new_algorithm/models{rows}; {cost}."
     units = "-".join(map(str, task.widths))
     size = f"; batches of {task.batch_size:,}" if task.batch_size else ""
     return f"Data set {task.dataset}{rows}; hidden layers of {units} units{size}; {cost}."
@@ -146,6 +147,7 @@ def _rules_of_methods(record: ExperimentRecord, measured: list[str]) -> list[str
     tasks = [task for task in record.experiment.tasks if isinstance(task, Task)]
     return [
         *(_budget_rule(record, task) for task in tasks),
+        *_whole_epochs_rule(record, tasks),
         "The test rows are evaluated once a run, after its last epoch; nothing is chosen on them.",
         *measured,
         "Runs of one seed start from the same weights, but for methods whose papers have a start "
@@ -183,6 +185,17 @@ def _trials_rule(record: ExperimentRecord) -> str:
     ]
     rule = f"Every method may try {trials} settings a task, on the validation rows."
     return f"{rule} Other numbers of trials: {'; '.join(other)}." if other else rule
+
+
+def _whole_epochs_rule(record: ExperimentRecord, tasks: Sequence[Task]) -> list[str]:
+    """Whose epochs are no parts of a pass, where those of others are."""
+    whole = record.experiment.whole_epochs
+    if not whole or all(task.parts == 1 for task in tasks):
+        return []
+    return [
+        "Where an epoch is a part of a pass it is a whole one, or what stands for it, of "
+        f"{', '.join(whole)}: these cannot stop in between, and may miss their budget by more."
+    ]
 
 
 def _scored_rule(tasks: Sequence[Task]) -> list[str]:

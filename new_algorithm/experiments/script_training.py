@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from new_algorithm.cli.console import notice
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.experiment import ScriptTask, ScriptVariation, run_tag
@@ -121,7 +123,7 @@ class ScriptTraining:
             "settings": " ".join(argv[1 + len(self.task.flags) : end]),
         }
 
-    def samples_an_epoch(self, record: dict[str, Any]) -> int | None:
+    def samples(self, record: dict[str, Any], epochs: NDArray) -> NDArray | None:
         return None  # an epoch is what the script takes for one
 
     def about(self) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from new_algorithm.experiments.search import TrialResult
 from new_algorithm.methods.method import Settings, Space
 from new_algorithm.record.files import Row
@@ -80,8 +82,8 @@ class Trainable(Protocol):
     def facts(self, record: dict[str, Any]) -> Row:
         """The epochs and settings of a recorded run."""
 
-    def samples_an_epoch(self, record: dict[str, Any]) -> int | None:
-        """How many rows an epoch of a recorded run went through, where that is known."""
+    def samples(self, record: dict[str, Any], epochs: NDArray) -> NDArray | None:
+        """How many rows a recorded run went through in so many epochs, where that is known."""
 
     def about(self) -> tuple[str, dict[str, Any]]:
         """A key, and the name, source and search space for the report."""

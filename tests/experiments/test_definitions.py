@@ -143,7 +143,7 @@ WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
         ({"tasks": {"t": {"widths": [4], "epochs": 1}}}, "t: give dataset and widths, or a model"),
         (task(model="cnn"), "t: give dataset and widths, or a model"),
         ({"tasks": {"t": {"epochs": 1}}}, "t: give dataset and widths, or a model"),
-        (task(parts=2), "t: parts: only an epoch of a model is divided"),
+        (task(parts=2) | {"methods": ["adam", "lbfgs"]}, "t: parts: an epoch of L-BFGS is whole"),
         (task(batch_size=0), "t: batch_size: 0 is not allowed: give a whole number of at least 1"),
         (
             task(batch_size=64) | {"methods": ["adam", "lbfgs"]},

@@ -18,7 +18,7 @@ from new_algorithm.experiments.record_tables import read_experiment
 from new_algorithm.experiments.report_figures import styles
 from new_algorithm.record.files import read_csv
 from new_algorithm.record.layout import Layout
-from tests.experiments.invented_record import METHODS, MNIST, TAG, write_record
+from tests.experiments.invented_record import EXPERIMENT, METHODS, MNIST, TAG, write_record
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,20 @@ def test_where_diverged_runs_end_is_marked(record):
     curve = mean_curve(record, MNIST, "L-BFGS", "epoch", metric("accuracy", "validation"))
     assert curve.x[curve.ended].tolist() == [2]  # the epoch after which three of ten are gone
     assert curve.x[-1] == METHODS["L-BFGS"][3]
+
+
+def test_whole_epochs_stand_beside_as_many_parts_of_a_pass(record):
+    known = {"Adam": "adam", "L-BFGS": "lbfgs"}  # the others are no methods
+    variations = [replace(v, method=known.get(v.name, "")) for v in EXPERIMENT.variations]
+    named = replace(record, experiment=replace(EXPERIMENT, variations=tuple(variations)))
+    assert named.experiment.whole_epochs == ["L-BFGS"]
+    quarters = replace(MNIST, parts=4)
+    for task, name, scale in ((quarters, "Adam", 1), (quarters, "L-BFGS", 4), (MNIST, "L-BFGS", 1)):
+        curve = mean_curve(named, task, name, "epoch", TRAIN_LOSS)
+        assert curve.x.tolist() == [scale * epoch for epoch in range(1, METHODS[name][3] + 1)]
+        seconds = mean_curve(named, task, name, "train_cpu_seconds", TRAIN_LOSS)
+        alone = mean_curve(record, MNIST, name, "train_cpu_seconds", TRAIN_LOSS)
+        np.testing.assert_array_equal(seconds.x, alone.x)
 
 
 @pytest.mark.filterwarnings("error")

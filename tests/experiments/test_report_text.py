@@ -1,13 +1,13 @@
-"""A paper's figure beside ours."""
+"""A paper's figure beside ours, and what a report says of epochs."""
 
 from dataclasses import replace
 
 import pytest
 
 from new_algorithm.experiments import report
-from new_algorithm.experiments.experiment import Paper
+from new_algorithm.experiments.experiment import Paper, Variation
 from new_algorithm.experiments.record_tables import read_experiment
-from new_algorithm.experiments.report_text import beside_paper
+from new_algorithm.experiments.report_text import beside_paper, describe, fairness
 from new_algorithm.record.layout import Layout
 from tests.experiments.invented_record import EXPERIMENT, MNIST, TAG, write_record
 
@@ -58,3 +58,20 @@ def test_the_report_shows_it_with_its_deviations(tmp_path, monkeypatch):
         assert "loses at" not in text  # there is nothing to lose against
         assert "Leaderboard" in text
     assert "float32 &amp; not float64" in page
+
+
+def test_parts_of_a_pass_are_told_and_whose_epochs_are_whole(tmp_path):
+    parts = replace(MNIST, parts=4)
+    assert "; an epoch is 1/4 of a pass." in describe(parts)
+    assert "of a pass" not in describe(MNIST)
+
+    def rules(task, *methods):
+        variations = tuple(Variation(key, key) for key in ("adam", *methods))
+        of_task = {"tasks": (task,), "variations": variations, "baseline": "adam"}
+        write_record(Layout(tmp_path), replace(EXPERIMENT, **of_task))
+        found = fairness(read_experiment(TAG, Layout(tmp_path)))
+        return [rule for rule in found if "part of a pass" in rule]
+
+    (rule,) = rules(parts, "lbfgs", "foof", "scalable_admm")
+    assert "of lbfgs, scalable_admm: these" in rule
+    assert rules(parts, "foof") == rules(MNIST, "lbfgs") == []

@@ -4,13 +4,19 @@ import json
 from copy import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import method_training
 from new_algorithm.experiments.experiment import Variation
-from new_algorithm.experiments.method_training import PROBED_EPOCHS, fitted_epochs, nearest_epochs
+from new_algorithm.experiments.method_training import (
+    PROBED_EPOCHS,
+    MethodTraining,
+    fitted_epochs,
+    nearest_epochs,
+)
 from new_algorithm.experiments.trainable import SEARCH_SEED
 from new_algorithm.experiments.tuning import Tuning
 from new_algorithm.methods import foof
@@ -61,6 +67,37 @@ def test_every_method_is_probed_tried_and_fitted_alike(pretend, tmp_path):
     assert [one.epochs for one in found] == [20, 5]
     assert [len(one.trials) for one in found] == [4, 4]
     assert all(row["epochs"] in (20, 5) and row["cpu_seconds"] > 0.19 for row in found[0].trials)
+
+
+@pytest.mark.parametrize(("parts", "whole", "probed"), [(4, False, 2), (2, False, 3), (4, True, 6)])
+def test_parts_of_a_pass_are_probed_two_at_least(parts, whole, probed, monkeypatch, tmp_path):
+    one = Pretender()
+    method = replace(one.method(), whole_epochs=whole)
+    monkeypatch.setitem(METHODS, "pretender", method)
+    chosen(tiny("pretender", tasks=(replace(TIMED, parts=parts),), trials=1), tmp_path)
+    assert [problem.epochs for problem, _ in one.calls] == [probed, 20]
+    assert {problem.parts for problem, _ in one.calls} == {parts}
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "samples"),
+    [
+        ("foof", 30, [60, 150, 210, 300, 360, 450, 510, 600]),  # ten batches: 2, 3, 2, 3
+        ("foof", 75, [75, 150, 225, 300, 375, 450, 525, 600]),
+        ("foof", 100, [100, 200, 300, 400, 500, 600]),  # fewer batches than parts
+        ("foof", 512, [300, 600]),
+        ("back_projection_preset", None, [75, 150, 225, 300, 375, 450, 525, 600]),
+        ("scalable_admm", None, [300, 600]),
+    ],
+)
+def test_samples_are_the_rows_of_the_parts(method, size, samples, tmp_path):
+    task, variation = replace(TASK, parts=4), Variation("it", method)
+    training = MethodTraining(task, variation, Layout(tmp_path, "tiny"), threads=1)
+    settings = {} if size is None else {"batch_size": size}
+    record = {"config": {"settings": settings}, "data": {"counts": {"train": 300}}}
+    epochs = np.arange(1, len(samples) + 1)
+    assert training.samples(record, epochs).tolist() == samples
+    assert training.samples({}, np.array([])) is None
 
 
 def test_the_best_trial_is_chosen_and_read_again(pretend, tmp_path):
