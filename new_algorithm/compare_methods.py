@@ -143,6 +143,8 @@ def change_task(task: AnyTask, config: Config) -> AnyTask:
     )
     if config.epochs or config.cpu_seconds:
         task = replace(task, epochs=config.epochs, cpu_seconds=config.cpu_seconds)
+    if config.epochs:  # passes, for all methods alike
+        task = replace(task, parts=1)
     if config.dataset or config.widths:
         alike = len(set(task.widths)) == 1
         widths = (

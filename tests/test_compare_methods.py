@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -230,6 +231,9 @@ def test_flags_replace_what_the_tasks_say(definition):
     assert first.name == "spirals, 3 × 8"
     assert (first.dataset, first.widths, first.metrics) == ("spirals", (8, 8, 8), ("auc",))
     assert (first.cpu_seconds, first.epochs, first.train_limit) == (0.5, None, 300)
+    quarters = replace(experiment, tasks=tuple(replace(t, parts=4) for t in experiment.tasks))
+    assert {task.parts for task in said(quarters, epochs=7).tasks} == {1}
+    assert {task.parts for task in said(quarters, cpu_seconds=7.0).tasks} == {4}
     by_epochs = said(experiment, epochs=7).tasks
     assert [(task.name, task.epochs) for task in by_epochs] == [("tiny", 7), ("tiny, by loss", 7)]
 
