@@ -3,9 +3,8 @@
 The steps are those of outer_steps.py (Kingma and Ba, ICLR 2015, Algorithm 1; Loshchilov and Hutter,
 ICLR 2019, Algorithm 2), the gradients those of layer_residuals.py. In the data's leading
 eigenvectors the first layer has 62 rows and so few weights that Adam's passes over them cost next
-to nothing; decay then shrinks the weights on the eigenvectors, which have a part of the bias of X̃.
-What back projection has besides its least squares, this baseline has too: no overhead of PyTorch on
-small layers, the basis, and the schedule.
+to nothing. What back projection has besides its least squares, this baseline has too: no overhead
+of PyTorch on small layers, the basis, and the schedule.
 """
 
 from collections.abc import Iterator
@@ -14,12 +13,20 @@ from functools import partial
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
 from new_algorithm.methods.layer_residuals import train_layerwise
-from new_algorithm.methods.method import Choice, Method, Problem, Range, Settings, Weights
-from new_algorithm.methods.outer_steps import adam
+from new_algorithm.methods.method import (
+    DECAYS_OF_ADAM,
+    Choice,
+    Method,
+    Problem,
+    Range,
+    Settings,
+    Weights,
+)
+from new_algorithm.methods.outer_steps import adam, decayed
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    stepper = adam(settings["momentum"], settings["beta2"], settings["weight_decay"])
+    stepper = decayed(adam(settings["momentum"], settings["beta2"]), settings["weight_decay"])
     return train_layerwise(problem, settings, stepper, changes_of=())
 
 
@@ -30,8 +37,8 @@ METHOD = Method(
         "lr": (3e-3, Range(3e-4, 5e-2)),
         "momentum": (0.9, MOMENTA),  # β₁
         "beta2": (0.99, Choice((0.99, 0.999))),
-        "weight_decay": (0.0, Choice((0.0, 1e-2, 1e-1))),
-        "batch_size": (128, Choice((64, 128, 256, 512, 1024))),
+        "weight_decay": (0.0, DECAYS_OF_ADAM),
+        "batch_size": (128, Choice((32, 64, 128, 256, 512, 1024))),
         "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
     },
     train=partial(train_in_epochs, _weights),

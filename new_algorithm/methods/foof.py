@@ -20,10 +20,19 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.layer_problem import gram
-from new_algorithm.methods.epochs import AS_THEY_ARE, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.layer_residuals import Change, train_layerwise
-from new_algorithm.methods.method import TO_256, Choice, Method, Problem, Range, Settings, Weights
-from new_algorithm.methods.outer_steps import heavy_ball
+from new_algorithm.methods.method import (
+    DECAYS,
+    TO_256,
+    Choice,
+    Method,
+    Problem,
+    Range,
+    Settings,
+    Weights,
+)
+from new_algorithm.methods.outer_steps import decayed, heavy_ball
 
 GRAMS_AN_INVERSE = 10  # batches averaged between two inversions; each costs n d² for its G
 
@@ -98,7 +107,7 @@ def uniform(rng: np.random.Generator, weights: Sequence[NDArray]) -> None:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    stepper = heavy_ball(settings["momentum"])
+    stepper = decayed(heavy_ball(settings["momentum"]), settings["weight_decay"])
     changes_of = conditioners(settings, len(problem.widths))
     redraw = uniform if settings["initial"] == "uniform" else None
     return train_layerwise(problem, settings, stepper, changes_of, redraw)
@@ -107,7 +116,6 @@ def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
 METHOD = Method(
     "FOOF / ISAAC",
     source="Benzing, ICML 2022 (FOOF); Petersen et al., ICLR 2023, Theorem 3 (ISAAC's ζ*)",
-    # five are searched: seven dimensions are too many for sixteen trials
     settings={
         "lr": (1.0, Range(0.03, 10.0)),
         "damping": (10.0, Range(0.1, 100.0)),  # with the rate, from the example of ISAAC's code
@@ -115,9 +123,10 @@ METHOD = Method(
         "inverse_every": 100,  # for an average; without one every batch's own G is inverted
         "layers": "hidden",
         "momentum": (0.0, Choice((0.0, 0.9))),
+        "weight_decay": (1e-3, DECAYS),
         "batch_size": (64, TO_256),
         "schedule": "warm-up-decay",
-        "inputs": AS_THEY_ARE,  # ISAAC has "in [0, 1]"
+        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),  # ISAAC has "in [0, 1]"
         "initial": "he",  # ISAAC has PyTorch's, "uniform"
     },
     train=partial(train_in_epochs, _weights),
@@ -126,5 +135,7 @@ METHOD = Method(
         "first layer alone": {"layers": 1},
         "Gram averaged: FOOF": {"gram_average": 0.95},
         "momentum, lr 0.1": {"momentum": 0.9, "lr": 0.1},
+        "no weight decay": {"weight_decay": 0.0},
+        "inputs as they are": {"inputs": AS_THEY_ARE},
     },
 )

@@ -39,26 +39,29 @@ heavy_ball = partial(stepper, HeavyBall)
 nesterov = partial(stepper, Nesterov)
 
 
-def adam(
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    weight_decay: float = 0.0,
-    unit: float = 1.0,
-    eps: float = 1e-8,
-) -> Stepper:
-    """Return steps of AdamW (Loshchilov and Hutter 2019, Algorithm 2), along δW̃ for −g.
+def adam(beta1: float = 0.9, beta2: float = 0.999, unit: float = 1.0, eps: float = 1e-8) -> Stepper:
+    """Return Adam's steps (Kingma and Ba 2015, Algorithm 1), along δW̃ for −g.
 
-    W̃ ← W̃ − η α [W; 0] + η m̂/(√v̂ + ε), η = unit · lr · scale, α the weight decay; with α = 0 it is
-    Adam (Kingma and Ba 2015, Algorithm 1). As torch.optim.AdamW, but that biases do not decay.
+    W̃ ← W̃ + η m̂/(√v̂ + ε), η = unit · lr · scale; with `decayed` AdamW's.
     """
-    undecayed = stepper(Adam, beta1, unit, beta2=beta2, eps=eps)
+    return stepper(Adam, beta1, unit, beta2=beta2, eps=eps)
+
+
+def decayed(undecayed: Stepper, weight_decay: float) -> Stepper:
+    """Return W ← (1 − scale · lr · α) W before each step, α the weight decay.
+
+    Decoupled, as in AdamW (Loshchilov and Hutter 2019, Algorithm 2), but that biases do not decay.
+    On eigenvectors of X̃ the first layer's weights have a part of its bias.
+    """
+    if weight_decay == 0:
+        return undecayed
 
     def of(weights: FlatParameters) -> Step:
         move = undecayed(weights)
 
         def step(changes: FlatParameters, lr: float, scale: float) -> None:
-            for matrix in weights.matrices if weight_decay else ():
-                np.multiply(matrix[:-1], 1 - unit * lr * scale * weight_decay, out=matrix[:-1])
+            for matrix in weights.matrices:
+                np.multiply(matrix[:-1], 1 - scale * lr * weight_decay, out=matrix[:-1])
             move(changes, lr, scale)
 
         return step

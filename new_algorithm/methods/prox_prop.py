@@ -20,11 +20,20 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
 from new_algorithm.back_projection.layer_problem import cross_moment, gram_operator
-from new_algorithm.methods.epochs import train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.foof import conditioned
 from new_algorithm.methods.layer_residuals import Change, train_layerwise
-from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
-from new_algorithm.methods.outer_steps import ADAM_UNIT, Stepper, adam, nesterov
+from new_algorithm.methods.method import (
+    DECAYS,
+    FROM_128,
+    Choice,
+    Method,
+    Problem,
+    Range,
+    Settings,
+    Weights,
+)
+from new_algorithm.methods.outer_steps import ADAM_UNIT, Stepper, adam, decayed, nesterov
 
 MOMENTUM = 0.95  # section 5.1
 CG_TOLERANCE = 1e-2  # of the authors' code
@@ -67,7 +76,8 @@ OUTER: dict[str, Stepper] = {"momentum": nesterov(MOMENTUM), "adam": adam(unit=A
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
     change = hidden_change(settings["tau_theta"], settings["solver"])
     changes_of = [change] * len(problem.widths)
-    return train_layerwise(problem, settings, OUTER[settings["outer"]], changes_of)
+    stepper = decayed(OUTER[settings["outer"]], settings["weight_decay"])
+    return train_layerwise(problem, settings, stepper, changes_of)
 
 
 METHOD = Method(
@@ -75,17 +85,21 @@ METHOD = Method(
     source="Frerix et al., ICLR 2018, Algorithm 2, eqs. 8–12; 14 by conjugate gradients",
     settings={
         # τ in multiples of the paper's: 1 for momentum, 10⁻³ for Adam
-        "lr": (1.0, Range(0.03, 30.0)),
+        "lr": (3.0, Range(0.03, 30.0)),
         "tau_theta": (0.05, Range(1e-3, 10.0)),  # the paper has 0.05 and 1
         "solver": ("exact", Choice(("exact", "cg3"))),
-        "outer": ("momentum", Choice(("momentum", "adam"))),
+        "outer": ("adam", Choice(("momentum", "adam"))),
+        "weight_decay": (1e-4, DECAYS),
         "batch_size": (128, FROM_128),
+        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
     },
     train=partial(train_in_epochs, _weights),
     components={
-        "Adam around it": {"outer": "adam"},
+        "momentum around it": {"outer": "momentum", "lr": 1.0, "weight_decay": 1e-3},
         "conjugate gradients, 3 iterations": {"solver": "cg3"},
         "conjugate gradients, 10 iterations": {"solver": "cg10"},
         "small proximal steps: the gradient": {"tau_theta": 1e-4},
+        "no weight decay": {"weight_decay": 0.0},
+        "inputs as they are": {"inputs": AS_THEY_ARE},
     },
 )

@@ -124,7 +124,7 @@ def test_changes_with_much_damping_are_minus_the_gradients_of_autograd(problem):
 
 @pytest.mark.parametrize("divergence", [1e-4, 1e-2])
 def test_a_step_is_as_long_as_the_norm_constraint_lets_it(problem, divergence):
-    method, parameters, changes = first_changes(problem, divergence=divergence)
+    method, parameters, changes = first_changes(problem, divergence=divergence, weight_decay=0.0)
     expected = gradients(problem, parameters.matrices)
     before = parameters.flat.copy()
     method.stepper(parameters)(changes, 1e6, 1.0)
@@ -135,6 +135,22 @@ def test_a_step_is_as_long_as_the_norm_constraint_lets_it(problem, divergence):
     before = parameters.flat.copy()
     method.stepper(parameters)(changes, 1e-9, 1.0)  # a rate below the bound is kept
     np.testing.assert_allclose(parameters.flat - before, 1e-9 * changes.flat, atol=1e-14)
+
+
+@pytest.mark.parametrize("lr", [1e-3, 1e6])
+def test_weights_decay_by_the_size_of_the_step_that_is_made(problem, lr):
+    decay, scale, ends = 0.1, 0.5, []
+    for alpha in (0.0, decay):
+        method, parameters, changes = first_changes(problem, divergence=1e-2, weight_decay=alpha)
+        method.stepper(parameters)(changes, lr, scale)
+        ends.append(parameters.matrices)
+    moves = zip(*ends, problem.start(np.float64)[1], changes.matrices, strict=True)
+    for free, found, initial, change in moves:
+        size = np.vdot(free - initial, change) / np.vdot(change, change)  # scale · η
+        assert size == pytest.approx(scale * lr) or lr == 1e6 > 1e3 * size  # cut
+        expected = free.copy()
+        expected[:-1] -= size * decay * initial[:-1]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * size)
 
 
 def test_it_learns(problem):
