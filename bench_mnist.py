@@ -23,17 +23,18 @@ from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.flags import NetworkFlags, PositiveFloat, PositiveInt, parse
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.methods import gradient_descent
+from new_algorithm.methods import optimizers
+from new_algorithm.methods.gradient_descent import train_with_optimizer
 from new_algorithm.methods.method import Problem, Settings
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 from new_algorithm.record.trial import check_run
 
-OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
-    "sgd": (gradient_descent.sgd, {}),
-    "momentum": (gradient_descent.sgd, {"momentum": 0.9}),
-    "adam": (gradient_descent.adam, {}),
+OPTIMIZERS: dict[str, tuple[optimizers.Build, Settings]] = {
+    "sgd": (optimizers.sgd, {}),
+    "momentum": (optimizers.sgd, {"momentum": 0.9}),
+    "adam": (optimizers.adam, {}),
 }
 
 
@@ -73,7 +74,7 @@ def train(config: Config, data: Dataset, run: Run) -> None:
     run.save_weights(start)
     run.save_snapshot(0, start)
     try:
-        epochs = gradient_descent.train_with_optimizer(problem, build, settings, config.one_cycle)
+        epochs = train_with_optimizer(problem, build, settings, config.one_cycle)
         for epoch in epochs:
             epoch.record(run, save_weights=True)
     except DivergedError as error:

@@ -36,7 +36,7 @@ def test_settings_are_the_optimizers_own_but_for_those_given():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("lambda_w", 0.5), ("outer", "adam"), ("weight_decay", 0.5), ("head", "rest")],
+    [("lambda_w", 0.5), ("outer", "adam"), ("largest_side", 64), ("head", "rest")],
 )
 def test_a_setting_that_the_optimizer_does_not_have_is_refused(setting, value):
     config = Config(optimizer="muon", **{setting: value})

@@ -66,10 +66,10 @@ class MethodTraining:
 
     @property
     def space(self) -> Space:
-        """The method's space but for the settings that are fixed, and for the batch size where the
-        task's model has one of its own."""
+        """The method's space but for the settings that are fixed, and where the task's model has
+        batches and inputs of its own, for these."""
         space = METHODS[self.variation.method].space if self.variation.searched else {}
-        own = {"batch_size"} if self.task.model is not None else set()
+        own = {"batch_size", "inputs"} if self.task.model is not None else set()
         left_out = own | self._given.keys()
         return {name: values for name, values in space.items() if name not in left_out}
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from new_algorithm.cli.progress import progress
-from new_algorithm.methods import gradient_descent
+from new_algorithm.methods import optimizers
 from new_algorithm.methods.method import Settings
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.plots.style import MARKERS, legend_beside, plain_log_ticks
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-OPTIMIZERS: dict[str, tuple[gradient_descent.Build, Settings]] = {
-    "AdamW": (gradient_descent.adamw, METHODS["adamw"].defaults),
-    "Muon": (gradient_descent.muon, METHODS["muon"].defaults | {"matrices": "all"}),
-    "SOAP, sides up to 256": (gradient_descent.soap, METHODS["soap"].defaults),
+OPTIMIZERS: dict[str, tuple[optimizers.Build, Settings]] = {
+    "AdamW": (optimizers.adamw, METHODS["adamw"].defaults),
+    "Muon": (optimizers.muon, METHODS["muon"].defaults | {"matrices": "all"}),
+    "SOAP, sides up to 256": (optimizers.soap, METHODS["soap"].defaults),
     "SOAP, as published": (
-        gradient_descent.soap,
+        optimizers.soap,
         METHODS["soap"].defaults | {"renewed_every": 10, "largest_side": 10_000},
     ),
 }
 for outer in ("orthogonal", "trust", "adam"):
     settings = METHODS["back_projection_torch"].defaults | {"outer": outer, "lr": 1e-6}
-    OPTIMIZERS[f"back projection, {outer}"] = gradient_descent.back_projection, settings
+    OPTIMIZERS[f"back projection, {outer}"] = optimizers.back_projection, settings
 COSTS_FILE = "optimizer_cost.csv"
 WARM_UP = 12  # iterations, after which factorisations are as rare as they stay
 CYCLE = 20  # iterations between two factorisations
@@ -82,7 +82,7 @@ def measure() -> list[Row]:
 
 
 def _cost(
-    module: "nn.Module", x: "torch.Tensor", build: gradient_descent.Build, settings: Settings
+    module: "nn.Module", x: "torch.Tensor", build: optimizers.Build, settings: Settings
 ) -> Row:
     """Time iterations of one optimizer on a copy of the module, without hooks of any other.
 

@@ -18,8 +18,9 @@ from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
-from new_algorithm.methods.gradient_descent import ADAM, adam, train_with_optimizer
+from new_algorithm.methods.gradient_descent import ADAM, train_with_optimizer
 from new_algorithm.methods.method import Epoch, Problem
+from new_algorithm.methods.optimizers import adam
 from new_algorithm.record.files import Row, read_csv
 from new_algorithm.record.history import read_series
 from new_algorithm.record.layout import REPOSITORY, Layout

@@ -10,7 +10,7 @@ The learning rate warms up over 30% of the steps and is annealed to nearly zero,
 of back projection.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING
@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING
 from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.signals import whole_steps
+from new_algorithm.methods import optimizers
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
 from new_algorithm.methods.method import (
+    DECAYS,
+    DECAYS_OF_ADAM,
     FROM_128,
     TO_512,
     Choice,
@@ -35,8 +38,6 @@ from new_algorithm.methods.torch_network import TorchTraining
 if TYPE_CHECKING:  # at run time torch is imported where it is used
     import torch
 
-Build = Callable[["torch.nn.Module", Settings], "torch.optim.Optimizer"]
-
 # Of some hundred steps, those on old gradients are a large part: with less than the usual 0.9 or
 # 0.95 nearly every method is better, by up to a tenth of its loss (AGENTS.md).
 MOMENTA = Choice((0.7, 0.8, 0.9))
@@ -44,7 +45,7 @@ MOMENTA = Choice((0.7, 0.8, 0.9))
 
 def train_with_optimizer(
     problem: Problem,
-    build: Build,
+    build: optimizers.Build,
     settings: Settings,
     one_cycle: bool = True,
     by_closure: bool = False,
@@ -59,7 +60,7 @@ def train_with_optimizer(
 
 
 def _training(
-    build: Build, one_cycle: bool, by_closure: bool, problem: Problem, settings: Settings
+    build: optimizers.Build, one_cycle: bool, by_closure: bool, problem: Problem, settings: Settings
 ) -> Iterator[Trained]:
     training = TorchTraining(problem)
     rows, passes = len(training.x), problem.passes(settings["batch_size"])
@@ -96,7 +97,7 @@ def learning_rate_schedule(
 def gradient_descent(
     name: str,
     source: str,
-    build: Build,
+    build: optimizers.Build,
     settings: Settings,
     batch_sizes: Choice = TO_512,
     by_closure: bool = False,
@@ -111,124 +112,49 @@ def gradient_descent(
         one_cycle = settings.get("one_cycle", True)
         return train_with_optimizer(problem, build, settings, one_cycle, by_closure)
 
+    inputs = AS_THEY_ARE, Choice((EIGENVECTORS, AS_THEY_ARE))
     eigenvectors = {"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}}
     return Method(
         name,
         source,
-        settings={**settings, "batch_size": (128, batch_sizes), "inputs": AS_THEY_ARE},
+        settings={**settings, "batch_size": (128, batch_sizes), "inputs": inputs},
         train=train,
         components=(components or {}) | eigenvectors,
         any_model=True,
     )
 
 
-def sgd(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    lr, momentum = settings["lr"], settings.get("momentum", 0.0)
-    nesterov = settings.get("nesterov", False)
-    return torch.optim.SGD(model.parameters(), lr, momentum, nesterov=nesterov, fused=True)
-
-
-def adam(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.Adam(model.parameters(), settings["lr"], fused=True)
-
-
-def soap(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    from pytorch_optimizer import SOAP
-
-    return SOAP(
-        model.parameters(),
-        lr=settings["lr"],
-        betas=(settings["momentum"], 0.95),
-        weight_decay=0.0,  # as in every other method
-        precondition_frequency=settings["renewed_every"],
-        max_precondition_dim=settings["largest_side"],
-    )
-
-
-def shampoo(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    """With steps of the size of RMSProp's, layer by layer, as its authors advise."""
-    from pytorch_optimizer import ScalableShampoo
-    from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
-
-    return ScalableShampoo(
-        model.parameters(),
-        lr=settings["lr"],
-        betas=(settings["momentum"], 0.999),
-        graft_type=LayerWiseGrafting.RMSPROP,
-        preconditioning_compute_steps=settings["renewed_every"],
-    )
-
-
-def muon(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    """Embeddings and biases are Adam's, and with `matrices` = "hidden", as its author advises, the
-    output layer and an input layer that is no convolution. In a network with fewer than two hidden
-    layers all matrices are Muon's, since none would remain otherwise."""
-    import torch
-
-    from new_algorithm.methods.muon import Muon
-
-    embeddings = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    matrices = [p for p in model.parameters() if p.ndim >= 2 and p not in embeddings]
-    if settings["matrices"] == "hidden":
-        is_first_kept = bool(embeddings) or matrices[0].ndim > 2
-        matrices = matrices[0 if is_first_kept else 1 : -1] or matrices
-    chosen = set(matrices)
-    rest = [parameter for parameter in model.parameters() if parameter not in chosen]
-    names = "lr", "adam_lr", "momentum"
-    return Muon(matrices, rest, **{name: settings[name] for name in names})
-
-
-def adamw(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    lr, decay, betas = settings["lr"], settings["weight_decay"], (settings["momentum"], 0.999)
-    return torch.optim.AdamW(model.parameters(), lr, betas, weight_decay=decay, fused=True)
-
-
-def back_projection(model: "torch.nn.Module", settings: Settings) -> "torch.optim.Optimizer":
-    import torch
-
-    from new_algorithm.torch_optimizer import BackProjection
-
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    rest = linear[-1:] if settings["head"] == "rest" else []
-    names = "lr", "lambda_w", "momentum", "rest_lr", "weight_decay", "outer"
-    return BackProjection(model, rest=rest, **{name: settings[name] for name in names})
-
-
 SGD = gradient_descent(
     "SGD",
     source="Robbins and Monro 1951; torch.optim.SGD",
-    build=sgd,
-    settings={"lr": (0.1, Range(1e-2, 3.0))},
+    build=optimizers.sgd,
+    settings={"lr": (0.1, Range(1e-2, 3.0)), "weight_decay": (0.0, DECAYS)},
 )
 MOMENTUM = gradient_descent(
     "SGD with momentum",
     source="Polyak 1964; Sutskever et al. 2013 (Nesterov's); torch.optim.SGD",
-    build=sgd,
+    build=optimizers.sgd,
     settings={
         "lr": (0.05, Range(1e-3, 0.5)),
         "momentum": (0.9, MOMENTA),
         "nesterov": (False, Choice((False, True))),
+        "weight_decay": (1e-3, DECAYS),
     },
 )
 ADAM = gradient_descent(
     "Adam",
     source="Kingma and Ba, ICLR 2015, Algorithm 1; torch.optim.Adam",
-    build=adam,
+    build=optimizers.adam,
     settings={"lr": (1e-3, Range(2e-4, 5e-2))},
 )
 SOAP = gradient_descent(
     "SOAP",
     source="Vyas et al., ICLR 2025, Algorithm 3; pytorch_optimizer.SOAP",
-    build=soap,
+    build=optimizers.soap,
     settings={
         "lr": (3e-3, Range(2e-4, 5e-2)),
         "momentum": (0.95, MOMENTA),
+        "weight_decay": (1e-2, DECAYS_OF_ADAM),
         "renewed_every": (20, Choice((20, 100))),
         # preconditioning MNIST's 784 inputs makes a pass several times as long as a leaderboard's
         # budget, and the accuracy within it lower
@@ -239,7 +165,7 @@ SOAP = gradient_descent(
 SHAMPOO = gradient_descent(
     "Shampoo",
     source="Gupta et al., ICML 2018; Anil et al. 2020; pytorch_optimizer.ScalableShampoo",
-    build=shampoo,
+    build=optimizers.shampoo,
     settings={
         "lr": (1e-3, Range(1e-4, 3e-2)),
         "momentum": (0.9, MOMENTA),
@@ -250,11 +176,12 @@ SHAMPOO = gradient_descent(
 MUON = gradient_descent(
     "Muon",
     source="Jordan et al. 2024 (kellerjordan.github.io/posts/muon); methods/muon.py",
-    build=muon,
+    build=optimizers.muon,
     settings={
         "lr": (0.02, Range(3e-3, 0.5)),
         "momentum": (0.95, MOMENTA),
         "adam_lr": (3e-3, Range(2e-4, 5e-2)),
+        "weight_decay": (0.1, DECAYS_OF_ADAM),
         "matrices": ("hidden", Choice(("hidden", "all"))),
     },
     batch_sizes=FROM_128,
@@ -262,17 +189,17 @@ MUON = gradient_descent(
 ADAMW = gradient_descent(
     "AdamW",
     source="Loshchilov and Hutter, ICLR 2019, Algorithm 2; torch.optim.AdamW",
-    build=adamw,
+    build=optimizers.adamw,
     settings={
         "lr": (1e-3, Range(3e-4, 3e-2)),
         "momentum": (0.9, MOMENTA),
-        "weight_decay": (1e-2, Choice((0.0, 1e-2, 1e-1))),
+        "weight_decay": (1e-2, DECAYS_OF_ADAM),
     },
 )
 BACK_PROJECTION = gradient_descent(
     "back projection (PyTorch)",
     source="torch_optimizer/: (P) of layer_problem.py; the polar factor of Jordan et al. 2024",
-    build=back_projection,
+    build=optimizers.back_projection,
     settings={
         "lr": (0.08, Range(2e-2, 0.4)),
         "lambda_w": (8.0, Range(0.3, 30.0)),

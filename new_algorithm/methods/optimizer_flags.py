@@ -47,7 +47,7 @@ class OptimizerFlags:
     largest_side: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
     """The longest side of a matrix that SOAP preconditions."""
     weight_decay: Annotated[NonNegativeFloat | None, tyro.conf.arg(**AS_USUAL)] = None
-    """Decoupled weight decay, of AdamW and back projection."""
+    """Weight decay, decoupled but of SGD with momentum. Shampoo has none."""
 
     @property
     def method(self) -> Method:

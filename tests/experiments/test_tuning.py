@@ -112,6 +112,12 @@ def test_the_best_trial_is_chosen_and_read_again(pretend, tmp_path):
     assert len(one.calls) == 5
 
 
+def test_models_have_batches_and_inputs_of_their_own(tmp_path):
+    task = replace(TASK, dataset=None, widths=(), model="cnn")
+    of_model = Tuning(task, Variation("AdamW", "adamw"), 3, Layout(tmp_path), 1).space
+    assert METHODS["adamw"].space.keys() - of_model.keys() == {"batch_size", "inputs"}
+
+
 def test_of_a_loss_the_smallest_is_chosen(pretend, tmp_path, monkeypatch):
     heard = overhear(monkeypatch, "foof")
     found = chosen(tiny("foof", tasks=(replace(TASK, metrics=("loss",)),)), tmp_path)

@@ -12,7 +12,7 @@ from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones
 from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.cli.errors import DivergedError
-from new_algorithm.methods import gradient_descent
+from new_algorithm.methods import gradient_descent, optimizers
 from new_algorithm.methods.gradient_descent import SGD
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
@@ -99,8 +99,8 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_the_rest_to_adam():
     weights = Problem(load_dataset("synthetic", train_limit=50), (16, 16), 1, 0).start()[1]
     model = relu_network(weights)
     before = [p.detach().clone() for p in model.parameters()]
-    settings = {"lr": 1.0, "adam_lr": 1e-3, "matrices": "hidden", "momentum": 0.9}
-    optimizer = gradient_descent.muon(model, settings)
+    settings = METHODS["muon"].defaults | {"lr": 1.0, "adam_lr": 1e-3, "weight_decay": 0.0}
+    optimizer = optimizers.muon(model, settings)
     model(torch.randn(64, 20)).square().sum().backward()
     optimizer.step()
     changes = [(p - b).detach() for p, b in zip(model.parameters(), before, strict=True)]
@@ -118,9 +118,10 @@ def test_momentum_is_what_the_average_of_gradients_keeps(mu):
     """Two steps on gradients A and B."""
     a, b = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(1)).unbind()
 
-    def second_step(name, build, **others):
+    def second_step(name, build):
         linear = torch.nn.Linear(8, 12)
-        settings = METHODS[name].defaults | {"lr": 1.0, "momentum": mu} | others
+        settings = METHODS[name].defaults | {"lr": 1.0, "momentum": mu}
+        settings["weight_decay"] = 0.0
         optimizer = build(torch.nn.Sequential(linear), settings)
         for grad in (a, b):
             before = linear.weight.detach().clone()
@@ -129,13 +130,13 @@ def test_momentum_is_what_the_average_of_gradients_keeps(mu):
         return before - linear.weight.detach()
 
     velocity = b + mu * a
-    found = second_step("momentum", gradient_descent.sgd)
+    found = second_step("momentum", optimizers.sgd)
     torch.testing.assert_close(found, velocity)
-    found = second_step("muon", gradient_descent.muon)
+    found = second_step("muon", optimizers.muon)
     torch.testing.assert_close(found, math.sqrt(12 / 8) * polar(b + mu * velocity))
     mean = (b + mu * a) / (1 + mu)
     square = (b**2 + 0.999 * a**2) / 1.999
-    found = second_step("adamw", gradient_descent.adamw, weight_decay=0.0)
+    found = second_step("adamw", optimizers.adamw)
     torch.testing.assert_close(found, mean / square.sqrt(), rtol=1e-4, atol=1e-4)
 
 
