@@ -37,7 +37,7 @@ METHOD = Method(
         "lr": (3e-3, Range(3e-4, 5e-2)),
         "momentum": (0.9, MOMENTA),  # β₁
         "beta2": (0.99, Choice((0.99, 0.999))),
-        "weight_decay": (0.0, DECAYS_OF_ADAM),
+        "weight_decay": (0.3, DECAYS_OF_ADAM),
         "batch_size": (128, Choice((32, 64, 128, 256, 512, 1024))),
         "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
     },
@@ -46,6 +46,6 @@ METHOD = Method(
         "inputs as they are": {"inputs": AS_THEY_ARE},
         "constant rate": {"schedule": "constant"},
         "β₂ = 0.999": {"beta2": 0.999},
-        "weight decay, 0.1": {"weight_decay": 0.1},
+        "no weight decay": {"weight_decay": 0.0},
     },
 )

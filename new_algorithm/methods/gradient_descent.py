@@ -193,7 +193,7 @@ ADAMW = gradient_descent(
     settings={
         "lr": (1e-3, Range(3e-4, 3e-2)),
         "momentum": (0.9, MOMENTA),
-        "weight_decay": (1e-2, DECAYS_OF_ADAM),
+        "weight_decay": (0.1, DECAYS_OF_ADAM),
     },
 )
 BACK_PROJECTION = gradient_descent(

@@ -64,8 +64,8 @@ TO_512 = Choice((32, 64, 128, 256, 512))  # SGD's and Adam's best were at the ed
 # for steps that cost several times Adam's: with small batches the budget ends within a pass
 FROM_128 = Choice((128, 256, 512))
 
-# α of weight decay W ← (1 − η α) W, some 1e-5 to 1e-3 a step, for rates η of 1e-3 and of 1
-DECAYS_OF_ADAM = Choice((0.0, 1e-2, 1e-1, 0.3))
+# α of weight decay W ← (1 − η α) W, for rates η of about .001 to .01, and of about .1 to 1
+DECAYS_OF_ADAM = Choice((0.0, 1e-2, 1e-1, 0.3, 1.0))
 DECAYS = Choice((0.0, 1e-4, 1e-3, 1e-2))
 
 
