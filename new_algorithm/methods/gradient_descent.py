@@ -154,7 +154,7 @@ SOAP = gradient_descent(
     settings={
         "lr": (3e-3, Range(2e-4, 5e-2)),
         "momentum": (0.95, MOMENTA),
-        "weight_decay": (1e-2, DECAYS_OF_ADAM),
+        "weight_decay": (0.1, DECAYS_OF_ADAM),
         "renewed_every": (20, Choice((20, 100))),
         # preconditioning MNIST's 784 inputs makes a pass several times as long as a leaderboard's
         # budget, and the accuracy within it lower
