@@ -55,6 +55,7 @@ from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.signals import held
 from new_algorithm.cli.threads import fix_threads
+from new_algorithm.methods.back_projection_defaults import following
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Problem
@@ -100,6 +101,7 @@ def main() -> None:
     fix_threads(config.threads)
     with join_ranks(config.rank_timeout) as ranks, ExitStack() as stack:
         data = load_dataset(**config.data_arguments())
+        config = in_force(config, len(data.x_train))
         chunk_rows = chunk_rows_in_force(config, data, ranks)
         if config.check:
             work = partial(train_and_record, config, data, chunk_rows, ranks=ranks)
@@ -215,11 +217,15 @@ def read_config() -> Config:
     """The flags, with the data set and the preset that follow where none is named."""
     named = {name: Config(**{"preset": name} | flags) for name, flags in PRESETS.items()}
     config = parse(Config, __doc__, presets={None: replace(named["deep"], preset=None)} | named)
-    return with_penalties(with_preset(with_data_set(config), named["higgs"]))
+    config = with_preset(with_data_set(config), named["higgs"])
+    config.check_penalties(len(config.hidden_widths) + 1)
+    return config
 
 
-def with_penalties(config: Config) -> Config:
-    """Return `config` with the penalties of every layer, and as many layers as --widths implies."""
+def in_force(config: Config, rows: int) -> Config:
+    """Return `config` with what follows from so many training rows and the network, the penalties
+    of every layer, and as many layers as --widths implies."""
+    config = following(config, rows, config.hidden_widths)
     layers = len(config.hidden_widths) + 1
     config.check_penalties(layers)
     penalties = config.penalties(layers)
@@ -243,17 +249,14 @@ def with_data_set(config: Config) -> Config:
 
 
 def with_preset(config: Config, of_higgs: Config) -> Config:
-    """Return `config` if it names a preset; else for HIGGS the flags with the defaults `of_higgs`,
-    unless they ask for another depth, whose penalties would not fit."""
+    """Return `config` if it names a preset; else for HIGGS the flags on the defaults `of_higgs`."""
     if config.preset is not None:
         return config
-    if config.dataset == "higgs":
-        defaults: dict[str | None, Config] = {None: of_higgs}
-        fitting = parse(Config, __doc__, presets=defaults)
-        if len(fitting.hidden_widths) == len(of_higgs.hidden_widths):
-            print("Preset: higgs, chosen for these data (--preset names another)", flush=True)
-            return fitting
-    return replace(config, preset="deep")
+    if config.dataset != "higgs":
+        return replace(config, preset="deep")
+    print("Preset: higgs, made for these data (--preset names another)", flush=True)
+    defaults: dict[str | None, Config] = {None: of_higgs}
+    return parse(Config, __doc__, presets=defaults)
 
 
 # Notes for those who change it next

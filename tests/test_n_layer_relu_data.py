@@ -19,12 +19,14 @@ from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import (
     Config,
+    in_force,
     read_config,
     train_and_record,
     with_data_set,
-    with_penalties,
 )
 from tests.recorder import Recorder
+
+ROWS = 1_000
 
 
 def trained(data=None, held_out="test", **flags):
@@ -35,7 +37,7 @@ def trained(data=None, held_out="test", **flags):
 
 
 def recorded(config, data, run=None):
-    config, run = with_penalties(config), run or Recorder()
+    config, run = in_force(config, len(data.x_train)), run or Recorder()
     train_and_record(config, data, chunk_rows_in_force(config, data, Ranks()), run, Ranks())
     return run
 
@@ -82,14 +84,15 @@ OPTIONS = {
     "steps that may not grow": {"step_bounds": (1e-3, 1e-3)},
     "rarely judged": {"judge_every": 7},
     "momentum": {"momentum": 0.5},
-    "nesterov": {"outer": "nesterov"},
+    "heavy ball": {"outer": "momentum"},
     "adam": {"outer": "adam"},
     "orthogonal": {"outer": "orthogonal"},
     "orthogonal with a right factor": {"outer": "orthogonal", "lambda_h_layers": (1.0,)},
     "constant": {"schedule": "constant"},
+    "longer warm-up": {"warm_up": 0.5},
     "weight decay": {"weight_decay": 0.1},
     "label smoothing": {"label_smoothing": 0.1},
-    "decoupled decay": {"weight_decay": 0.1, "decay_form": "decoupled"},
+    "decoupled decay": {"decoupled_decay": 0.01},
     "held out": {"held_out": "validation", "seed": 2},
 }
 # what names a set of the others, prints, waits, or decides when to save
@@ -393,31 +396,30 @@ def test_lists_of_the_wrong_length_are_refused_with_both_counts(flag):
     config = Config(num_layers=4, **{flag: (1.0, 2.0, 3.0)})
     words = f"--{flag.replace('_', '-')} has 3 values for 4 layers: give 1 or 4"
     with pytest.raises(UserError, match=words):
-        with_penalties(config)
+        in_force(config, ROWS)
     with pytest.raises(UserError, match="has 3 values for 6 layers"):
-        with_penalties(replace(config, widths=(5, 5, 5, 5, 5)))
+        in_force(replace(config, widths=(5, 5, 5, 5, 5)), ROWS)
 
 
 def test_penalties_of_each_layer():
-    config = with_penalties(Config(num_layers=4))
-    assert config.lambda_w_layers == (3.0, 0.1, 0.1, 0.1)
+    config = in_force(Config(num_layers=4), ROWS)
+    assert config.lambda_w_layers == (3.0, 0.3, 0.3, 0.3)
     assert config.lambda_h_layers == (np.inf,) * 4
-    one = with_penalties(
-        Config(num_layers=3, lambda_w_layers=(2.0,), lambda_h_layers=(1.0, 2.0, 3.0))
-    )
+    flags = {"lambda_w_layers": (2.0,), "lambda_h_layers": (1.0, 2.0, 3.0)}
+    one = in_force(Config(num_layers=3, **flags), ROWS)
     assert (one.lambda_w_layers, one.lambda_h_layers) == ((2.0,) * 3, (1.0, 2.0, 3.0))
-    assert with_penalties(Config(widths=(7,))).lambda_h_layers == (np.inf, np.inf)
+    assert in_force(Config(widths=(7,)), ROWS).lambda_h_layers == (np.inf, np.inf)
 
 
 def test_step_bounds_out_of_order_are_refused():
-    with_penalties(Config(step_bounds=(0.1, 0.1)))
+    in_force(Config(step_bounds=(0.1, 0.1)), ROWS)
     with pytest.raises(UserError, match=r"--step-bounds 0.2 0.1: .* smaller one first"):
-        with_penalties(Config(step_bounds=(0.2, 0.1)))
+        in_force(Config(step_bounds=(0.2, 0.1)), ROWS)
 
 
 def test_depth_follows_the_widths():
-    assert with_penalties(Config(num_layers=7)).num_layers == 7
-    assert with_penalties(Config(num_layers=7, widths=(3, 4))).num_layers == 3
+    assert in_force(Config(num_layers=7), ROWS).num_layers == 7
+    assert in_force(Config(num_layers=7, widths=(3, 4)), ROWS).num_layers == 3
 
 
 def test_step_bounds_are_inert_beside_a_fixed_step():
@@ -449,7 +451,7 @@ def test_sample_of_higgs_is_not_taken_for_it(tmp_path, capsys):
         (["--epochs", "2"], "higgs", (256, 256), 2),
         (["--widths", "9", "8"], "higgs", (9, 8), 6),
         (["--preset", "deep"], "deep", (64,) * 8, 5),
-        (["--num-layers", "21"], "deep", (64,) * 20, 5),
+        (["--num-layers", "21"], "higgs", (256,) * 20, 6),
         (["--dataset", "mnist"], "deep", (64,) * 8, 5),
         (["--dataset", "higgs"], "higgs", (256, 256), 6),
     ],
@@ -462,7 +464,6 @@ def test_the_preset_follows_the_data(flags, preset, widths, epochs, tmp_path, mo
     config = read_config()
     assert (config.preset, config.hidden_widths, config.epochs) == (preset, widths, epochs)
     assert config.dataset == ("mnist" if "mnist" in flags else "higgs")
-    assert len(config.lambda_w_layers) == len(widths) + 1
 
 
 def test_data_set_that_is_named_is_kept_in_silence(tmp_path, capsys):
@@ -473,8 +474,8 @@ def test_data_set_that_is_named_is_kept_in_silence(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_settings_with_penalties_for_their_layers(name):
-    config = with_penalties(Config(preset=name, **PRESETS[name]))
+def test_presets_are_settings_in_force_for_their_layers(name):
+    config = in_force(Config(preset=name, **PRESETS[name]), ROWS)
     assert len(config.lambda_w_layers) == len(config.lambda_h_layers) == config.num_layers
 
 

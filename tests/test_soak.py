@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import load_dataset
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
-from new_algorithm.n_layer_relu_data import Config, train_and_record, with_penalties
+from new_algorithm.n_layer_relu_data import Config, in_force, train_and_record
 from new_algorithm.record.provenance import reset_peak_memory
 from new_algorithm.record.run import Run
 from tests.test_resumed_runs import contents
@@ -34,7 +34,7 @@ def short_run(root, number):
         epochs=2,
         chunk_rows=100 if number % 2 else None,
     )
-    config, data = with_penalties(config), load_dataset("synthetic", train_limit=300)
+    config, data = in_force(config, rows=300), load_dataset("synthetic", train_limit=300)
     script = root / "new_algorithm" / "toy.py"
     with Run.open(script=script, config=config, data=data.provenance(), root=root) as run:
         ranks = Ranks()

@@ -46,6 +46,28 @@ def seeded_start(
     return rng, initial_weights(rng, widths, dtype)
 
 
+def scale_layers(weights: Sequence[NDArray], inputs: NDArray) -> None:
+    """Scale hidden layers, in place, until their Z have the mean square of the first one's.
+
+    inputs: H̃_0 (n, d + 1) of some rows. He's scale keeps the mean square in expectation only: the
+    factors by which layers miss it multiply, and after a hundred of them the outputs of one seed
+    are beside the biases' nothing, of another everything. The first and the output layer stay.
+    Layers are taken one after the other, as in LSUV (Mishkin and Matas 2016), but by the size of
+    all Z, whose variance over rows is small in depth. Biases are left as they are.
+    """
+    reference = 0.0
+    for index, weight in enumerate(weights[:-1]):
+        z = inputs @ weight
+        mean_square = float(np.mean(z * z))
+        if index == 0:
+            reference = mean_square
+        elif mean_square > 0:
+            factor = np.sqrt(reference / mean_square)
+            z += (factor - 1) * (inputs[:, :-1] @ weight[:-1])
+            weight[:-1] *= factor
+        inputs = append_ones(np.maximum(z, 0))
+
+
 def append_ones(x: NDArray) -> NDArray:
     """Return X̃ = [X, 1]: (n, d) → (n, d + 1)."""
     return np.concatenate([x, np.ones((len(x), 1), x.dtype)], axis=1)

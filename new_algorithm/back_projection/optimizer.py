@@ -106,7 +106,8 @@ class BackProjection(Stateful):
         chunk_rows: of the largest chunk. in_chunks: whether a batch may have several, which rules
         out order="sequential" and pass_down="left", as right_factors and outer="orthogonal" do.
         outer, momentum: what moves the weights (outer_steps.py). right_factors: of the layers' own
-        problems. decoupled_decay: α of W ← (1 − s η α) W before each step, biases left out.
+        problems. decoupled_decay: α of W ← (1 − s α p) W before each step, biases left out, s the
+        schedule's factor and p the share of the loss at the start that is learned already.
         target: the wanted change of Z for one of H, linearised or projected onto h ≥ 0. order:
         "simultaneous", all layers move after the sweep, or "sequential", each before those below
         it are solved. pass_down: "whole", Δ, or "left", Δ − H̃ δW̃. judge_every: iterations between
@@ -179,7 +180,7 @@ class BackProjection(Stateful):
         """Move all layers, or one alone in the middle of a sweep."""
         self._outer.update(self.sweep.changes, self._step_size, layer)
         moved = range(len(self.weights)) if layer is None else [layer]
-        if decay := self._lr_scale * self._step_size * self._decoupled_decay:
+        if decay := self._lr_scale * self._decoupled_decay * self.control.watch.learned:
             for one in moved:
                 self._solvers[one].subtract_features(self.weights[one], self.weights[one], decay)
         stacks = self._parameters, self._outer.direction

@@ -1,5 +1,9 @@
 """The factor on the step size in each iteration."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 
 def warm_up_and_decay(iteration: int, iterations: int, warm_up: float) -> float:
     """Return the factor on the step size: 0 up to 1 over the share `warm_up`, then down to 0.
@@ -19,4 +23,9 @@ def constant(iteration: int, iterations: int) -> float:
 
 
 WARM_UP = 0.3  # of the iterations
-SCHEDULES = {"warm-up-decay": lambda i, n: warm_up_and_decay(i, n, WARM_UP), "constant": constant}
+Schedule = Literal["warm-up-decay", "constant"]
+
+
+def scheduled(name: Schedule, warm_up: float = WARM_UP) -> Callable[[int, int], float]:
+    """Return the named schedule: (iteration, iterations) → factor. warm_up: share in [0, 1)."""
+    return partial(warm_up_and_decay, warm_up=warm_up) if name == "warm-up-decay" else constant

@@ -43,6 +43,13 @@ class LossWatch(Stateful):
     _smoothed: float | None = None
     _lowest: float = 0.0
 
+    @property
+    def learned(self) -> float:
+        """The share of the loss at the start that the smoothed loss has lost, in [0, 1]."""
+        if self._smoothed is None or not self.start:
+            return 0.0
+        return float(np.clip(1 - self._smoothed / self.start, 0, 1))
+
     def accepts(self, before: float, after: float) -> bool:
         """Take in the loss of a batch before and after a step; False if the step did harm."""
         if not np.isfinite(before + after):

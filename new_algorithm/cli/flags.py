@@ -246,7 +246,7 @@ def check_values(config: Any) -> None:
         validate_tag(config.tag)
     if isinstance(config, CommonFlags):
         size, rows = config.batch_size, config.train_limit
-        if rows is not None and size != "full" and size > rows:
+        if rows is not None and isinstance(size, int) and size > rows:
             raise UserError(
                 f"--batch-size {size} is more than the {rows} training samples: give at most {rows}"
             )

@@ -15,7 +15,7 @@ from new_algorithm.back_projection.metrics import evaluate
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.optimizer import JUDGE_EVERY, START_ROWS, BackProjection
 from new_algorithm.back_projection.rows import EVALUATED_ROWS, RowsInMemory
-from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.back_projection.solvers import Penalties, decay_cost
 from new_algorithm.back_projection.solvers.of_layers import layer_solvers
 from new_algorithm.back_projection.step_control import control_of_steps
@@ -92,7 +92,7 @@ class Training:
 
     def epochs(self, count: int) -> Iterator[float]:
         """Train for `count` passes over the rows; yield the mean loss of the batches of each."""
-        schedule = SCHEDULES["warm-up-decay" if self._settings.known_beforehand else "constant"]
+        schedule = scheduled("warm-up-decay" if self._settings.known_beforehand else "constant")
         steps, optimizer = self._steps, self.optimizer
         for _ in range(count):
             losses = []

@@ -59,6 +59,11 @@ class MethodTraining:
         return METHODS[self.variation.method].defaults | self._given
 
     @property
+    def defaults(self) -> Settings:
+        problem = self.task.problem(self._data, 1, SEARCH_SEED, self.threads)
+        return METHODS[self.variation.method].in_values(problem, self.fixed)
+
+    @property
     def _given(self) -> Settings:
         size = self.task.batch_size
         of_task = {} if size is None else {"batch_size": size}
@@ -162,7 +167,9 @@ class MethodTraining:
         if METHODS[self.variation.method].whole_epochs:
             return Passes.over(rows, rows, parts=1)
         model = MODELS[self.task.model] if self.task.model else None
-        size = model.batch_size if model else settings.get("batch_size", 1)  # a preset's is small
+        size = (
+            model.batch_size if model else settings.get("batch_size") or 1
+        )  # one that follows is small
         return Passes.over(rows, size, self.task.parts)
 
     def _train(self, settings: Settings, epochs: int) -> Iterator[Epoch]:

@@ -53,6 +53,10 @@ class ScriptTraining:
         return {}
 
     @property
+    def defaults(self) -> None:
+        """Those of flags are the script's own."""
+
+    @property
     def space(self) -> Space:
         return self.variation.space
 

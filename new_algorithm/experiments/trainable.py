@@ -58,6 +58,10 @@ class Trainable(Protocol):
         """The settings that are not searched."""
 
     @property
+    def defaults(self) -> Settings | None:
+        """What a search tries first, a value for every setting of its space, if there is that."""
+
+    @property
     def space(self) -> Space:
         """What a search may try for the others."""
 

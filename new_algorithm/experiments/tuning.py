@@ -111,9 +111,7 @@ class Tuning:
             return self.trained.trial(settings, len(rows) + 1)
 
         file = self.path.with_suffix(".search.json")
-        defaults = self.trained.fixed
-        first = defaults if self.space.keys() <= defaults.keys() else None  # scripts have flags
-        found = search(file, self.space, self.trials, SEARCH_SEED, objective, first)
+        found = search(file, self.space, self.trials, SEARCH_SEED, objective, self.trained.defaults)
         for row in progress(found, self.variation.name, self.trials):
             rows.append(row)
         if (chosen := best(rows)) is None:

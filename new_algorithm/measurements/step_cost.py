@@ -17,7 +17,7 @@ from new_algorithm.back_projection.network import (
     momentum_step,
 )
 from new_algorithm.back_projection.optimizer import BackProjection
-from new_algorithm.back_projection.step_control import control_of_steps
+from new_algorithm.back_projection.step_control import STEP_BOUNDS, control_of_steps
 from new_algorithm.methods.back_projection_settings import Settings, solvers_of
 from new_algorithm.record.files import Row
 
@@ -60,7 +60,7 @@ def back_projection(widths: Sequence[int], rows: int) -> tuple[BackProjection, C
         weights,
         SOFTMAX,
         solvers_of(settings, basis, weights, rows, in_chunks=False),
-        control_of_steps(np.inf, settings.step_bounds, settings.step_size),
+        control_of_steps(np.inf, STEP_BOUNDS, settings.step_size),
         chunk_rows=rows,
         momentum=MOMENTUM,
     )

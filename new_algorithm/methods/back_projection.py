@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
-from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.solvers.of_layers import INPUT_LAMBDA_W
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
+from new_algorithm.cli.flags import per_layer
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_settings import PRESETS, RATES, Settings
+from new_algorithm.methods.back_projection_defaults import following, input_and_hidden, lengthened
+from new_algorithm.methods.back_projection_settings import RATES, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
-
-# α of decay that W ← (1 − η α) W makes of about that inside (P), whose steps are of other lengths
-DECOUPLED = {"adam": 300.0, "orthogonal": 30.0}
 
 
 def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
@@ -24,60 +21,66 @@ def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
 
 
 def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
+    return train_with(settings_of(len(problem.widths), searched), problem)
+
+
+def settings_of(hidden: int, searched: method.Settings) -> Settings:
+    """Return the flags that these mean in a network of `hidden` hidden layers.
+
+    input_lambda_w, hidden_lambda_w: λ_w of the first layer and of the others. step: length of steps
+    in units of STEP_BOUNDS, or of RATES where they are not controlled. None: as it follows.
+    """
     rest = dict(searched)
-    lambda_w = rest.pop("input_lambda_w"), *[rest.pop("hidden_lambda_w")] * len(problem.widths)
-    steps = steps_of(rest["outer"], rest.pop("step"), rest.pop("weight_decay"))
-    lambda_h = (rest.pop("lambda_h"),)
-    settings = Settings(lambda_w_layers=lambda_w, lambda_h_layers=lambda_h, **steps | rest)
-    return train_with(settings, problem)
+    of_input, of_hidden = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
+    if of_hidden is not None:
+        of_input = INPUT_LAMBDA_W if of_input is None else of_input
+        rest["lambda_w_layers"] = input_and_hidden(of_input, of_hidden, hidden)
+    if (lambda_h := rest.pop("lambda_h")) is not None:
+        rest["lambda_h_layers"] = (lambda_h,)
+    if (step := rest.pop("step")) is not None:
+        if rest["outer"] in RATES:
+            rest["step_size"] = step * RATES[rest["outer"]]
+        else:
+            rest["step_bounds"] = lengthened(step)
+    return Settings(**rest)
 
 
-def steps_of(outer: Outer, step: float, decay: float) -> dict[str, Any]:
-    """Return flags for steps `step` times as long as by default, with a decay like α inside (P)."""
-    if outer in RATES:
-        return {
-            "step_size": step * RATES[outer],
-            "weight_decay": decay * DECOUPLED[outer],
-            "decay_form": "decoupled",
-        }
-    least, most = STEP_BOUNDS
-    return {"step_bounds": (step * least, step * most), "weight_decay": decay}
+def in_values(problem: Problem, searched: method.Settings) -> method.Settings:
+    """Return the settings of METHOD with a value for each that follows from the problem."""
+    hidden = len(problem.widths)
+    flags = settings_of(hidden, searched)
+    flags = following(flags, len(problem.data.x_train), problem.widths)
+    of_input, *of_hidden = per_layer(flags.lambda_w_layers, hidden + 1, "--lambda-w-layers")
+    if flags.eta is None:
+        step = (flags.step_bounds or STEP_BOUNDS)[1] / STEP_BOUNDS[1]
+    else:
+        step = flags.eta / RATES.get(flags.outer or "adam", flags.eta)
+    values = {
+        "input_lambda_w": of_input,
+        "hidden_lambda_w": of_hidden[-1] if of_hidden else of_input,
+        "lambda_h": flags.lambda_h_layers[0],
+        "step": step,
+    }
+    own = {name: getattr(flags, name) for name in searched if hasattr(flags, name)}
+    return searched | own | values
 
-
-def _train_preset(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
-    preset = PRESETS[preset_for(problem)]
-    known = Settings.__dataclass_fields__
-    return train_with(Settings(**{k: v for k, v in preset.items() if k in known}), problem)
-
-
-def preset_for(problem: Problem) -> str:
-    """Return the preset that the README recommends for such a network."""
-    if problem.data.name == "higgs" and len(problem.widths) == 2:  # it lists λ_w of three layers
-        return "higgs"
-    return "two-layer" if len(problem.widths) == 1 else "deep"
-
-
-PRESET = Method(
-    "back projection, preset",
-    source="methods/back_projection_settings.py, PRESETS",
-    settings={},
-    train=_train_preset,
-)
 
 METHOD = Method(
     "back projection",
     source="README, The method; shared equations (P), (1)–(3) in back_projection/layer_problem.py",
+    # unless they are searched, all follow from the problem: back_projection_defaults.py
     settings={
-        "input_lambda_w": (INPUT_LAMBDA_W, Range(0.1, 30.0)),
-        # of the defaults of Settings a search at 40 × 64 left little (AGENTS.md, The step)
-        "hidden_lambda_w": (1.0, Range(0.03, 300.0)),
-        "lambda_h": (math.inf, Choice((math.inf, 1.0, 0.3))),
-        "outer": ("nesterov", Choice(("momentum", "nesterov", "adam", "orthogonal"))),
-        "step": (2.0, Range(0.25, 30.0)),
-        "weight_decay": (1e-3, Choice((0.0, 1e-4, 1e-3))),
-        "batch_size": (128, Choice((64, 128, 256, 512))),
+        "input_lambda_w": (None, Range(0.1, 30.0)),
+        "hidden_lambda_w": (None, Range(0.03, 30.0)),
+        "lambda_h": (None, Choice((math.inf, 1.0, 0.5, 0.25))),
+        "outer": (None, Choice(("nesterov", "adam", "orthogonal"))),
+        "step": (None, Range(0.5, 20.0)),
+        "weight_decay": (None, Choice((0.0, 3e-4, 1e-3))),
+        "decoupled_decay": (None, Choice((0.0, 3e-4, 1e-3, 2e-3, 4e-3))),
+        "batch_size": (None, Choice((64, 128, 256, 512))),
     },
     train=_train,
+    in_values=in_values,
     components={
         "no truncation of the input": {"input_rank": 785},
         "no momentum": {"momentum": 0.0},
@@ -86,7 +89,9 @@ METHOD = Method(
         "no schedule": {"schedule": "constant"},
         "no solve: the gradient, λ_w 3": {"solver": "gradient", "hidden_lambda_w": 3.0},
         "no damping to speak of": {"hidden_lambda_w": 1e-3},
-        "no weight decay": {"weight_decay": 0.0},
+        "no weight decay": {"weight_decay": 0.0, "decoupled_decay": 0.0},
+        "decay inside alone": {"weight_decay": 1e-3, "decoupled_decay": 0.0},
+        "decoupled decay alone": {"weight_decay": 0.0, "decoupled_decay": 2e-3},
         "own λ_h: 1": {"lambda_h": 1.0},
         "own λ_h: 0.1": {"lambda_h": 0.1},
         "passed-down λ_h: 10": {"lambda_h": 10.0, "hidden_penalty": "passed-down"},

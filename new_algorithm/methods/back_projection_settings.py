@@ -13,6 +13,7 @@ from new_algorithm.back_projection.gram import intervals
 from new_algorithm.back_projection.losses import Loss, smoothed
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
+from new_algorithm.back_projection.schedule import Schedule
 from new_algorithm.back_projection.solvers import LayerSolver, Penalties
 from new_algorithm.back_projection.solvers.of_layers import (
     GRAM_AVERAGE,
@@ -29,34 +30,35 @@ from new_algorithm.cli.flags import (
     PenaltyFlags,
     PositiveFloat,
     PositiveInt,
+    default_as,
     per_layer,
 )
 
-RATES = {"adam": 3e-3, "orthogonal": 0.05}  # η of steps that are not controlled
+RATES: dict[Outer, float] = {"adam": 3e-3, "orthogonal": 0.05}  # η of steps that are not controlled
+FOLLOWS = default_as("from rows and network")  # back_projection_defaults.py
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(PenaltyFlags):
     """The settings of back projection, as flags of a script."""
 
-    batch_size: BatchSize = 128
+    batch_size: Annotated[  # type: ignore[assignment]
+        BatchSize | None, default_as("128, 512, or all if there are fewer")
+    ] = None
     """Samples in a mini-batch, or `full`."""
     dtype: Literal["float32", "float64"] = "float32"
 
-    lambda_w_layers: Annotated[
-        tuple[float, ...],
-        tyro.conf.arg(help_behavior_hint="(default: 3 in layer 1, 0.1 elsewhere)"),
-    ] = ()
-    lambda_h_layers: tuple[float, ...] = (float("inf"),)
+    lambda_w_layers: Annotated[tuple[float, ...], FOLLOWS] = ()
+    lambda_h_layers: Annotated[tuple[float, ...], FOLLOWS] = ()
     absolute_penalties: bool = False
     """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
     hidden_penalty: Literal["own-solve", "passed-down", "none"] = "own-solve"
     """Where a finite λ_h acts: in each layer's own problem, with the curvature above it, or on what
     it passes down; none makes every λ_h infinite."""
-    weight_decay: NonNegativeFloat = 0.0
-    """α of α/2 ‖W‖² beside the loss; biases do not decay."""
-    decay_form: Literal["inside", "decoupled"] = "inside"
-    """Weight decay as a part of every layer's problem, or W ← (1 − η α) W beside each step."""
+    weight_decay: Annotated[NonNegativeFloat | None, FOLLOWS] = None
+    """α of α/2 ‖W‖² beside the loss, a part of every layer's problem; biases do not decay."""
+    decoupled_decay: Annotated[Fraction | None, FOLLOWS] = None
+    """α of W ← (1 − α) W beside each full step, less of it while little has been learned."""
     label_smoothing: Fraction = 0.0
     """ε of the targets (1 − ε) y + ε/m that are trained towards; what is recorded is without it."""
     target: Annotated[Literal["mask", "project"], tyro.conf.arg(name="relu-target")] = "mask"
@@ -81,12 +83,12 @@ class Settings(PenaltyFlags):
     precondition: bool = False
     """Precondition conjugate gradients with an older inverse of the damped Gram matrix."""
 
-    outer: Outer = "momentum"
+    outer: Annotated[Outer | None, FOLLOWS] = None
     """What makes steps of the changes: momentum, Nesterov's, Adam's moments, or polar factors."""
     step_size: PositiveFloat | None = None
     """A fixed step η. Unless given, steps of momentum and nesterov are controlled by predicted
-    against actual decrease; adam takes 0.003, orthogonal 0.05."""
-    step_bounds: tuple[PositiveFloat, PositiveFloat] = STEP_BOUNDS
+    against actual decrease; adam takes 0.003, orthogonal 0.05, but where more suits the problem."""
+    step_bounds: Annotated[tuple[PositiveFloat, PositiveFloat] | None, FOLLOWS] = None
     """Squared length of a controlled step, at first and at least, and at most."""
     judge_every: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
@@ -94,8 +96,9 @@ class Settings(PenaltyFlags):
     """Iterations between two judgements of a step by the loss after it. By default 20, or 1 where
     an epoch has fewer."""
     momentum: Fraction = 0.9
-    schedule: Literal["warm-up-decay", "constant"] = "warm-up-decay"
-    """Of the steps over the run: up from 0 over its first 30% and down to 0, or none."""
+    schedule: Schedule = "warm-up-decay"
+    """Of the steps over the run: up from 0 over the share --warm-up and down to 0, or none."""
+    warm_up: Annotated[Fraction | None, default_as("0.3; up to 0.5 in deep networks")] = None
 
     chunk_rows: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
@@ -104,19 +107,21 @@ class Settings(PenaltyFlags):
     over several ranks; otherwise all data are read into memory and each batch is one chunk."""
 
     def penalties(self, layers: int) -> list[Penalties]:
-        """Return the penalties of each layer; UserError for lists of the wrong length."""
+        """Return the penalties of each layer; UserError for lists of the wrong length.
+
+        What is still to follow from the problem is taken as absent, or as `default_lambda_w`.
+        """
         lambda_w = self.lambda_w_layers or default_lambda_w(layers)
         lambda_h = self.lambda_h(layers)
         if self.hidden_penalty == "own-solve":
             lambda_h = (math.inf,) * layers
         of_layers = zip(per_layer(lambda_w, layers, "--lambda-w-layers"), lambda_h, strict=True)
         relative = not self.absolute_penalties
-        decay = self.weight_decay if self.decay_form == "inside" else 0.0
-        return [Penalties(w, h, relative, decay) for w, h in of_layers]
+        return [Penalties(w, h, relative, self.weight_decay or 0.0) for w, h in of_layers]
 
     def lambda_h(self, layers: int) -> tuple[float, ...]:
         """Return λ_h of each layer, wherever it acts; UserError for a list of the wrong length."""
-        if self.hidden_penalty == "none":
+        if self.hidden_penalty == "none" or not self.lambda_h_layers:
             return (math.inf,) * layers
         return tuple(per_layer(self.lambda_h_layers, layers, "--lambda-h-layers"))
 
@@ -126,9 +131,14 @@ class Settings(PenaltyFlags):
         return finite and self.hidden_penalty == "own-solve"
 
     @property
+    def solves_on_the_way(self) -> bool:
+        """Whether layers are solved before the sweep is over."""
+        return self.order == "sequential" or self.pass_down == "left"
+
+    @property
     def eta(self) -> float | None:
         """The fixed step in force; None where steps are controlled."""
-        return RATES.get(self.outer) if self.step_size is None else self.step_size
+        return RATES.get(self.outer or "momentum") if self.step_size is None else self.step_size
 
     def check_penalties(self, layers: int) -> None:
         """UserError for settings that contradict each other or the number of layers."""
@@ -138,10 +148,10 @@ class Settings(PenaltyFlags):
                 "--lambda-w-layers 0 with --solver gradient, whose steps are divided by it: give "
                 "numbers above 0"
             )
-        least, most = self.step_bounds
+        least, most = self.step_bounds or STEP_BOUNDS
         if least > most:
             raise UserError(f"--step-bounds {least:g} {most:g}: give the smaller one first")
-        on_the_way = self.order == "sequential" or self.pass_down == "left"
+        on_the_way = self.solves_on_the_way
         if on_the_way and self.solves_with_right_factors(layers):
             raise UserError(
                 "--order sequential and --pass-down left solve a layer before the curvature above "
@@ -154,26 +164,12 @@ class Settings(PenaltyFlags):
             )
 
 
-# Settings, and shapes of networks, that go together: flags of n_layer_relu_data.py.
+# Networks, all else following from the problem, and the original formulation: flags of
+# n_layer_relu_data.py.
 PRESETS: dict[str, dict[str, Any]] = {
     "deep": {"num_layers": 9, "hidden_dim": 64, "epochs": 5},
-    "two-layer": {
-        "num_layers": 2,
-        "hidden_dim": 512,
-        "epochs": 3,
-        "lambda_w_layers": (10.0, 3.0),
-        "input_rank": 60,
-        "step_bounds": (0.1, 0.1),
-    },
-    "higgs": {
-        "dataset": "higgs",
-        "num_layers": 3,
-        "hidden_dim": 256,
-        "epochs": 6,
-        "batch_size": 64,
-        "lambda_w_layers": (0.1, 100.0, 100.0),
-        "step_bounds": (2e-2, 0.5),
-    },
+    "two-layer": {"num_layers": 2, "hidden_dim": 512, "epochs": 3},
+    "higgs": {"dataset": "higgs", "num_layers": 3, "hidden_dim": 256, "epochs": 6},
     "faithful": {
         "num_layers": 9,
         "hidden_dim": 64,
@@ -186,6 +182,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gram_average": 0.0,
         "solver": "cg",
         "cg_iterations": 20,
+        "weight_decay": 0.0,
+        "decoupled_decay": 0.0,
+        "outer": "momentum",
         "step_size": 1.0,
         "momentum": 0.0,
         "schedule": "constant",
@@ -214,11 +213,6 @@ def loss_in_training(settings: Settings, loss: Loss) -> Loss:
         return smoothed(loss, settings.label_smoothing)
     except ValueError as error:
         raise UserError(f"--label-smoothing: {error}: give 0") from error
-
-
-def decoupled_decay_of(settings: Settings) -> float:
-    """Return α of what the layers' problems know nothing of."""
-    return settings.weight_decay if settings.decay_form == "decoupled" else 0.0
 
 
 def solvers_of(

@@ -26,7 +26,7 @@ from new_algorithm.back_projection.optimizer import (
     judge_interval,
 )
 from new_algorithm.back_projection.rows import RowsInMemory
-from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.back_projection.solvers import decay_cost
 from new_algorithm.back_projection.state import State, nested, part
 from new_algorithm.back_projection.step_control import control_of_steps
@@ -34,9 +34,9 @@ from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.ranks import Ranks, shard
 from new_algorithm.cli.signals import whole_steps
+from new_algorithm.methods.back_projection_defaults import following
 from new_algorithm.methods.back_projection_settings import (
     Settings,
-    decoupled_decay_of,
     loss_in_training,
     right_factors_of,
     solvers_of,
@@ -53,9 +53,8 @@ Rows = RowsInMemory | StreamedRows
 class Training:
     """A network, its optimizer, and this process's rows in the eigenbasis of all of them.
 
-    epoch: how many are done. steps: of the epoch under way. clock: of the training; finding the
-    eigenvectors and projecting the data are part of the cost, evaluation is not. sent_bytes: handed
-    to sums by this rank's steps, in the last epoch.
+    epoch: how many are done. steps: of the epoch under way. clock: of the training, eigenvectors
+    included, evaluation not. sent_bytes: handed to sums by this rank's steps, in the last epoch.
     """
 
     def __init__(
@@ -65,14 +64,21 @@ class Training:
         chunk_rows: int | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        """chunk_rows: see `chunk_rows_in_force`."""
+        """settings: what they leave open follows. chunk_rows: see `chunk_rows_in_force`."""
+        settings = following(settings, len(problem.data.x_train), problem.widths)
+        assert settings.batch_size is not None
+        assert settings.outer is not None
+        assert settings.step_bounds is not None
+        assert settings.decoupled_decay is not None
+        assert settings.warm_up is not None
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
         size = settings.batch_size
         batch_size = samples if size == "full" else min(size, samples)
         self.last_epoch, self._passes = problem.epochs, problem.passes(batch_size)
-        self._schedule, self._dtype = SCHEDULES[settings.schedule], settings.dtype
+        self._schedule = scheduled(settings.schedule, settings.warm_up)
+        self._dtype = settings.dtype
         self._chunk_rows = chunk_rows
         with self.clock:
             self.basis, projected = eigenbasis(settings, data.x_train, chunk_rows, ranks)
@@ -96,7 +102,7 @@ class Training:
                 outer=settings.outer,
                 momentum=settings.momentum,
                 right_factors=right_factors_of(settings, weights, batch_size),
-                decoupled_decay=decoupled_decay_of(settings),
+                decoupled_decay=settings.decoupled_decay,
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
@@ -213,12 +219,8 @@ class Training:
     @np.errstate(over="ignore", invalid="ignore")
     def diagnose(self) -> dict[str, list[float]]:
         """Return the diagnostics of every layer on a few rows."""
-        weights, sweep, control = (
-            self.optimizer.weights,
-            self.optimizer.sweep,
-            self.optimizer.control,
-        )
-        return diagnose(weights, *self._sample, sweep, self.loss, control.step_size)
+        it = self.optimizer
+        return diagnose(it.weights, *self._sample, it.sweep, self.loss, it.control.step_size)
 
     def agree(self) -> bool:
         """Return whether all ranks hold the same weights; if not, all take those of rank 0."""
@@ -270,14 +272,14 @@ def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int 
     rows, columns = data.x_train.shape
     # in the eigenvectors of their Gram matrix fewer rows than columns are a small square
     large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train) and rows > columns
-    if settings.batch_size != "full" and settings.batch_size < ranks.size:
+    if isinstance(settings.batch_size, int) and settings.batch_size < ranks.size:
         raise UserError(
             f"--batch-size {settings.batch_size} is less than one row for each of {ranks.size} "
             f"ranks: give at least {ranks.size}"
         )
     if not (large or ranks.size > 1 or settings.chunk_rows is not None):
         return None
-    if settings.order == "sequential" or settings.pass_down == "left":
+    if settings.solves_on_the_way:
         raise UserError(
             "--order sequential and --pass-down left need a whole batch in memory, and here the "
             "rows come in chunks: give --order simultaneous --pass-down whole, or one process, a "

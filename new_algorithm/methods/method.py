@@ -11,13 +11,21 @@ from datasets import Dataset
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.back_projection.network import seeded_start, weight_norms
+from new_algorithm.back_projection.network import (
+    append_ones,
+    scale_layers,
+    seeded_start,
+    weight_norms,
+)
+from new_algorithm.back_projection.optimizer import START_ROWS
 from new_algorithm.methods.passes import Passes
 from new_algorithm.models.model import Model
 from new_algorithm.record.clock import TrainingClock
 
 if TYPE_CHECKING:
     from new_algorithm.record.run import Run
+
+VERY_DEEP = 50  # hidden layers, from above which the start decides whether a network trains
 
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
@@ -112,6 +120,7 @@ class Problem:
         Shuffles are drawn from the generator next, so that all methods with minibatches of the
         same size see the same ones. In a basis they are the network's on the features, with a bias
         beside that of X̃ Q, zero at first.
+        Of a very deep network the layers are scaled by a first look at some rows.
         """
         basis = self.basis
         features = self.data.x_train.shape[1] if basis is None else len(basis.vectors) - 1
@@ -120,6 +129,8 @@ class Problem:
         if basis is not None:
             rotated = basis.vectors.T @ weights[0]
             weights[0] = np.vstack([rotated, np.zeros_like(rotated[:1])])
+        if len(self.widths) > VERY_DEEP:
+            scale_layers(weights, append_ones(self.data.x_train[:START_ROWS].astype(dtype)))
         return rng, weights
 
 
@@ -160,15 +171,21 @@ class Epoch:
         run.save_snapshot(self.number, weights)
 
 
+def _as_they_are(problem: Problem, settings: Settings) -> Settings:
+    return settings
+
+
 @dataclass(frozen=True)
 class Method:
     """name: in tables. source: the paper and its equations. settings: the default of each, or the
     default and what a search may try.
 
     train(problem, settings), with a value for every setting, yields after each epoch;
-    DivergedError. components: changed settings of an ablation, by name. any_model: whether it
-    trains models in PyTorch too, or ReLU networks alone. whole_epochs: whether an epoch is a pass
-    over all rows, or what the method has in its place, whatever the parts of the problem.
+    DivergedError. in_values(problem, settings): the settings with a value for each that is None,
+    which is to follow from the problem. components: changed settings of an ablation, by name.
+    any_model: whether it trains models in PyTorch too, or ReLU networks alone. whole_epochs:
+    whether an epoch is a pass over all rows, or what the method has in its place, whatever the
+    parts of the problem.
     """
 
     name: str
@@ -176,6 +193,7 @@ class Method:
     settings: dict[str, Any | tuple[Any, Range | Choice]]
     train: Callable[[Problem, Settings], Iterator[Epoch]]
     components: dict[str, Settings] = field(default_factory=dict)
+    in_values: Callable[[Problem, Settings], Settings] = _as_they_are
     any_model: bool = False
     whole_epochs: bool = False
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.back_projection.rows import RowsInMemory
-from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.schedule import WARM_UP, scheduled
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.outer_steps import Stepper
@@ -33,7 +33,8 @@ def train_by_minibatches(
     weights, in place, by those of a paper. further: matrices that are trained with the weights,
     after which they come, and are not yielded. DivergedError where a batch gives no changes.
     """
-    lr, scale = settings["lr"], SCHEDULES[settings.get("schedule", "warm-up-decay")]
+    lr = settings["lr"]
+    scale = scheduled(settings.get("schedule", "warm-up-decay"), settings.get("warm_up", WARM_UP))
     rng, weights = problem.start()
     if redraw is not None:
         redraw(rng, weights)

@@ -20,7 +20,6 @@ from new_algorithm.methods.method import Method
 
 METHODS: dict[str, Method] = {
     "back_projection": back_projection.METHOD,
-    "back_projection_preset": back_projection.PRESET,
     "sgd": gradient_descent.SGD,
     "momentum": gradient_descent.MOMENTUM,
     "adam": gradient_descent.ADAM,

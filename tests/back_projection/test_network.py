@@ -20,6 +20,7 @@ from new_algorithm.back_projection.network import (
     mask,
     momentum_step,
     project,
+    scale_layers,
     weight_norms,
 )
 from new_algorithm.back_projection.sweep import ReluTarget
@@ -263,3 +264,30 @@ def test_hidden_units_are_left_as_they_are(relu_target):
     relu_target(delta, hidden)
     np.testing.assert_array_equal(hidden, before)
     assert (delta != old).any()
+
+
+def test_scaled_layers_have_outputs_of_the_first_ones_size():
+    rng, widths = np.random.default_rng(0), (5, 9, 7, 8, 4)
+    start = [weight.astype(np.float64) for weight in initial_weights(rng, widths)]
+    for weight in start[1:]:
+        weight[:-1] *= rng.uniform(0.1, 3.0)
+    weights = [weight.copy() for weight in start]
+    inputs = append_ones(rng.standard_normal((40, 5)))
+    scale_layers(weights, inputs)
+    activations, _ = forward(weights, inputs)
+    sizes = [np.mean((h @ w) ** 2) for h, w in zip(activations[:-1], weights[:-1], strict=True)]
+    np.testing.assert_allclose(sizes, sizes[0])
+    np.testing.assert_array_equal(weights[0], start[0])
+    np.testing.assert_array_equal(weights[-1], start[-1])
+    for before, after in zip(start[1:-1], weights[1:-1], strict=True):
+        ratios = after[:-1] / before[:-1]
+        np.testing.assert_allclose(ratios, ratios[0, 0])  # one factor a layer
+        np.testing.assert_array_equal(after[-1], before[-1])
+
+
+def test_a_layer_whose_outputs_vanish_is_left_as_it_is():
+    weights = [np.zeros((4, 3)), np.ones((4, 3)), np.ones((4, 2))]
+    weights[1][-1] = 0
+    scale_layers(weights, np.ones((5, 4)))
+    assert all(np.isfinite(weight).all() for weight in weights)
+    np.testing.assert_array_equal(weights[1][:-1], 1)

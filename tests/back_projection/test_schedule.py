@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from new_algorithm.back_projection.schedule import SCHEDULES, constant, warm_up_and_decay
+from new_algorithm.back_projection.schedule import constant, scheduled, warm_up_and_decay
 
 
 @pytest.mark.parametrize("warm_up", [0.0, 0.3, 1.0])
@@ -18,10 +18,10 @@ def test_step_factor_rises_then_falls_and_is_never_zero(iterations, warm_up):
     assert factors.mean() == pytest.approx(0.5, abs=0.5 / iterations)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ["warm-up-decay", "constant"])
 @pytest.mark.parametrize("iterations", [1, 2, 999])
 def test_schedules_by_name_stay_in_the_unit_interval(name, iterations):
-    factors = [SCHEDULES[name](i, iterations) for i in range(iterations)]
+    factors = [scheduled(name)(i, iterations) for i in range(iterations)]
     assert all(0 < factor <= 1 for factor in factors)
     if name == "constant":
         assert factors == [constant(i, iterations) for i in range(iterations)] == [1.0] * iterations

@@ -7,7 +7,7 @@ from new_algorithm.back_projection import layer_problem
 from new_algorithm.back_projection.gram import GramSum
 from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.back_projection.solvers import EigenbasisSolver, LayerSolver, Penalties
-from new_algorithm.back_projection.step_control import FixedStep
+from new_algorithm.back_projection.step_control import FixedStep, LossWatch
 from tests.back_projection.problems import LOSSES, assert_near, by_cg, factored, gradient, problem
 
 ALPHA, LAMBDA_W = 0.7, 0.3
@@ -130,3 +130,28 @@ def test_steps_end_at_ridge_regression():
     x, decaying = made.inputs, np.diag([1.0] * 5 + [0.0])
     ridge = np.linalg.solve(x.T @ x / len(x) + ALPHA * decaying, x.T @ made.targets / len(x))
     assert_near(network.weights[0], ridge)
+
+
+def test_decoupled_decay_shrinks_as_the_loss_is_learned():
+    """With η = 0 nothing moves the weights but W ← (1 − s α p) W, whose product is known."""
+    made = problem()
+    watch = LossWatch(start=10 * made.loss_of(made.weights))
+    decaying = BackProjection(
+        made.weights,
+        made.loss,
+        [gradient(Penalties(1.0)) for _ in made.weights],
+        FixedStep(0.0, watch=watch),
+        chunk_rows=made.rows,
+        decoupled_decay=0.1,
+        judge_every=1,
+    )
+    shrunk, learned = 1.0, []
+    for scale in (1.0, 0.5, 1.0, 0.25):
+        learned.append(watch.learned)
+        shrunk *= 1 - scale * 0.1 * learned[-1]
+        decaying.step(made.chunks(), scale)
+    assert learned[0] == 0
+    assert (np.diff(learned) > 0).all()
+    for start, weight in zip(made.weights, decaying.weights, strict=True):
+        np.testing.assert_allclose(weight[:-1], shrunk * start[:-1], rtol=1e-6)
+        np.testing.assert_array_equal(weight[-1], start[-1])

@@ -11,12 +11,15 @@ from threadpoolctl import threadpool_limits
 
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.estimators import BackProjectionClassifier, BackProjectionRegressor
 from new_algorithm.methods.back_projection import train_with
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.method import Problem
 
 AS_IN_THE_SCRIPT = {"max_iter": 3, "standardize": False, "random_state": 3}
+# whose defaults follow from the problem, where the estimators' were chosen on tables
+AS_IN_THE_ESTIMATOR = {"outer": "momentum", "step_bounds": STEP_BOUNDS, "decoupled_decay": 0.0}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -28,7 +31,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 @threadpool_limits.wrap(limits=1)  # several threads share out sums as they come
 def test_the_weights_are_those_of_the_script(name, decay):
     data = load_dataset(name, seed=3)
-    settings = Settings(weight_decay=decay, batch_size=100)
+    settings = Settings(
+        lambda_w_layers=(3.0, 0.1, 0.1), weight_decay=decay, batch_size=100, **AS_IN_THE_ESTIMATOR
+    )
     *_, last = train_with(settings, Problem(data, (16, 8), 3, seed=3))
     model = BackProjectionClassifier(
         (16, 8),
@@ -45,7 +50,8 @@ def test_the_weights_are_those_of_the_script(name, decay):
 
 def test_values_are_those_of_the_script():
     data = load_dataset("regression", seed=3)
-    *_, last = train_with(Settings(), Problem(data, (16,), 3, seed=3))
+    settings = Settings(lambda_w_layers=(3.0, 0.1), weight_decay=0.0, **AS_IN_THE_ESTIMATOR)
+    *_, last = train_with(settings, Problem(data, (16,), 3, seed=3))
     model = BackProjectionRegressor(
         16, lambda_w=(3.0, 0.1), alpha=0.0, batch_size=128, **AS_IN_THE_SCRIPT
     ).fit(data.x_train, data.y_train.ravel())

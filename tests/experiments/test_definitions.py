@@ -78,7 +78,10 @@ def test_leaderboard_gives_every_method_the_same_budget():
         "back_projection_torch",
     }  # torch_equal_steps and torch_equal_time
     assert {v.method for v in experiment.variations} == METHODS.keys() - references - for_models
-    assert all(v.searched and not v.settings for v in experiment.variations)
+    *searched, defaults = sorted(experiment.variations, key=lambda v: v.searched, reverse=True)
+    assert all(v.searched for v in searched)
+    assert (defaults.method, defaults.searched) == ("back_projection", False)
+    assert not any(v.settings for v in experiment.variations)
     assert len(experiment.seeds) >= 10
     assert all(task.cpu_seconds for task in experiment.tasks)
 

@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from datasets import load_dataset
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments import search as search_module
 from new_algorithm.experiments.search import TrialResult, at_an_edge, best, describe_space, search
-from new_algorithm.methods.method import Choice, Range
+from new_algorithm.methods.method import Choice, Problem, Range
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.record.files import save_json
 
@@ -62,12 +63,14 @@ def test_every_method_can_begin_with_its_defaults(method, tmp_path):
     space = method.space
     if not space:
         return
-    [row] = search(tmp_path / "s.json", space, 1, 0, lambda _: TrialResult(1.0), method.defaults)
+    problem = Problem(load_dataset("synthetic", train_limit=300), (64,) * 12, epochs=1, seed=0)
+    defaults = method.in_values(problem, method.defaults)
+    [row] = search(tmp_path / "s.json", space, 1, 0, lambda _: TrialResult(1.0), defaults)
     tried = json.loads(row["settings"])
     assert tried.keys() == space.keys()
     for name, values in space.items():
         if isinstance(values, Range):
-            assert tried[name] == pytest.approx(method.defaults[name])
+            assert tried[name] == pytest.approx(defaults[name])
         else:
             assert tried[name] in values.values
 

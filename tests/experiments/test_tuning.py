@@ -86,7 +86,7 @@ def test_parts_of_a_pass_are_probed_two_at_least(parts, whole, probed, monkeypat
         ("foof", 75, [75, 150, 225, 300, 375, 450, 525, 600]),
         ("foof", 100, [100, 200, 300, 400, 500, 600]),  # fewer batches than parts
         ("foof", 512, [300, 600]),
-        ("back_projection_preset", None, [75, 150, 225, 300, 375, 450, 525, 600]),
+        ("back_projection", None, [75, 150, 225, 300, 375, 450, 525, 600]),
         ("scalable_admm", None, [300, 600]),
     ],
 )

@@ -53,7 +53,8 @@ def sound(folder):
 def train(root, rows, **flags):
     data = load_dataset(str(rows), held_out="validation")
     known = {"dataset": str(rows), "num_layers": 3, "hidden_dim": 4, "batch_size": 16}
-    config = script.with_penalties(script.Config(**known, held_out="validation", **flags))
+    config = script.Config(**known, held_out="validation", **flags)
+    config = script.in_force(config, len(data.x_train))
     with Run.open(
         script=Path(script.__file__),
         config=config,

@@ -1,7 +1,5 @@
 """Adam in NumPy trains as torch does from the same weights on the same batches."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ import torch
 from datasets import load_dataset
 from new_algorithm.back_projection.network import append_ones, forward
 from new_algorithm.back_projection.rows import minibatches
-from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods import adam
 from new_algorithm.methods.method import Problem
@@ -30,8 +28,10 @@ def trained_by_torch(problem, lr, betas, decay, size):
     optimizer = torch.optim.AdamW(groups, lr, betas)
     x, y = torch.tensor(problem.data.x_train), torch.tensor(problem.data.y_train)
     steps = problem.epochs * (len(x) // size)
-    factor = partial(SCHEDULES["warm-up-decay"], n=steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: factor(min(i, steps - 1)))
+    factor = scheduled("warm-up-decay")
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: factor(min(i, steps - 1), steps)
+    )
     for _ in range(problem.epochs):
         for batch in minibatches(rng, len(x), size):
             hidden = x[batch]

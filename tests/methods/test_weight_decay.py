@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datasets import load_dataset
-from new_algorithm.back_projection.schedule import SCHEDULES
+from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.methods import optimizers
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
@@ -34,7 +34,7 @@ def test_a_training_without_steps_leaves_the_product_of_decays(problem, name, se
     settings = settings | {"lr": LR, "weight_decay": of_rate / LR, "batch_size": SIZE}
     final = final_weights(METHODS[name], problem, **settings, inputs="as they are")
     steps = EPOCHS * ROWS // SIZE
-    scales = np.array([SCHEDULES["warm-up-decay"](step, steps) for step in range(steps)])
+    scales = np.array([scheduled("warm-up-decay")(step, steps) for step in range(steps)])
     left = np.prod(1 - of_rate * scales)
     assert left == 1.0 or left < 0.8
     for weight, initial in zip(final, problem.start()[1], strict=True):

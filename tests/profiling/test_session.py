@@ -54,7 +54,7 @@ def trained(kind, profile, rows=4800):
     flags = {"widths": WIDTHS[1:-1], "epochs": 1, "batch_size": ROWS}
     with profiled(profile, kind, run):
         if kind == "NumPy":
-            config = n_layer_relu_data.with_penalties(n_layer_relu_data.Config(**flags))
+            config = n_layer_relu_data.in_force(n_layer_relu_data.Config(**flags), rows)
             n_layer_relu_data.train_and_record(config, data, None, run, Ranks())
         else:
             bench_mnist.train(bench_mnist.Config(**flags, lr=0.1), data, run)

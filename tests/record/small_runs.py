@@ -16,8 +16,10 @@ from datasets import Dataset, load_dataset
 from datasets.strokes import load_strokes
 from new_algorithm import n_layer_relu_data, two_layer_relu_data
 from new_algorithm.back_projection import network
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.ranks import Ranks
+from new_algorithm.methods.back_projection_defaults import input_and_hidden
 from new_algorithm.methods.back_projection_settings import PRESETS
 from new_algorithm.methods.back_projection_training import chunk_rows_in_force
 from new_algorithm.record.files import read_record
@@ -25,7 +27,14 @@ from new_algorithm.record.history import read_series
 from new_algorithm.record.run import Run
 
 SMALL = {"tag": "t", "hidden_dim": 16, "batch_size": 64, "dataset": "synthetic"}
-
+# of back projection, which nothing moves but the flags of a test
+STEADY = {
+    "num_layers": 3,
+    "outer": "momentum",
+    "step_bounds": STEP_BOUNDS,
+    "weight_decay": 0.0,
+    "decoupled_decay": 0.0,
+}
 
 FAITHFUL = PRESETS["faithful"] | {"num_layers": 4, "hidden_dim": 16, "epochs": 12}
 
@@ -36,11 +45,14 @@ def drawn(name: str = "synthetic", rows: int = 1200, held_out: str = "test") -> 
 
 def recorded(root: Path, script: Any, data: Dataset | None = None, **flags: Any):
     """Train with a script's loop; return its record and series, whatever becomes of it."""
-    more = {"num_layers": 3} if script is n_layer_relu_data else {}
+    more = STEADY if script is n_layer_relu_data else {}
+    if more:
+        hidden = (more | flags)["num_layers"] - 1
+        more = more | {"lambda_w_layers": input_and_hidden(3.0, 0.1, hidden)}
     config = script.Config(**(SMALL | more | flags))
     data = drawn(config.dataset) if data is None else data
     if n_layer := script is n_layer_relu_data:
-        config = script.with_penalties(config)
+        config = script.in_force(config, len(data.x_train))
     file = Path(script.__file__)
     with (
         suppress(DivergedError),

@@ -63,7 +63,10 @@ class LayerSolver(Stateful):
 
     def subtract_features(self, weight: NDArray, out: NDArray, factor: float) -> None:
         """Subtract a multiple of W̃ without its bias from `out`, which may be W̃ itself."""
-        out[:-1] -= factor * weight[:-1]
+        if out is weight:
+            out[:-1] *= 1 - factor
+        else:
+            out[:-1] -= factor * weight[:-1]
 
     def right_side(self, moment: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
         """Return that of (2), H̃ᵀΔ/n − α W (I + K/λ_h), from M = H̃ᵀΔ/n − α W."""

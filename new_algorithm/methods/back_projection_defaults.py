@@ -1,0 +1,100 @@
+"""Settings that follow from the problem: rows, widths and depth say what a flag does not.
+
+One rule in place of settings for each data set. Where it draws its lines, and the numbers in it,
+come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels and synthetic data
+(AGENTS.md, The step); the tables of experiments judge it on test rows and on other data.
+
+- Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
+- One or two wide layers: Adam's moments, at the usual rate.
+- Wide and deep: polar factors, which need few steps and take long ones.
+- Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
+  beyond fifty the start decides, which takes a longer warm-up and shorter steps.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from new_algorithm.back_projection.outer_steps import Outer
+from new_algorithm.back_projection.schedule import WARM_UP
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
+from new_algorithm.methods.back_projection_settings import RATES, Settings
+from new_algorithm.methods.method import VERY_DEEP
+
+MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
+LAMBDA_H_FROM = 10  # hidden layers
+BATCH, LARGE_BATCH = 128, 512
+LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> SettingsT:
+    """Return the settings with every one that is None or empty as it follows from the problem.
+
+    rows: of the training set. widths: units of each hidden layer. A setting that was given stays;
+    with an outer step of another kind, its own step size and decay follow.
+    """
+    rule, outer = _rule(rows, widths), settings.outer
+    if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
+        rule["lambda_h_layers"] = (math.inf,)
+    if settings.solves_on_the_way and rule["outer"] == "orthogonal":
+        outer = outer or "nesterov"
+    if outer is not None and not _of_one_kind(outer, rule["outer"]):
+        rule |= _steps(outer)
+    rule["batch_size"] = min(rule["batch_size"], rows)
+    missing = {name: value for name, value in rule.items() if getattr(settings, name) in (None, ())}
+    return replace(settings, **missing)
+
+
+def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
+    hidden, widest = len(widths), max(widths, default=0)
+    layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
+    layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
+    if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
+        return layers | _steps("adam", 1e-2) | {"batch_size": LARGE_BATCH, "decoupled_decay": 0.0}
+    if widest > WIDE and hidden > FEW_LAYERS:
+        return layers | _steps("orthogonal", 0.1) | {"batch_size": LARGE_BATCH}
+    if widest > WIDE:
+        # as a penalty beside the sum of the losses, which counts less the more rows there are
+        decay = min(max(50.0 / max(rows, 1), 1e-3), 3e-3)
+        return layers | _steps("adam") | {"decoupled_decay": decay}
+    if hidden > VERY_DEEP:
+        layers["lambda_h_layers"] = (1.0,)
+        layers["lambda_w_layers"] = input_and_hidden(3.0, 0.1, hidden)
+        shorter = {"step_bounds": lengthened(2), "decoupled_decay": 0.0}
+        return layers | _steps("nesterov") | shorter
+    if hidden >= LAMBDA_H_FROM:
+        layers["lambda_h_layers"] = (0.5,)
+    layers["lambda_w_layers"] = input_and_hidden(3.0, 0.3, hidden)
+    # what all layers lose multiplies in the output, and with it what reaches each of them
+    decay = min(2e-3, 0.04 / hidden) if hidden else 0.0
+    return layers | _steps("nesterov") | {"decoupled_decay": decay}
+
+
+def _steps(outer: Outer, step_size: float | None = None) -> dict[str, Any]:
+    """Return the outer step, and what goes with it. step_size: where it is not the usual one."""
+    controlled = outer not in RATES
+    return {
+        "outer": outer,
+        "step_size": step_size,
+        "step_bounds": lengthened(4),
+        "weight_decay": 1e-3 if controlled else 0.0,
+        "decoupled_decay": 1e-3 if controlled else 3e-4,
+    }
+
+
+def _of_one_kind(outer: Outer, other: Outer) -> bool:
+    """Whether what goes with one step goes with the other."""
+    return outer == other or not {outer, other} & RATES.keys()
+
+
+def lengthened(factor: float) -> tuple[float, float]:
+    """Return STEP_BOUNDS times `factor`."""
+    least, most = STEP_BOUNDS
+    return factor * least, factor * most
+
+
+def input_and_hidden(of_input: float, of_hidden: float, hidden: int) -> tuple[float, ...]:
+    """Return λ_w of the input layer, and of the `hidden` layers above it."""
+    return of_input, *[of_hidden] * hidden

@@ -1,0 +1,98 @@
+"""What settings follow from a problem, and that what was given stays."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets import load_dataset
+from new_algorithm.methods.back_projection import METHOD, in_values
+from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_settings import PRESETS, RATES, Settings
+from new_algorithm.methods.method import Problem
+from tests.training import final_weights
+
+NETWORKS = [(), (16, 8), (64,) * 8, (64,) * 20, (64,) * 100, (512,), (256, 256), (300,) * 6]
+ON_THE_WAY = [{"order": "sequential"}, {"pass_down": "left"}]
+
+
+@given(
+    st.integers(1, 1_000_000),
+    st.lists(st.integers(1, 700), max_size=60).map(tuple),
+    st.sampled_from([{}, *ON_THE_WAY, {"outer": "adam"}, {"outer": "momentum"}]),
+)
+def test_nothing_is_left_open_and_nothing_contradicts_itself(rows, widths, flags):
+    settings = following(Settings(**flags), rows, widths)
+    settings.check_penalties(len(widths) + 1)
+    assert following(settings, rows, widths) == settings
+    own = {"step_size", "input_rank", "judge_every", "chunk_rows"}  # None says something there
+    assert None not in [getattr(settings, f.name) for f in fields(Settings) if f.name not in own]
+    assert settings.batch_size <= rows
+    assert all(getattr(settings, name) == value for name, value in flags.items())
+
+
+@pytest.mark.parametrize("widths", NETWORKS)
+@pytest.mark.parametrize("outer", ["momentum", "nesterov", "adam", "orthogonal"])
+def test_step_sizes_are_those_of_the_outer_step(widths, outer):
+    for rows in (1_000, 500_000):
+        settings = following(Settings(outer=outer), rows, widths)
+        if outer in RATES:
+            assert RATES[outer] <= settings.eta <= 4 * RATES[outer]
+        else:
+            assert settings.eta is None
+
+
+def test_a_setting_that_was_given_stays():
+    flags = {"lambda_w_layers": (2.0,), "weight_decay": 0.0, "step_bounds": (1.0, 2.0)}
+    settings = following(Settings(**flags, lambda_h_layers=(3.0,)), 1_000, (64,) * 20)
+    assert settings.lambda_h_layers == (3.0,)
+    assert all(getattr(settings, name) == value for name, value in flags.items())
+    faithful = Settings(
+        **{k: v for k, v in PRESETS["faithful"].items() if k in Settings.__dataclass_fields__}
+    )
+    assert following(faithful, 1_000, (64,) * 8).solves_on_the_way
+    assert following(faithful, 1_000, (64,) * 8).step_size == 1.0
+
+
+def test_deep_networks_lose_no_more_in_all_layers_than_shallower_ones():
+    """Of a network without biases the output shrinks by (1 − α)^layers in a step of decay alone."""
+    lost = [
+        (hidden + 1) * following(Settings(), 50_000, (64,) * hidden).decoupled_decay
+        for hidden in (20, 30, 40, 50)
+    ]
+    assert max(lost) < 0.05
+    assert following(Settings(), 50_000, (64,) * 100).decoupled_decay == 0
+    warm_up = [following(Settings(), 9, (64,) * n).warm_up for n in (1, 30, 40, 50, 100)]
+    assert warm_up == [0.3, 0.3, 0.4, 0.5, 0.5]
+
+
+def test_a_penalty_counts_less_with_more_rows():
+    decay = [following(Settings(), n, (512,)).decoupled_decay for n in (100, 20_000, 50_000)]
+    assert decay == [3e-3, 2.5e-3, 1e-3]
+    assert following(Settings(), 1_000_000, (512,)).decoupled_decay == 0
+
+
+@pytest.mark.parametrize("widths", [w for w in NETWORKS if w])
+def test_what_follows_has_values_that_a_search_can_start_from(widths):
+    data = load_dataset("synthetic", train_limit=200)
+    problem = Problem(data, widths, epochs=1, seed=0)
+    values = in_values(problem, METHOD.defaults)
+    assert values.keys() == METHOD.defaults.keys()
+    assert None not in values.values()
+    assert in_values(problem, values) == values
+    if sum(widths) < 1_000:
+        for ours, theirs in zip(
+            final_weights(METHOD, problem, **values), final_weights(METHOD, problem), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_lambda_h_acts_in_depth_alone():
+    finite = [
+        math.isfinite(following(Settings(), 1_000, (64,) * n).lambda_h_layers[0])
+        for n in (1, 8, 10, 60)
+    ]
+    assert finite == [False, False, True, True]
