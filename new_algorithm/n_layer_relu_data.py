@@ -16,12 +16,13 @@ that it predicts, checked against the decrease that comes.
     python new_algorithm/n_layer_relu_data.py --preset higgs --dataset higgs-like:2600000
     torchrun --standalone --nproc-per-node 2 new_algorithm/n_layer_relu_data.py --batch-size full
 
-Presets: `deep`, 8 hidden layers of 64, is the default; with HIGGS it is `higgs`, 28-256-256-1, its
-penalties chosen on a sample of 10,984 rows; `two-layer` is 784-512-10 on MNIST; `faithful` is the
-original formulation: full batch, conjugate gradients, a finite λ_h on what is passed down,
-Δ − H̃ δW̃, η = 1, no momentum (the data keep their eigenbasis, and rollback stays). A flag given
-beside a preset wins over it. By default λ_h = ∞: what is passed down is then the back-propagated
-residual, as it is with any λ_h that acts in the layers' own problems.
+Presets name networks: `deep`, 8 hidden layers of 64, the default; with HIGGS `higgs`, 28-256-256-1;
+`two-layer`, 784-512-10. How they are trained follows from rows, widths and depth, and is printed
+(methods/back_projection_defaults.py); a flag that is given wins. `faithful` is the original
+formulation instead: full batch, conjugate gradients, a finite λ_h on what is passed down,
+Δ − H̃ δW̃, η = 1, no momentum (the data keep their eigenbasis, and rollback stays). What is passed
+down otherwise is the back-propagated residual: a finite λ_h, by default from ten hidden layers on,
+acts in the layers' own problems.
 
 Large files, and ranks of torchrun, are gone through in chunks: a batch of any size, the full one
 included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short, by a
@@ -55,7 +56,7 @@ from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks, join_ranks
 from new_algorithm.cli.signals import held
 from new_algorithm.cli.threads import fix_threads
-from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_defaults import following, in_words
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Problem
@@ -101,7 +102,9 @@ def main() -> None:
     fix_threads(config.threads)
     with join_ranks(config.rank_timeout) as ranks, ExitStack() as stack:
         data = load_dataset(**config.data_arguments())
-        config = in_force(config, len(data.x_train))
+        given, config = config, in_force(config, len(data.x_train))
+        if ranks.rank == 0 and (follows := in_words(given, config)):
+            print(f"Settings that follow from rows and network: {follows}", flush=True)
         chunk_rows = chunk_rows_in_force(config, data, ranks)
         if config.check:
             work = partial(train_and_record, config, data, chunk_rows, ranks=ranks)
@@ -275,7 +278,9 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
 # - Passed down, finite λ_h is no direction of descent: at 10 it is as good as ∞ in 8 layers, with
 #   strong λ_w slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it
 #   is worse. In the layer's own problem it always descends.
-# - λ_w 0.01 in hidden layers is no better in shallow networks and explodes at 100 layers.
+# - λ_w 0.01 in hidden layers explodes at 100 layers; from .03 to 3 it hardly matters in 20 and 40.
+# - Decay is worth more than any of the steps, beside the full step more than with η, and a little
+#   inside (P) as well. Early on it kills deep networks: it waits for the loss.
 # - Rescaling each layer's change by the size of its Δ (as two-sided curvature would) was tried and
 #   is worse at 40 and 100 layers.
 # - At 100 layers results depend on the seed through the scale of the initial activations, which

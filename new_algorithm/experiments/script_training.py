@@ -53,8 +53,8 @@ class ScriptTraining:
         return {}
 
     @property
-    def defaults(self) -> None:
-        """Those of flags are the script's own."""
+    def defaults(self) -> Settings:
+        return self.fixed
 
     @property
     def space(self) -> Space:

@@ -58,8 +58,8 @@ class Trainable(Protocol):
         """The settings that are not searched."""
 
     @property
-    def defaults(self) -> Settings | None:
-        """What a search tries first, a value for every setting of its space, if there is that."""
+    def defaults(self) -> Settings:
+        """What is run where nothing is searched, and what a search tries first."""
 
     @property
     def space(self) -> Space:

@@ -79,7 +79,7 @@ class Tuning:
         UserError if that was for another definition.
         """
         if not self.trials:
-            return Chosen(self.trained.fixed, 0, [])
+            return Chosen(self.trained.defaults, 0, [])
         earlier = read_json(self.path)
         if earlier is None:
             return None
@@ -100,7 +100,7 @@ class Tuning:
             chosen = self._search()
         else:
             made = self.trained.trial({}, 1)
-            chosen = Chosen(self.trained.fixed, self.trained.epochs_after(made), [])
+            chosen = Chosen(self.trained.defaults, self.trained.epochs_after(made), [])
         save_json(self.path, {"question": self._question, **asdict(chosen)})
         return chosen
 
@@ -111,7 +111,9 @@ class Tuning:
             return self.trained.trial(settings, len(rows) + 1)
 
         file = self.path.with_suffix(".search.json")
-        found = search(file, self.space, self.trials, SEARCH_SEED, objective, self.trained.defaults)
+        defaults = self.trained.defaults
+        first = defaults if self.space.keys() <= defaults.keys() else None  # scripts have flags
+        found = search(file, self.space, self.trials, SEARCH_SEED, objective, first)
         for row in progress(found, self.variation.name, self.trials):
             rows.append(row)
         if (chosen := best(rows)) is None:

@@ -12,7 +12,7 @@ come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels and sy
 """
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from new_algorithm.back_projection.outer_steps import Outer
@@ -45,6 +45,19 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     rule["batch_size"] = min(rule["batch_size"], rows)
     missing = {name: value for name, value in rule.items() if getattr(settings, name) in (None, ())}
     return replace(settings, **missing)
+
+
+def in_words(settings: Settings, resolved: Settings) -> str:
+    """Return the flags that say what `resolved` has and `settings` left open."""
+    words = []
+    for field in fields(Settings):
+        before, value = getattr(settings, field.name), getattr(resolved, field.name)
+        if before in (None, ()) and value not in (None, ()):
+            values = value if isinstance(value, tuple) else (value,)
+            shown = [one if isinstance(one, str) else f"{one:g}" for one in values]
+            more = ["…"] if len(shown) > 2 else []
+            words += [f"--{field.name.replace('_', '-')}", *shown[:2], *more]
+    return " ".join(words)
 
 
 def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from datasets import load_dataset
 from new_algorithm.methods.back_projection import METHOD, in_values
-from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_defaults import following, in_words
 from new_algorithm.methods.back_projection_settings import PRESETS, RATES, Settings
 from new_algorithm.methods.method import Problem
 from tests.training import final_weights
@@ -88,6 +88,16 @@ def test_what_follows_has_values_that_a_search_can_start_from(widths):
             final_weights(METHOD, problem, **values), final_weights(METHOD, problem), strict=True
         ):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_follows_is_told_as_flags():
+    given = Settings(outer="momentum", weight_decay=0.0)
+    told = in_words(given, following(given, 1_000, (64,) * 20))
+    assert "--lambda-w-layers 3 0.3 … --lambda-h-layers 0.5 --batch-size 128" in told
+    assert "--step-bounds 0.004 0.08" in told
+    assert "--outer" not in told
+    assert "--weight-decay" not in told
+    assert in_words(given, given) == ""
 
 
 def test_lambda_h_acts_in_depth_alone():
