@@ -10,9 +10,9 @@
     python new_algorithm/compare_methods.py meta_learning_omniglot -- --device cuda
 
 An experiment is a short .toml file; those that come with the repository lie in
-new_algorithm/experiments/definitions/ (benchmarks: leaderboard_long, depth, two_layers, batches,
-eigenbasis, stability, higgs_auc, tables, tables_tuned; reproductions of papers: papers/; with
-scripts of their own: gallery/), and definition.py explains their entries. For every task each
+new_algorithm/experiments/definitions/ (benchmarks: leaderboard_long, depth, step, two_layers,
+batches, eigenbasis, stability, higgs_auc, tables, tables_tuned; reproductions of papers: papers/;
+with scripts of their own: gallery/), and definition.py explains their entries. For every task each
 method's settings are searched on the validation rows, with the same number of trials; every run
 has the same CPU time. Then all methods are run for every seed, and each run is evaluated on the
 test rows once, at its end. The same command continues an experiment that was cut short.
