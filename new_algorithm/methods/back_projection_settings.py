@@ -50,6 +50,8 @@ class Settings(PenaltyFlags):
 
     lambda_w_layers: Annotated[tuple[float, ...], FOLLOWS] = ()
     lambda_h_layers: Annotated[tuple[float, ...], FOLLOWS] = ()
+    """How much a layer holds back for those above, per mean eigenvalue of the curvature above it;
+    passed down, the penalty on input changes, per mean eigenvalue of WᵀW. May be inf."""
     absolute_penalties: bool = False
     """Take the penalties as they are, not relative to the layers' mean eigenvalues."""
     hidden_penalty: Literal["own-solve", "passed-down", "none"] = "own-solve"
