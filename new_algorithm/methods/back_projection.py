@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
-from new_algorithm.back_projection.solvers.of_layers import INPUT_LAMBDA_W
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.flags import per_layer
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_defaults import following, input_and_hidden, lengthened
+from new_algorithm.methods.back_projection_defaults import following, lengthened
 from new_algorithm.methods.back_projection_settings import RATES, Settings
 from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
@@ -21,36 +21,35 @@ def train_with(settings: Settings, problem: Problem) -> Iterator[Epoch]:
 
 
 def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
-    return train_with(settings_of(len(problem.widths), searched), problem)
+    return train_with(settings_of(problem, searched), problem)
 
 
-def settings_of(hidden: int, searched: method.Settings) -> Settings:
-    """Return the flags that these mean in a network of `hidden` hidden layers.
+def settings_of(problem: Problem, searched: method.Settings) -> Settings:
+    """Return the flags that these mean, with what follows from the problem where they leave it.
 
     input_lambda_w, hidden_lambda_w: λ_w of the first layer and of the others. step: length of steps
     in units of STEP_BOUNDS, or of RATES where they are not controlled. None: as it follows.
     """
-    rest = dict(searched)
+    rest, layers = dict(searched), len(problem.widths) + 1
     of_input, of_hidden = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
-    if of_hidden is not None:
-        of_input = INPUT_LAMBDA_W if of_input is None else of_input
-        rest["lambda_w_layers"] = input_and_hidden(of_input, of_hidden, hidden)
-    if (lambda_h := rest.pop("lambda_h")) is not None:
-        rest["lambda_h_layers"] = (lambda_h,)
-    if (step := rest.pop("step")) is not None:
-        if rest["outer"] in RATES:
-            rest["step_size"] = step * RATES[rest["outer"]]
-        else:
-            rest["step_bounds"] = lengthened(step)
-    return Settings(**rest)
+    lambda_h, step = rest.pop("lambda_h"), rest.pop("step")
+    flags = Settings(**rest, lambda_h_layers=() if lambda_h is None else (lambda_h,))
+    flags = following(flags, len(problem.data.x_train), problem.widths)
+    first, *others = per_layer(flags.lambda_w_layers, layers, "--lambda-w-layers")
+    first = first if of_input is None else of_input
+    others = others if of_hidden is None else [of_hidden] * len(others)
+    flags = replace(flags, lambda_w_layers=(first, *others))
+    if step is None:
+        return flags
+    if flags.outer in RATES:
+        return replace(flags, step_size=step * RATES[flags.outer])
+    return replace(flags, step_bounds=lengthened(step))
 
 
 def in_values(problem: Problem, searched: method.Settings) -> method.Settings:
     """Return the settings of METHOD with a value for each that follows from the problem."""
-    hidden = len(problem.widths)
-    flags = settings_of(hidden, searched)
-    flags = following(flags, len(problem.data.x_train), problem.widths)
-    of_input, *of_hidden = per_layer(flags.lambda_w_layers, hidden + 1, "--lambda-w-layers")
+    flags = settings_of(problem, searched)
+    of_input, *of_hidden = flags.lambda_w_layers
     if flags.eta is None:
         step = (flags.step_bounds or STEP_BOUNDS)[1] / STEP_BOUNDS[1]
     else:

@@ -33,12 +33,15 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     """Return the settings with every one that is None or empty as it follows from the problem.
 
     rows: of the training set. widths: units of each hidden layer. A setting that was given stays;
-    with an outer step of another kind, its own step size and decay follow.
+    with an outer step of another kind, its own step size and decay follow, and with bounds of
+    steps, steps that are controlled.
     """
     rule, outer = _rule(rows, widths), settings.outer
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
     if settings.solves_on_the_way and rule["outer"] == "orthogonal":
+        outer = outer or "nesterov"
+    if settings.step_bounds is not None and settings.step_size is None and rule["outer"] in RATES:
         outer = outer or "nesterov"
     if outer is not None and not _of_one_kind(outer, rule["outer"]):
         rule |= _steps(outer)
@@ -48,8 +51,13 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
 
 
 def in_words(settings: Settings, resolved: Settings) -> str:
-    """Return the flags that say what `resolved` has and `settings` left open."""
+    """Return the flags that say what `resolved` has and `settings` left open, those of effect."""
     words = []
+    resolved = replace(resolved, step_size=resolved.eta)
+    if resolved.eta is not None:
+        resolved = replace(resolved, step_bounds=None)
+    if resolved.schedule == "constant":
+        resolved = replace(resolved, warm_up=None)
     for field in fields(Settings):
         before, value = getattr(settings, field.name), getattr(resolved, field.name)
         if before in (None, ()) and value not in (None, ()):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import load_dataset
-from new_algorithm.methods.back_projection import METHOD, in_values
+from new_algorithm.methods.back_projection import METHOD, in_values, settings_of
 from new_algorithm.methods.back_projection_defaults import following, in_words
 from new_algorithm.methods.back_projection_settings import PRESETS, RATES, Settings
 from new_algorithm.methods.method import Problem
@@ -57,6 +57,24 @@ def test_a_setting_that_was_given_stays():
     assert following(faithful, 1_000, (64,) * 8).step_size == 1.0
 
 
+@pytest.mark.parametrize("rows", [1_000, 500_000])
+@pytest.mark.parametrize("widths", NETWORKS)
+def test_bounds_of_steps_ask_for_steps_that_have_bounds(rows, widths):
+    settings = following(Settings(step_bounds=(0.05, 1.0)), rows, widths)
+    assert settings.eta is None
+    assert settings.step_bounds == (0.05, 1.0)
+    assert following(Settings(step_bounds=(0.05, 1.0), outer="adam"), rows, widths).outer == "adam"
+
+
+def test_a_setting_of_a_search_that_is_given_changes_nothing_else():
+    problem = Problem(load_dataset("synthetic", train_limit=200), (256, 256), epochs=1, seed=0)
+    follows = in_values(problem, METHOD.defaults)
+    for name, value in {"input_lambda_w": 7.0, "hidden_lambda_w": 0.7, "step": 2.0}.items():
+        changed = METHOD.defaults | {name: value}
+        assert in_values(problem, changed) == follows | {name: value}
+    assert settings_of(problem, METHOD.defaults | {"step": 2.0}).eta == 2 * RATES["adam"]
+
+
 def test_deep_networks_lose_no_more_in_all_layers_than_shallower_ones():
     """Of a network without biases the output shrinks by (1 − α)^layers in a step of decay alone."""
     lost = [
@@ -97,6 +115,12 @@ def test_what_follows_is_told_as_flags():
     assert "--step-bounds 0.004 0.08" in told
     assert "--outer" not in told
     assert "--weight-decay" not in told
+    assert "--step-size" not in told
+    told = in_words(Settings(), following(Settings(), 1_000, (512,)))
+    assert "--outer adam --step-size 0.003" in told
+    assert "--step-bounds" not in told
+    constant = Settings(schedule="constant")
+    assert "--warm-up" not in in_words(constant, following(constant, 1_000, (64,)))
     assert in_words(given, given) == ""
 
 
