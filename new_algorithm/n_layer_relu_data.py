@@ -283,8 +283,8 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
 #   inside (P) as well. Early on it kills deep networks: it waits for the loss.
 # - Rescaling each layer's change by the size of its Δ (as two-sided curvature would) was tried and
 #   is worse at 40 and 100 layers.
-# - At 100 layers results depend on the seed through the scale of the initial activations, which
-#   drifts like a random walk; the other methods suffer likewise.
+# - The scale of the initial activations drifts with depth like a random walk: at 100 layers it made
+#   results depend on the seed, for all methods, until `Problem.start` scaled them.
 # - A batch is a sequence of chunks. Passing down what δW̃ leaves, and changing a layer before those
 #   below, need a batch of one chunk. Between ranks sums are added up: every rank then solves all
 #   layers itself, from the same bits.

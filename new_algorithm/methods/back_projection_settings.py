@@ -96,7 +96,7 @@ class Settings(PenaltyFlags):
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
     ] = None
     """Iterations between two judgements of a step by the loss after it. By default 20, or 1 where
-    an epoch has fewer."""
+    a pass over the rows has fewer."""
     momentum: Fraction = 0.9
     schedule: Schedule = "warm-up-decay"
     """Of the steps over the run: up from 0 over the share --warm-up and down to 0, or none."""
