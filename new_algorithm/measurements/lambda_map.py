@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from datasets import load_dataset
 from new_algorithm.back_projection.solvers.of_layers import INPUT_LAMBDA_W
+from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.progress import progress
 from new_algorithm.methods.back_projection import train_with
 from new_algorithm.methods.back_projection_settings import Settings
@@ -35,6 +36,10 @@ def measure(seeds: Sequence[int]) -> list[Row]:
             lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers),
             lambda_h_layers=(lambda_h,),
             hidden_penalty="passed-down",
+            outer="momentum",
+            step_bounds=STEP_BOUNDS,
+            weight_decay=0.0,
+            decoupled_decay=0.0,
         )
         scores = []
         for seed in seeds:

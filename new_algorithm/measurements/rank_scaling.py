@@ -134,6 +134,8 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
             batch_size=batch,
             schedule="constant",
             lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
+            weight_decay=0.0,  # nor does Adam decay here
+            decoupled_decay=0.0,
             **steps,
         )
         values = [

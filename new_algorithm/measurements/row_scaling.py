@@ -50,7 +50,9 @@ def measure(rows: int, widths: tuple[int, ...], sweeps: int, threads: int) -> Ro
     rate = matrix_rate()
     data = load_dataset(f"higgs-like:{rows}")
     # without an average every sweep computes its Gram matrices
-    settings = Settings(batch_size="full", gram_average=0.0, chunk_rows=CHUNK_ROWS)
+    settings = Settings(
+        batch_size="full", gram_average=0.0, chunk_rows=CHUNK_ROWS, outer="momentum"
+    )
     times = []
     for epoch in train_with(settings, Problem(data, widths, sweeps, seed=0)):
         epoch.scores()

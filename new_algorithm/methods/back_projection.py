@@ -84,7 +84,7 @@ METHOD = Method(
         "no truncation of the input": {"input_rank": 785},
         "no momentum": {"momentum": 0.0},
         "no Gram average": {"gram_average": 0.0},
-        "no step control": {"step_size": 0.03},
+        "no step control": {"outer": "nesterov", "step_size": 0.03},
         "no schedule": {"schedule": "constant"},
         "no solve: the gradient, λ_w 3": {"solver": "gradient", "hidden_lambda_w": 3.0},
         "no damping to speak of": {"hidden_lambda_w": 1e-3},

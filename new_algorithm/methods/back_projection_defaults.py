@@ -1,8 +1,8 @@
 """Settings that follow from the problem: rows, widths and depth say what a flag does not.
 
 One rule in place of settings for each data set. Where it draws its lines, and the numbers in it,
-come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels and synthetic data
-(AGENTS.md, The step); the tables of experiments judge it on test rows and on other data.
+come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels, rows like HIGGS and other
+synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on other data.
 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
 - One or two wide layers: Adam's moments, at the usual rate.
@@ -24,6 +24,7 @@ from new_algorithm.methods.method import VERY_DEEP
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
 BATCH, LARGE_BATCH = 128, 512
+FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -45,7 +46,7 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
         outer = outer or "nesterov"
     if outer is not None and not _of_one_kind(outer, rule["outer"]):
         rule |= _steps(outer)
-    rule["batch_size"] = min(rule["batch_size"], rows)
+    rule["batch_size"] = min(rule["batch_size"], max(1, rows // FEWEST_BATCHES))
     missing = {name: value for name, value in rule.items() if getattr(settings, name) in (None, ())}
     return replace(settings, **missing)
 

@@ -110,7 +110,7 @@ def test_what_follows_has_values_that_a_search_can_start_from(widths):
 
 def test_what_follows_is_told_as_flags():
     given = Settings(outer="momentum", weight_decay=0.0)
-    told = in_words(given, following(given, 1_000, (64,) * 20))
+    told = in_words(given, following(given, 2_000, (64,) * 20))
     assert "--lambda-w-layers 3 0.3 … --lambda-h-layers 0.5 --batch-size 128" in told
     assert "--step-bounds 0.004 0.08" in told
     assert "--outer" not in told
@@ -122,6 +122,11 @@ def test_what_follows_is_told_as_flags():
     constant = Settings(schedule="constant")
     assert "--warm-up" not in in_words(constant, following(constant, 1_000, (64,)))
     assert in_words(given, given) == ""
+
+
+def test_few_rows_get_small_batches():
+    sizes = [following(Settings(), n, (64,)).batch_size for n in (1, 7, 60, 1_000, 2_000, 99_999)]
+    assert sizes == [1, 1, 7, 125, 128, 128]
 
 
 def test_lambda_h_acts_in_depth_alone():
