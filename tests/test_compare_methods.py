@@ -166,7 +166,7 @@ def assert_refused(monkeypatch):
         (["leaderbord"], ["leaderbord", "leaderboard"]),
         (["absent.toml"], ["absent.toml"]),
         (["leaderboard", "--tasks", "CIFAR"], ["--tasks", "CIFAR", "MNIST, 8 × 64"]),
-        (["leaderboard", "--variations", "adamw"], ["--variations", "adamw", "'Adam'"]),
+        (["leaderboard", "--variations", "adamax"], ["--variations", "adamax", "'AdamW'"]),
         (["leaderboard", "--dataset", "cifar"], ["cifar", "mnist"]),
         (["leaderboard", "--epochs", "1", "--cpu-seconds", "1"], ["--epochs", "--cpu-seconds"]),
         (["leaderboard", "--tag", "../x"], ["--tag", "../x"]),

@@ -32,7 +32,10 @@ SCRIPTS = [
     BENCH,
     *(f"new_algorithm/{p.name}" for p in (REPOSITORY / "new_algorithm").glob("[!_]*.py")),
 ]
-SMALL = ("--dataset", "synthetic", "--train-limit", "600", "--hidden-dim", "32", "--epochs", "2")
+SMALL = (
+    *("--dataset", "synthetic", "--train-limit", "600", "--batch-size", "128"),
+    *("--hidden-dim", "32", "--epochs", "2"),
+)
 
 
 def module_of(script):
