@@ -167,9 +167,8 @@ class MethodTraining:
         if METHODS[self.variation.method].whole_epochs:
             return Passes.over(rows, rows, parts=1)
         model = MODELS[self.task.model] if self.task.model else None
-        size = (
-            model.batch_size if model else settings.get("batch_size") or 1
-        )  # one that follows is small
+        # a size that is to follow from the problem is small
+        size = model.batch_size if model else settings.get("batch_size") or 1
         return Passes.over(rows, size, self.task.parts)
 
     def _train(self, settings: Settings, epochs: int) -> Iterator[Epoch]:

@@ -10,14 +10,15 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from datasets import load_dataset
-from new_algorithm.back_projection.solvers.of_layers import INPUT_LAMBDA_W
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.progress import progress
 from new_algorithm.methods.back_projection import train_with
+from new_algorithm.methods.back_projection_defaults import input_and_hidden
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.files import Row
 
+INPUT_LAMBDA_W = 3.0  # relative
 DEPTHS = (2, 8)  # hidden layers of 64
 LAMBDA_W = (0.01, 0.1, 1.0, 10.0, 100.0)
 LAMBDA_H = (0.1, 1.0, 10.0, 100.0, np.inf)
@@ -33,7 +34,7 @@ def measure(seeds: Sequence[int]) -> list[Row]:
     jobs = list(product(DEPTHS, LAMBDA_W, LAMBDA_H))
     for layers, lambda_w, lambda_h in progress(jobs, "map", len(jobs)):
         settings = Settings(
-            lambda_w_layers=(INPUT_LAMBDA_W, *[lambda_w] * layers),
+            lambda_w_layers=input_and_hidden(INPUT_LAMBDA_W, lambda_w, layers),
             lambda_h_layers=(lambda_h,),
             hidden_penalty="passed-down",
             outer="momentum",

@@ -10,7 +10,7 @@ of PyTorch on small layers, the basis, and the schedule.
 from collections.abc import Iterator
 from functools import partial
 
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
 from new_algorithm.methods.layer_residuals import train_layerwise
 from new_algorithm.methods.method import (
@@ -39,7 +39,7 @@ METHOD = Method(
         "beta2": (0.99, Choice((0.99, 0.999))),
         "weight_decay": (0.3, DECAYS_OF_ADAM),
         "batch_size": (128, Choice((32, 64, 128, 256, 512, 1024))),
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+        "inputs": (EIGENVECTORS, INPUTS),
     },
     train=partial(train_in_epochs, _weights),
     components={

@@ -15,12 +15,7 @@ from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.schedule import Schedule
 from new_algorithm.back_projection.solvers import LayerSolver, Penalties
-from new_algorithm.back_projection.solvers.of_layers import (
-    GRAM_AVERAGE,
-    Solver,
-    default_lambda_w,
-    layer_solvers,
-)
+from new_algorithm.back_projection.solvers.of_layers import GRAM_AVERAGE, Solver, layer_solvers
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
@@ -43,7 +38,7 @@ class Settings(PenaltyFlags):
     """The settings of back projection, as flags of a script."""
 
     batch_size: Annotated[  # type: ignore[assignment]
-        BatchSize | None, default_as("128, 512, or all if there are fewer")
+        BatchSize | None, default_as("128, 512 for many rows or wide layers, fewer for few rows")
     ] = None
     """Samples in a mini-batch, or `full`."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -111,9 +106,9 @@ class Settings(PenaltyFlags):
     def penalties(self, layers: int) -> list[Penalties]:
         """Return the penalties of each layer; UserError for lists of the wrong length.
 
-        What is still to follow from the problem is taken as absent, or as `default_lambda_w`.
+        What is still to follow from the problem is taken as absent, of λ_w as 1.
         """
-        lambda_w = self.lambda_w_layers or default_lambda_w(layers)
+        lambda_w = self.lambda_w_layers or (1.0,)
         lambda_h = self.lambda_h(layers)
         if self.hidden_penalty == "own-solve":
             lambda_h = (math.inf,) * layers

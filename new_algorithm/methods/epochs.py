@@ -15,6 +15,7 @@ from new_algorithm.back_projection.network import append_ones
 from new_algorithm.back_projection.rows import in_chunks
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.methods.method import (
+    Choice,
     Epoch,
     Predict,
     Problem,
@@ -26,6 +27,7 @@ from new_algorithm.methods.method import (
 from new_algorithm.record.clock import TrainingClock
 
 AS_THEY_ARE, UNIT_RANGE, EIGENVECTORS = "as they are", "in [0, 1]", "eigenvectors"
+INPUTS = Choice((EIGENVECTORS, AS_THEY_ARE))  # what a search may try
 INPUT_RANK = 60  # eigenvectors
 
 Train = Callable[[Problem, Settings], Iterator[Trained]]

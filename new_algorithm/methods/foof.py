@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.layer_problem import gram
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.layer_residuals import Change, train_layerwise
 from new_algorithm.methods.method import (
     DECAYS,
@@ -126,7 +126,7 @@ METHOD = Method(
         "weight_decay": (1e-3, DECAYS),
         "batch_size": (64, TO_256),
         "schedule": "warm-up-decay",
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),  # ISAAC has "in [0, 1]"
+        "inputs": (EIGENVECTORS, INPUTS),  # ISAAC has "in [0, 1]"
         "initial": "he",  # ISAAC has PyTorch's, "uniform"
     },
     train=partial(train_in_epochs, _weights),

@@ -12,14 +12,13 @@ of back projection.
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from new_algorithm.back_projection.rows import minibatches
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.signals import whole_steps
 from new_algorithm.methods import optimizers
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.method import (
     DECAYS,
     DECAYS_OF_ADAM,
@@ -66,14 +65,12 @@ def _training(
     rows, passes = len(training.x), problem.passes(settings["batch_size"])
     optimizer = build(training.model, settings)
     schedule = learning_rate_schedule(optimizer, passes.steps(problem.epochs), one_cycle)
-    shuffles = (minibatches(training.rng, rows, passes.batch_size) for _ in count())
-    batches = chain.from_iterable(shuffles)
     step = training.step_by_closure if by_closure else training.step
 
     def epochs() -> Iterator[Trained]:
-        for epoch in range(1, problem.epochs + 1):
-            steps = passes.steps_of(epoch)
-            shown = progress(islice(batches, steps), f"epoch {epoch}", steps)
+        of_epochs = passes.epochs(lambda: minibatches(training.rng, rows, passes.batch_size))
+        for epoch, batches in zip(range(1, problem.epochs + 1), of_epochs, strict=False):
+            shown = progress(batches, f"epoch {epoch}", passes.steps_of(epoch))
             for batch in whole_steps(shown):
                 step(optimizer, batch)
                 schedule.step()
@@ -112,7 +109,7 @@ def gradient_descent(
         one_cycle = settings.get("one_cycle", True)
         return train_with_optimizer(problem, build, settings, one_cycle, by_closure)
 
-    inputs = AS_THEY_ARE, Choice((EIGENVECTORS, AS_THEY_ARE))
+    inputs = AS_THEY_ARE, INPUTS
     eigenvectors = {"in the data's leading eigenvectors": {"inputs": EIGENVECTORS}}
     return Method(
         name,

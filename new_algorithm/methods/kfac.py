@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, sigmoid, softmax
 from new_algorithm.back_projection.network import FlatParameters, Workspace
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
 from new_algorithm.methods.layer_residuals import gradients, layer_residuals, residuals_below
 from new_algorithm.methods.method import (
@@ -143,7 +143,7 @@ METHOD = Method(
     "K-FAC",
     source="Martens and Grosse, ICML 2015; norm constraint: Ba, Grosse and Martens, ICLR 2017",
     settings={
-        # defaults: what a search found best at 20 × 64 and 40 × 64 (bench_rivals)
+        # defaults: what a search found best at 20 × 64 and 40 × 64
         "lr": (1.1, Range(0.01, 3.0)),
         "damping": (0.056, Range(1e-4, 1.0)),
         "divergence": (1.1e-3, Range(1e-5, 0.1)),
@@ -152,7 +152,7 @@ METHOD = Method(
         "inverse_every": 50,
         "factor_average": 0.9,
         "batch_size": (128, Choice((64, 128, 256, 512))),
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+        "inputs": (EIGENVECTORS, INPUTS),
     },
     train=partial(train_in_epochs, _weights),
     components={

@@ -1,14 +1,13 @@
 """Training by minibatches: a batch gives changes of the weights, a step moves along them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, count, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.back_projection.rows import RowsInMemory
-from new_algorithm.back_projection.schedule import WARM_UP, scheduled
+from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.outer_steps import Stepper
@@ -33,8 +32,7 @@ def train_by_minibatches(
     weights, in place, by those of a paper. further: matrices that are trained with the weights,
     after which they come, and are not yielded. DivergedError where a batch gives no changes.
     """
-    lr = settings["lr"]
-    scale = scheduled(settings.get("schedule", "warm-up-decay"), settings.get("warm_up", WARM_UP))
+    lr, scale = settings["lr"], scheduled(settings.get("schedule", "warm-up-decay"))
     rng, weights = problem.start()
     if redraw is not None:
         redraw(rng, weights)
@@ -46,9 +44,8 @@ def train_by_minibatches(
     step, changes = stepper(parameters), parameters.zeros_like()
     workspace = Workspace(size, weights)
     workspace.inputs = np.ones((size, len(weights[0])), np.float32)  # X̃ of a batch
-    batches = chain.from_iterable(rows.batches(rng, size) for _ in count())
-    for epoch in count(1):
-        for [(inputs, targets, *_)] in islice(batches, passes.steps_of(epoch)):
+    for batches in passes.epochs(lambda: rows.batches(rng, size)):
+        for [(inputs, targets, *_)] in batches:
             workspace.inputs[:, :-1] = inputs
             try:
                 batch_changes(parameters.matrices, workspace, targets, changes)

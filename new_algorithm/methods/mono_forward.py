@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.network import FlatParameters, Workspace, initial_weights, mask
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
 from new_algorithm.methods.layer_residuals import gradient
 from new_algorithm.methods.method import Choice, Method, Problem, Range, Settings, Weights
@@ -74,7 +74,7 @@ METHOD = Method(
         "momentum": (0.9, MOMENTA),  # β₁
         "beta2": (0.99, Choice((0.99, 0.999))),
         "batch_size": (128, Choice((64, 128, 256, 512))),
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+        "inputs": (EIGENVECTORS, INPUTS),
     },
     train=partial(train_in_epochs, _weights),
     components={"inputs as they are": {"inputs": AS_THEY_ARE}},

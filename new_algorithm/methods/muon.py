@@ -53,7 +53,8 @@ class Muon(torch.optim.Optimizer):
             velocity.mul_(self._momentum).add_(gradient)
             ahead = (gradient + self._momentum * velocity).flatten(1)
             scale = math.sqrt(max(1.0, ahead.shape[0] / ahead.shape[1]))
-            parameter.mul_(1 - group["lr"] * self._weight_decay)
+            if self._weight_decay:
+                parameter.mul_(1 - group["lr"] * self._weight_decay)
             parameter.add_(polar(ahead).view_as(parameter), alpha=-group["lr"] * scale)
         for decayed in self._adam.param_groups:
             decayed["lr"] = of_rest["lr"]

@@ -4,7 +4,12 @@ Every pass has a shuffle of its own, and every row but those left over is seen o
 is so many epochs of successive batches, which differ by at most one batch.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count, islice
+from typing import TypeVar
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -29,3 +34,9 @@ class Passes:
     def steps_of(self, epoch: int) -> int:
         """Return how many batches the epoch of that number has; they count from 1."""
         return self.steps(epoch) - self.steps(epoch - 1)
+
+    def epochs(self, shuffled: Callable[[], Iterable[Batch]]) -> Iterator[Iterator[Batch]]:
+        """Yield the batches of each epoch, without end; shuffled() draws those of a pass."""
+        batches = chain.from_iterable(shuffled() for _ in count())
+        for epoch in count(1):
+            yield islice(batches, self.steps_of(epoch))

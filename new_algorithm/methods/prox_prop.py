@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.conjugate_gradients import conjugate_gradients
 from new_algorithm.back_projection.layer_problem import cross_moment, gram_operator
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import conditioned
 from new_algorithm.methods.layer_residuals import Change, train_layerwise
 from new_algorithm.methods.method import (
@@ -91,7 +91,7 @@ METHOD = Method(
         "outer": ("adam", Choice(("momentum", "adam"))),
         "weight_decay": (1e-4, DECAYS),
         "batch_size": (128, FROM_128),
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+        "inputs": (EIGENVECTORS, INPUTS),
     },
     train=partial(train_in_epochs, _weights),
     components={

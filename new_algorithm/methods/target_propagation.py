@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
 from new_algorithm.back_projection.network import FlatParameters, Workspace, append_ones, mask
 from new_algorithm.back_projection.network import forward as forward_pass
-from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, train_in_epochs
+from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.gradient_descent import MOMENTA
 from new_algorithm.methods.layer_residuals import gradients
 from new_algorithm.methods.method import FROM_128, Choice, Method, Problem, Range, Settings, Weights
@@ -115,7 +115,7 @@ METHOD = Method(
         "batch_size": (128, FROM_128),
         "noise": 0.1,  # σ
         "feedback_average": 0.9,
-        "inputs": (EIGENVECTORS, Choice((EIGENVECTORS, AS_THEY_ARE))),
+        "inputs": (EIGENVECTORS, INPUTS),
     },
     train=partial(train_in_epochs, _weights),
     components={

@@ -1,4 +1,4 @@
-"""The solvers of a whole network, and the penalties that serve most."""
+"""The solvers of a whole network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,15 +11,9 @@ from new_algorithm.back_projection.solvers.factored import FactoredSolver
 from new_algorithm.back_projection.solvers.gradient import GradientSolver
 from new_algorithm.back_projection.solvers.solver import LayerSolver, Penalties
 
-INPUT_LAMBDA_W, HIDDEN_LAMBDA_W = 3.0, 0.1  # relative
 GRAM_AVERAGE = 0.9  # what a moving average of Gram matrices keeps from batch to batch
 
 Solver = Literal["exact", "cg", "gradient"]
-
-
-def default_lambda_w(layers: int) -> tuple[float, ...]:
-    """Return the relative λ_w of each of `layers` layers."""
-    return (INPUT_LAMBDA_W, *[HIDDEN_LAMBDA_W] * (layers - 1))
 
 
 def layer_solvers(
