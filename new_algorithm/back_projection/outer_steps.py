@@ -41,6 +41,7 @@ QUINTICS = (
     (3.174603, -2.380433, 0.497826),
     (2.189462, -1.567220, 0.407887),
 )
+BETA2 = 0.99  # of Adam: less than its usual .999, which remembers longer than these runs last
 WIDEST, BLOCK = 256, 128  # smaller side above which outputs are made orthogonal in blocks
 
 
@@ -103,7 +104,7 @@ class Adam(OuterStep):
     remembered = ("direction", "_mean", "_squares", "_updates")
 
     def __init__(
-        self, weights: FlatParameters, *options: Any, beta2: float = 0.999, eps: float = 1e-12
+        self, weights: FlatParameters, *options: Any, beta2: float = BETA2, eps: float = 1e-12
     ) -> None:
         super().__init__(weights, *options)
         self._beta2, self._eps = beta2, eps

@@ -5,8 +5,7 @@ come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels, rows 
 synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on other data.
 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
-- One or two wide layers: Adam's moments, at the usual rate.
-- Wide and deep: polar factors, which need few steps and take long ones.
+- Wide layers: Adam's moments, of more than FEW_LAYERS at a higher rate and with more damping.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps.
 """
@@ -40,8 +39,6 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     rule, outer = _rule(rows, widths), settings.outer
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
-    if settings.solves_on_the_way and rule["outer"] == "orthogonal":
-        outer = outer or "nesterov"
     if settings.step_bounds is not None and settings.step_size is None and rule["outer"] in RATES:
         outer = outer or "nesterov"
     if outer is not None and not _of_one_kind(outer, rule["outer"]):
@@ -76,7 +73,7 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
         return layers | _steps("adam", 1e-2) | {"batch_size": LARGE_BATCH, "decoupled_decay": 0.0}
     if widest > WIDE and hidden > FEW_LAYERS:
-        return layers | _steps("orthogonal", 0.1) | {"batch_size": LARGE_BATCH}
+        return layers | _steps("adam", 5e-3) | {"lambda_w_layers": (3.0,)}
     if widest > WIDE:
         # as a penalty beside the sum of the losses, which counts less the more rows there are
         decay = min(max(50.0 / max(rows, 1), 1e-3), 3e-3)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from new_algorithm.back_projection.network import FlatParameters
-from new_algorithm.back_projection.outer_steps import Adam, HeavyBall, Nesterov, OuterStep
+from new_algorithm.back_projection.outer_steps import BETA2, Adam, HeavyBall, Nesterov, OuterStep
 from new_algorithm.methods.method import Settings
 
 # (changes of all layers, lr, scale); scale is the schedule's factor
@@ -39,7 +39,7 @@ heavy_ball = partial(stepper, HeavyBall)
 nesterov = partial(stepper, Nesterov)
 
 
-def adam(beta1: float = 0.9, beta2: float = 0.999, unit: float = 1.0, eps: float = 1e-8) -> Stepper:
+def adam(beta1: float = 0.9, beta2: float = BETA2, unit: float = 1.0, eps: float = 1e-8) -> Stepper:
     """Return Adam's steps (Kingma and Ba 2015, Algorithm 1), along δW̃ for −g.
 
     W̃ ← W̃ + η m̂/(√v̂ + ε), η = unit · lr · scale; with `decayed` AdamW's.

@@ -37,7 +37,7 @@ def step(outer: OuterStep, changes: list) -> None:
 TORCH = {
     "momentum": lambda leaves: torch.optim.SGD(leaves, lr=1.0, momentum=0.8),
     "nesterov": lambda leaves: torch.optim.SGD(leaves, lr=1.0, momentum=0.8, nesterov=True),
-    "adam": lambda leaves: torch.optim.Adam(leaves, lr=0.3, betas=(0.8, 0.999), eps=1e-12),
+    "adam": lambda leaves: torch.optim.Adam(leaves, lr=0.3, betas=(0.8, 0.99), eps=1e-12),
 }
 
 

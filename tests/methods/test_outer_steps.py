@@ -44,11 +44,11 @@ def moved_by_torch(build, initial, changes):
     [
         (heavy_ball(0.9), lambda p: torch.optim.SGD(p, RATE, momentum=0.9)),
         (nesterov(0.8), lambda p: torch.optim.SGD(p, RATE, momentum=0.8, nesterov=True)),
-        (adam(), lambda p: torch.optim.Adam(p, RATE)),
-        (adam(0.7, 0.99, unit=0.1), lambda p: torch.optim.Adam(p, 0.1 * RATE, betas=(0.7, 0.99))),
+        (adam(), lambda p: torch.optim.Adam(p, RATE, betas=(0.9, 0.99))),
+        (adam(0.7, 0.999, unit=0.1), lambda p: torch.optim.Adam(p, 0.1 * RATE, betas=(0.7, 0.999))),
         (
             outer_steps({"outer": "adam", "momentum": 0.8}),
-            lambda p: torch.optim.Adam(p, 1e-3 * RATE, betas=(0.8, 0.999)),
+            lambda p: torch.optim.Adam(p, 1e-3 * RATE, betas=(0.8, 0.99)),
         ),
         (
             outer_steps({"outer": "momentum", "momentum": 0.7}),
@@ -64,7 +64,7 @@ def test_steps_are_those_of_torch(stepper, build):
 
 def test_decay_of_weights_is_torchs_and_biases_do_not_decay():
     decay = 5.0  # so much that it decides
-    initial, changes, final = moved(decayed(adam(), decay))
+    initial, changes, final = moved(decayed(adam(beta2=0.999), decay))
     by_torch = moved_by_torch(
         partial(torch.optim.AdamW, lr=RATE, weight_decay=decay), initial, changes
     )
