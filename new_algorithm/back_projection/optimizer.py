@@ -25,14 +25,15 @@ from new_algorithm.back_projection.state import Stateful
 from new_algorithm.back_projection.step_control import StepControl
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 
-JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass
+JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass, a third of a step
+JUDGE_SHORT = 5  # where a pass has fewer than those, and often a whole training few
 START_ROWS = 512  # the first of the training set, whose loss tells what harm is
 MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 
 def judge_interval(steps_a_pass: int) -> int:
-    """Return the iterations between two judgements: of a short pass every step is judged."""
-    return JUDGE_EVERY if steps_a_pass >= JUDGE_EVERY else 1
+    """Return the iterations between two judgements."""
+    return JUDGE_EVERY if steps_a_pass >= JUDGE_EVERY else JUDGE_SHORT
 
 
 @dataclass(frozen=True, slots=True)

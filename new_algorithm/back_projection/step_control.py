@@ -4,12 +4,18 @@ The sweep's changes δW̃ promise that the loss falls at the rate s = Σ_l <δW�
 in which the layers' problems are least squares, η δW̃ has the squared length η² s. The step is the
 one of squared length `bound`,
 
-    η = min(1, √(bound / s)),
+    η = min(longest, √(bound / s)),
 
 so that a network of any depth, whose layers all answer for the same residual, changes its outputs
 by a like amount in every iteration: the norm constraint that is used with Kronecker-factored
 natural gradients (Ba, Grosse and Martens 2017), here with one-sided curvature. For finite λ_h, or
 where Δ − H̃ δW̃ is passed down, M is not the gradient, and s is a promise in a looser sense.
+
+`longest` is 1, the layer's own solution, where the loss is the squared one: along it the loss then
+curves as (P) does, and nothing lies beyond. Other losses curve less, and the less the more is
+learned already (softmax: diag(p) − ppᵀ, which goes to 0 as p goes to a label), while M and with it
+δW̃ vanish; there 1 would end most trainings in batches of many rows long before their minimum
+(notebook, The longest step), and ∞ leaves the length to the bound alone.
 
 Whether that amount was right is then measured. Along a step that promised to lower the loss by p
 and lowered it by a, a parabola has a/p = 1 where it is straight, 1/2 at its minimum and 0 where
@@ -22,7 +28,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from new_algorithm.back_projection.state import Stateful
+from new_algorithm.back_projection.state import State, Stateful
 
 STEP_BOUNDS = 1e-3, 2e-2  # squared length of a controlled step
 
@@ -111,6 +117,7 @@ class FixedStep(StepControl):
 @dataclass
 class TrustRegion(StepControl):
     """bound: squared length of a full step, which a step taken back divides by `caution`.
+    longest: η at most.
 
     Constants, measured on MNIST at 2 to 100 layers (notebook): `floor` and `ceiling` of the bound,
     the latter because beyond it the noise of small batches costs more than speed gains;
@@ -125,10 +132,11 @@ class TrustRegion(StepControl):
     gain: float = 0.3
     least_scale: float = 0.02
     recovery: float = 0.9
+    longest: float = 1.0
 
     def step_size(self, slope: float) -> float:
         """Return η for the rate s; 0 where nothing is promised."""
-        return min(1.0, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
+        return min(self.longest, float(np.sqrt(self.bound / slope))) if slope > 0 else 0.0
 
     def judge(self, predicted: float, before: float, after: float, lr_scale: float) -> bool:
         if not super().judge(predicted, before, after, lr_scale):
@@ -149,17 +157,24 @@ class TrustRegion(StepControl):
     def numbers(self) -> dict[str, float]:
         return super().numbers() | {"step_bound": self.bound}
 
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict({"longest": np.array(1.0)} | state)  # older states have no other
+
 
 def control_of_steps(
-    start: float, bounds: tuple[float, float] = STEP_BOUNDS, fixed: float | None = None
+    start: float,
+    bounds: tuple[float, float] = STEP_BOUNDS,
+    fixed: float | None = None,
+    longest: float = 1.0,
 ) -> StepControl:
     """Return what decides on step sizes, for a training that starts with the loss `start`.
 
     A start that is not finite leaves it to the first batch that is judged. bounds: of a controlled
-    step, at first and at least, and at most. fixed: η, where steps are not controlled.
+    step, at first and at least, and at most; longest: η of one at most. fixed: η, where steps are
+    not controlled.
     """
     watch = LossWatch(start if np.isfinite(start) else None)
     if fixed is not None:
         return FixedStep(fixed, watch=watch)
     least, most = bounds
-    return TrustRegion(bound=least, floor=least, ceiling=most, watch=watch)
+    return TrustRegion(bound=least, floor=least, ceiling=most, longest=longest, watch=watch)

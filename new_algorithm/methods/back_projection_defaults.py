@@ -7,7 +7,8 @@ synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
 - Wide layers: Adam's moments, of more than FEW_LAYERS at a higher rate and with more damping.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
-  beyond fifty the start decides, which takes a longer warm-up and shorter steps.
+  beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
+  rows make few steps with little noise in them: longer ones, less damped.
 """
 
 import math
@@ -23,6 +24,7 @@ from new_algorithm.methods.method import VERY_DEEP
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
 BATCH, LARGE_BATCH = 128, 512
+MANY_IN_A_BATCH = 2_048
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 
@@ -37,6 +39,9 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     steps, steps that are controlled.
     """
     rule, outer = _rule(rows, widths), settings.outer
+    size = rows if settings.batch_size == "full" else settings.batch_size or 0
+    if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
+        rule |= _of_many_rows(len(widths), whole=size >= rows)
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
     if settings.step_bounds is not None and settings.step_size is None and rule["outer"] in RATES:
@@ -89,6 +94,16 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     # what all layers lose multiplies in the output, and with it what reaches each of them
     decay = min(2e-3, 0.04 / hidden) if hidden else 0.0
     return layers | _steps("nesterov") | {"decoupled_decay": decay}
+
+
+def _of_many_rows(hidden: int, whole: bool) -> dict[str, Any]:
+    """Return what narrow layers have for large batches, or for the whole training set at once."""
+    return {
+        "lambda_w_layers": input_and_hidden(1.0, 0.05, hidden),
+        "lambda_h_layers": (0.25,),
+        "step_bounds": lengthened(50 if whole else 20),
+        "warm_up": 0.1,
+    }
 
 
 def _steps(outer: Outer, step_size: float | None = None) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.gram import intervals
-from new_algorithm.back_projection.losses import Loss, smoothed
+from new_algorithm.back_projection.losses import SQUARED, Loss, smoothed
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.schedule import Schedule
 from new_algorithm.back_projection.solvers import LayerSolver, Penalties
 from new_algorithm.back_projection.solvers.of_layers import GRAM_AVERAGE, Solver, layer_solvers
-from new_algorithm.back_projection.step_control import STEP_BOUNDS
+from new_algorithm.back_projection.step_control import STEP_BOUNDS, StepControl, control_of_steps
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
     BatchSize,
@@ -90,7 +90,7 @@ class Settings(PenaltyFlags):
     judge_every: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
     ] = None
-    """Iterations between two judgements of a step by the loss after it. By default 20, or 1 where
+    """Iterations between two judgements of a step by the loss after it. By default 20, or 5 where
     a pass over the rows has fewer."""
     momentum: Fraction = 0.9
     schedule: Schedule = "warm-up-decay"
@@ -202,6 +202,13 @@ def right_factors_of(
         relative=not settings.absolute_penalties,
         split=settings.outer == "orthogonal",
     )
+
+
+def control_of(settings: Settings, loss: Loss, start: float) -> StepControl:
+    """Return what decides on the sizes of steps. start: the loss before the first one."""
+    assert settings.step_bounds is not None
+    longest = 1.0 if loss is SQUARED else math.inf
+    return control_of_steps(start, settings.step_bounds, settings.eta, longest)
 
 
 def loss_in_training(settings: Settings, loss: Loss) -> Loss:

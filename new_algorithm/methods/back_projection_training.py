@@ -29,7 +29,6 @@ from new_algorithm.back_projection.rows import RowsInMemory
 from new_algorithm.back_projection.schedule import scheduled
 from new_algorithm.back_projection.solvers import decay_cost
 from new_algorithm.back_projection.state import State, nested, part
-from new_algorithm.back_projection.step_control import control_of_steps
 from new_algorithm.back_projection.sweep import NumericalError
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.ranks import Ranks, shard
@@ -37,6 +36,7 @@ from new_algorithm.cli.signals import whole_steps
 from new_algorithm.methods.back_projection_defaults import following
 from new_algorithm.methods.back_projection_settings import (
     Settings,
+    control_of,
     loss_in_training,
     right_factors_of,
     solvers_of,
@@ -68,7 +68,6 @@ class Training:
         settings = following(settings, len(problem.data.x_train), problem.widths)
         assert settings.batch_size is not None
         assert settings.outer is not None
-        assert settings.step_bounds is not None
         assert settings.decoupled_decay is not None
         assert settings.warm_up is not None
         self.ranks = ranks = ranks or Ranks()
@@ -96,7 +95,7 @@ class Training:
                 weights,
                 loss,
                 solvers,
-                control_of_steps(start, settings.step_bounds, settings.eta),
+                control_of(settings, self.loss, start),
                 chunk_rows=min(chunk_rows or self._batch_rows, self._batch_rows),
                 in_chunks=bool(chunk_rows),
                 outer=settings.outer,

@@ -31,12 +31,23 @@ def growth(ratio: float, **settings: float) -> float:
     return math.log(control.bound / before)
 
 
-@given(slope=st.floats(1e-12, 1e12), bound=st.floats(1e-9, 1.0))
-def test_step_size_meets_the_bound_or_is_one(slope, bound):
-    eta = TrustRegion(bound=bound).step_size(slope)
-    assert 0 < eta <= 1
+@given(
+    slope=st.floats(1e-12, 1e12),
+    bound=st.floats(1e-9, 1.0),
+    longest=st.sampled_from([1.0, 7.0, math.inf]),
+)
+def test_step_size_meets_the_bound_or_is_the_longest(slope, bound, longest):
+    eta = TrustRegion(bound=bound, longest=longest).step_size(slope)
+    assert 0 < eta <= longest
     assert eta**2 * slope <= bound * (1 + 1e-12)
-    assert eta == 1 or eta**2 * slope == pytest.approx(bound)
+    assert eta == longest or eta**2 * slope == pytest.approx(bound)
+
+
+def test_a_state_from_before_there_was_a_longest_step_has_had_one():
+    control, state = TrustRegion(longest=math.inf), TrustRegion(bound=0.2).state_dict()
+    del state["longest"]
+    control.load_state_dict(state)
+    assert (control.bound, control.longest) == (0.2, 1.0)
 
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.nan])

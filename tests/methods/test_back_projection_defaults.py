@@ -1,7 +1,7 @@
 """What settings follow from a problem, and that what was given stays."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -122,6 +122,23 @@ def test_what_follows_is_told_as_flags():
     constant = Settings(schedule="constant")
     assert "--warm-up" not in in_words(constant, following(constant, 1_000, (64,)))
     assert in_words(given, given) == ""
+
+
+def test_batches_of_many_rows_make_longer_and_less_damped_steps():
+    def of(size, rows=50_000, widths=(64,) * 8, **given):
+        return following(Settings(batch_size=size, **given), rows, widths)
+
+    few, many, whole = of(1_024), of(4_096), of("full")
+    assert of(60_000) == replace(whole, batch_size=60_000)
+    assert few.step_bounds[1] < many.step_bounds[1] < whole.step_bounds[1]
+    assert few.lambda_w_layers[1] > many.lambda_w_layers[1] == whole.lambda_w_layers[1]
+    assert math.isinf(few.lambda_h_layers[0])
+    assert math.isfinite(many.lambda_h_layers[0])
+    assert of("full", rows=1_000) == replace(of(125, rows=1_000), batch_size="full")
+    for widths in ((512,), (64,) * 100):  # that are not narrow, or so deep that the start decides
+        assert of(4_096, widths=widths) == replace(of(128, widths=widths), batch_size=4_096)
+    assert math.isinf(of("full", order="sequential").lambda_h_layers[0])
+    assert of("full", lambda_w_layers=(2.0,)).lambda_w_layers == (2.0,)
 
 
 def test_few_rows_get_small_batches():

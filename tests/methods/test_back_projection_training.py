@@ -1,16 +1,19 @@
 """How a training judges its steps, and when it gives up."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
 from datasets import Dataset, load_dataset
+from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.optimizer import BackProjection
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.back_projection import train_with
-from new_algorithm.methods.back_projection_settings import Settings
+from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_settings import Settings, control_of
 from new_algorithm.methods.back_projection_training import Training
 from new_algorithm.methods.method import Problem
 
@@ -20,8 +23,8 @@ def data() -> Dataset:
     return load_dataset("synthetic", held_out="validation", train_limit=200)
 
 
-@pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, list(range(10)))])
-def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
+@pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, [0, 5])])
+def test_steps_are_judged_every_twentieth_time_or_in_short_passes_every_fifth(
     data, batch_size, judged, monkeypatch
 ):
     steps, step = [], BackProjection.step
@@ -29,6 +32,29 @@ def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
     next(Training(Settings(batch_size=batch_size), Problem(data, (6,), epochs=1, seed=0)).epochs())
     assert len(steps) == 200 // batch_size
     assert [step.iteration for step in steps if step.loss is not None] == judged
+
+
+@pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])
+def test_a_step_ends_at_the_layers_own_solution_where_the_loss_curves_as_their_problem_does(loss):
+    settings = following(Settings(), 1_000, (8,))
+    eta = control_of(settings, loss, 1.0).step_size(1e-9)
+    assert (eta == 1.0) == (loss is SQUARED)
+    assert control_of(replace(settings, step_size=0.3), loss, 1.0).step_size(1e-9) == 0.3
+
+
+def test_longer_steps_than_the_layers_own_solution_find_a_far_minimum(data):
+    """Separable classes in full batch: softmax curves less and less, and its minimum is at ∞."""
+    settings = {"batch_size": "full", "step_bounds": (0.1, 1.0), "decoupled_decay": 0.0}
+    settings |= {"weight_decay": 0.0, "lambda_w_layers": (0.1,), "schedule": "constant"}
+
+    def train_loss(longest):
+        training = Training(Settings(**settings), Problem(data, (32,), epochs=60, seed=0))
+        training.optimizer.control.longest = longest
+        *_, last = training.epochs()
+        return last.scores()[0].loss
+
+    shortened, longer = train_loss(1.0), train_loss(np.inf)
+    assert longer < 1e-3 * shortened
 
 
 def test_a_part_of_a_pass_is_no_short_epoch(data, monkeypatch):
@@ -62,7 +88,7 @@ def test_a_training_goes_on_from_within_a_pass(data, epochs, further):
 
 
 def test_training_gives_up_once_more_than_thirty_steps_in_a_row_were_taken_back(data):
-    settings = Settings(batch_size=20, step_size=1e30)  # ten steps an epoch, all taken back
+    settings = Settings(batch_size=20, step_size=1e30, judge_every=1)  # ten steps an epoch
     training = train_with(settings, Problem(data, (6,), epochs=6, seed=0))
     assert [next(training).number for _ in range(4)] == [1, 2, 3, 4]
     with pytest.raises(DivergedError, match=r"40 steps in a row had to be taken back.*--step-size"):
