@@ -22,7 +22,7 @@ from new_algorithm.experiments.search import TrialResult, describe_space
 from new_algorithm.experiments.single_run import SingleRunConfig, is_done, single_run
 from new_algorithm.experiments.task_data import task_data, warm_up
 from new_algorithm.experiments.trainable import SEARCH_SEED, Chosen
-from new_algorithm.methods.method import Choice, Epoch, Settings, Space
+from new_algorithm.methods.method import MANY_IN_A_BATCH, Choice, Epoch, Settings, Space
 from new_algorithm.methods.passes import Passes
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
@@ -56,7 +56,9 @@ class MethodTraining:
     @property
     def fixed(self) -> Settings:
         """The defaults, but for the settings that the definition gives."""
-        return METHODS[self.variation.method].defaults | self._given
+        method = METHODS[self.variation.method]
+        many = (self.task.batch_size or 0) >= MANY_IN_A_BATCH
+        return method.defaults | (method.large_batches if many else {}) | self._given
 
     @property
     def defaults(self) -> Settings:

@@ -36,11 +36,12 @@ METHOD = Method(
     settings={
         "lr": (3e-3, Range(3e-4, 5e-2)),
         "momentum": (0.9, MOMENTA),  # β₁
-        "beta2": (0.99, Choice((0.99, 0.999))),
+        "beta2": (0.99, Choice((0.9, 0.99, 0.999))),
         "weight_decay": (0.3, DECAYS_OF_ADAM),
         "batch_size": (128, Choice((32, 64, 128, 256, 512, 1024))),
         "inputs": (EIGENVECTORS, INPUTS),
     },
+    large_batches={"lr": 0.01, "momentum": 0.8, "beta2": 0.9},
     train=partial(train_in_epochs, _weights),
     components={
         "inputs as they are": {"inputs": AS_THEY_ARE},

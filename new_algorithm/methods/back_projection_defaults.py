@@ -19,12 +19,11 @@ from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
-from new_algorithm.methods.method import VERY_DEEP
+from new_algorithm.methods.method import MANY_IN_A_BATCH, VERY_DEEP
 
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
 BATCH, LARGE_BATCH = 128, 512
-MANY_IN_A_BATCH = 2_048
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 

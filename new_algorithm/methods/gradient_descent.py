@@ -98,6 +98,7 @@ def gradient_descent(
     settings: Settings,
     batch_sizes: Choice = TO_512,
     by_closure: bool = False,
+    large_batches: Settings | None = None,
     components: dict[str, Settings] | None = None,
 ) -> Method:
     """Return the method of an optimizer, to whose settings the batch size and inputs are added.
@@ -116,6 +117,7 @@ def gradient_descent(
         source,
         settings={**settings, "batch_size": (128, batch_sizes), "inputs": inputs},
         train=train,
+        large_batches=large_batches or {},
         components=(components or {}) | eigenvectors,
         any_model=True,
     )
@@ -158,6 +160,7 @@ SOAP = gradient_descent(
         "largest_side": (256, Choice((256, 2048))),
     },
     batch_sizes=FROM_128,
+    large_batches={"lr": 0.0125, "momentum": 0.8, "weight_decay": 1.0, "inputs": EIGENVECTORS},
 )
 SHAMPOO = gradient_descent(
     "Shampoo",

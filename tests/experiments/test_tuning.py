@@ -156,6 +156,18 @@ def test_the_batch_size_of_a_task_is_every_methods_and_is_not_searched(tmp_path,
         assert len(steps) == expected
 
 
+def test_a_search_in_large_batches_begins_at_what_is_known_of_them(tmp_path):
+    def defaults(size, method="kfac", **given):
+        task, variation = replace(TASK, batch_size=size), Variation("it", method, given)
+        return MethodTraining(task, variation, Layout(tmp_path, "tiny"), threads=1).defaults
+
+    usual, large = METHODS["kfac"].defaults, METHODS["kfac"].large_batches
+    assert defaults(512) == usual | {"batch_size": 512}
+    assert defaults(4_096) == usual | large | {"batch_size": 4_096}
+    assert defaults(4_096, lr=0.3)["lr"] == 0.3
+    assert defaults(512, "back_projection") != defaults(4_096, "back_projection")
+
+
 @pytest.mark.parametrize("given", [{"trials": 0}, {"searched": False}, {"settings": {"size": 7.0}}])
 def test_what_is_not_searched_keeps_its_settings(given, pretend, tmp_path):
     one = pretend()

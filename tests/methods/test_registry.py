@@ -7,7 +7,7 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm.back_projection.eigenbasis import NARROW
-from new_algorithm.methods.method import Problem
+from new_algorithm.methods.method import Choice, Problem
 from new_algorithm.methods.registry import METHODS
 from tests.training import final_weights, trained
 
@@ -60,3 +60,14 @@ def test_every_component_of_an_ablation_changes_the_training(name, problem):
     for component, changed in METHODS[name].components.items():
         weights = final_weights(METHODS[name], problem, **changed)
         assert any((a != b).any() for a, b in zip(weights, default, strict=True)), component
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].large_batches])
+def test_defaults_of_large_batches_are_in_the_space_that_a_search_begins_with_them(name):
+    space = METHODS[name].space
+    for setting, value in METHODS[name].large_batches.items():
+        values = space[setting]
+        if isinstance(values, Choice):
+            assert value in values.values
+        else:
+            assert values.low <= value <= values.high
