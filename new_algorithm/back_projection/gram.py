@@ -17,7 +17,7 @@ from new_algorithm.back_projection.layer_problem import divide_above_rounding, s
 from new_algorithm.back_projection.state import Stateful
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
-ONE_LEADING_IN = 8  # eigenvectors: applying so many costs a quarter of a whole inverse
+ONE_LEADING_IN = 16  # eigenvectors: applying so many costs an eighth of a whole inverse
 OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
 LONGEST_INTERVAL = 1_000
 
