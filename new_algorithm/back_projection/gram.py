@@ -19,6 +19,8 @@ from new_algorithm.back_projection.state import Stateful
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
 ONE_LEADING_IN = 16  # eigenvectors: applying so many costs an eighth of a whole inverse
 OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
+MANY_IN_A_BATCH = 2_048  # rows: steps are few then, with little noise in them
+OVERHEAD_OF_MANY = 0.08  # there: fresh factors are worth more than the steps they cost
 LONGEST_INTERVAL = 1_000
 
 GramNeed = Literal["nothing", "trace", "gram"]
@@ -143,8 +145,8 @@ def inverse_times(inverse: Inverse, moment: NDArray, out: NDArray | None = None)
 def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     """Return how many iterations lie between two updates of Ḡ, and between two factorisations.
 
-    Each may add OVERHEAD to the cost of an iteration, more only where LONGEST_INTERVAL is
-    reached; between two updates there is nothing to factor anew. Costs are in multiplications and
+    Each may add OVERHEAD, or in large batches OVERHEAD_OF_MANY, to the cost of an iteration, more
+    only where LONGEST_INTERVAL is reached; between two updates there is nothing to factor anew. Costs are in multiplications and
     additions of a matrix product, from measurements on one thread: a layer (d, m) takes 6 n d m an
     iteration; forming G 2 n d²; inverting it, for small matrices mostly overhead, as long as
     600 d² + 3 d³, its eigenvectors 2000 d² + 10 d³. Counted and not timed, so that the same seed
@@ -156,8 +158,9 @@ def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
         600 * d**2 + 3 * d**3 if d <= DENSE_UP_TO else 2000 * d**2 + 10 * d**3
         for d, _ in shapes[1:]
     )
-    gram_every = _interval(averaging, step)
-    return gram_every, max(gram_every, _interval(factoring, step))
+    allowed = step * (OVERHEAD if rows < MANY_IN_A_BATCH else OVERHEAD_OF_MANY)
+    gram_every = _interval(averaging, allowed)
+    return gram_every, max(gram_every, _interval(factoring, allowed))
 
 
 def next_factoring(iteration: int, factor_every: int) -> int:
@@ -165,5 +168,5 @@ def next_factoring(iteration: int, factor_every: int) -> int:
     return iteration + min(factor_every, max(3, 3 * iteration))
 
 
-def _interval(cost: int, step: int) -> int:
-    return int(np.clip(np.ceil(cost / (OVERHEAD * step)), 1, LONGEST_INTERVAL))
+def _interval(cost: int, allowed: float) -> int:
+    return int(np.clip(np.ceil(cost / allowed), 1, LONGEST_INTERVAL))

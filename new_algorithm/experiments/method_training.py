@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import Dataset, check_name
+from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.cli.console import notice
 from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import DivergedError, UserError
@@ -22,7 +23,7 @@ from new_algorithm.experiments.search import TrialResult, describe_space
 from new_algorithm.experiments.single_run import SingleRunConfig, is_done, single_run
 from new_algorithm.experiments.task_data import task_data, warm_up
 from new_algorithm.experiments.trainable import SEARCH_SEED, Chosen
-from new_algorithm.methods.method import MANY_IN_A_BATCH, Choice, Epoch, Settings, Space
+from new_algorithm.methods.method import Choice, Epoch, Settings, Space
 from new_algorithm.methods.passes import Passes
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS

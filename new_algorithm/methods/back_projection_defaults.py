@@ -15,11 +15,12 @@ import math
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
-from new_algorithm.methods.method import MANY_IN_A_BATCH, VERY_DEEP
+from new_algorithm.methods.method import VERY_DEEP
 
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
@@ -102,6 +103,8 @@ def _of_many_rows(hidden: int, whole: bool) -> dict[str, Any]:
         "lambda_h_layers": (0.25,),
         "step_bounds": lengthened(50 if whole else 20),
         "warm_up": 0.1,
+        "weight_decay": 5e-4,
+        "decoupled_decay": min(8e-3, 0.064 / hidden) if hidden else 0.0,  # of few steps
     }
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from new_algorithm.record.run import Run
 
 VERY_DEEP = 50  # hidden layers, from above which the start decides whether a network trains
-MANY_IN_A_BATCH = 2_048  # rows: steps are few then, with little noise in them
 
 Settings = dict[str, Any]
 Weights = Sequence[NDArray]  # W̃ (d_in + 1, d_out) of each layer, on the features as they are
@@ -184,7 +183,7 @@ class Method:
     train(problem, settings), with a value for every setting, yields after each epoch;
     DivergedError. in_values(problem, settings): the settings with a value for each that is None,
     which is to follow from the problem. large_batches: defaults that are others in batches of
-    MANY_IN_A_BATCH rows and more. components: changed settings of an ablation, by name.
+    gram.MANY_IN_A_BATCH rows and more. components: changed settings of an ablation, by name.
     any_model: whether it trains models in PyTorch too, or ReLU networks alone. whole_epochs:
     whether an epoch is a pass over all rows, or what the method has in its place, whatever the
     parts of the problem.

@@ -81,7 +81,13 @@ def test_deep_networks_lose_no_more_in_all_layers_than_shallower_ones():
         (hidden + 1) * following(Settings(), 50_000, (64,) * hidden).decoupled_decay
         for hidden in (20, 30, 40, 50)
     ]
+    lost_in_large_batches = [
+        (hidden + 1)
+        * following(Settings(batch_size="full"), 50_000, (64,) * hidden).decoupled_decay
+        for hidden in (1, 8, 20, 50)
+    ]
     assert max(lost) < 0.05
+    assert max(lost_in_large_batches) < 0.08
     assert following(Settings(), 50_000, (64,) * 100).decoupled_decay == 0
     warm_up = [following(Settings(), 9, (64,) * n).warm_up for n in (1, 30, 40, 50, 100)]
     assert warm_up == [0.3, 0.3, 0.4, 0.5, 0.5]
