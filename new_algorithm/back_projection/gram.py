@@ -146,11 +146,11 @@ def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     """Return how many iterations lie between two updates of Ḡ, and between two factorisations.
 
     Each may add OVERHEAD, or in large batches OVERHEAD_OF_MANY, to the cost of an iteration, more
-    only where LONGEST_INTERVAL is reached; between two updates there is nothing to factor anew. Costs are in multiplications and
-    additions of a matrix product, from measurements on one thread: a layer (d, m) takes 6 n d m an
-    iteration; forming G 2 n d²; inverting it, for small matrices mostly overhead, as long as
-    600 d² + 3 d³, its eigenvectors 2000 d² + 10 d³. Counted and not timed, so that the same seed
-    gives the same bits.
+    only where LONGEST_INTERVAL is reached; between two updates there is nothing to factor anew.
+    Costs are in multiplications and additions of a matrix product, from measurements on one thread:
+    a layer (d, m) takes 6 n d m an iteration; forming G 2 n d²; inverting it, for small matrices
+    mostly overhead, as long as 600 d² + 3 d³, its eigenvectors 2000 d² + 10 d³. Counted and not
+    timed, so that the same seed gives the same bits.
     """
     step = sum(6 * rows * d * m for d, m in shapes)
     averaging = sum(2 * rows * d * d for d, _ in shapes[1:])
