@@ -417,6 +417,13 @@ def test_step_bounds_out_of_order_are_refused():
         in_force(Config(step_bounds=(0.2, 0.1)), ROWS)
 
 
+def test_passing_down_asks_for_a_penalty_to_pass_down():
+    in_force(Config(hidden_penalty="passed-down", lambda_h_layers=(10.0,)), ROWS)
+    for given in ({}, {"lambda_h_layers": (np.inf,)}):
+        with pytest.raises(UserError, match="passed-down without a finite --lambda-h-layers"):
+            in_force(Config(hidden_penalty="passed-down", **given), ROWS)
+
+
 def test_depth_follows_the_widths():
     assert in_force(Config(num_layers=7), ROWS).num_layers == 7
     assert in_force(Config(num_layers=7, widths=(3, 4)), ROWS).num_layers == 3

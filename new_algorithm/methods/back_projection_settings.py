@@ -148,6 +148,11 @@ class Settings(PenaltyFlags):
         least, most = self.step_bounds or STEP_BOUNDS
         if least > most:
             raise UserError(f"--step-bounds {least:g} {most:g}: give the smaller one first")
+        if self.hidden_penalty == "passed-down" and all(map(math.isinf, self.lambda_h(layers))):
+            raise UserError(
+                "--hidden-penalty passed-down without a finite --lambda-h-layers passes down what "
+                "none does: give one, such as 10"
+            )
         on_the_way = self.solves_on_the_way
         if on_the_way and self.solves_with_right_factors(layers):
             raise UserError(
