@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.batch import AllSum, Batch
 from new_algorithm.back_projection.conjugate_gradients import CGResult
+from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters
 from new_algorithm.back_projection.outer_steps import OUTER, Orthogonal, Outer
@@ -26,14 +27,17 @@ from new_algorithm.back_projection.step_control import StepControl
 from new_algorithm.back_projection.sweep import NumericalError, Sweep
 
 JUDGE_EVERY = 20  # iterations; a judgement costs one more forward pass, a third of a step
-JUDGE_SHORT = 5  # where a pass has fewer than those, and often a whole training few
+JUDGE_LARGE = 5  # where a pass has fewer than those, of large batches
 START_ROWS = 512  # the first of the training set, whose loss tells what harm is
 MOST_ROLLBACKS = 30  # in a row; then the training has diverged
 
 
-def judge_interval(steps_a_pass: int) -> int:
-    """Return the iterations between two judgements."""
-    return JUDGE_EVERY if steps_a_pass >= JUDGE_EVERY else JUDGE_SHORT
+def judge_interval(steps_a_pass: int, batch_size: int) -> int:
+    """Return the iterations between two judgements: of a short pass every step is judged, but in
+    large batches, where a third of a step is much."""
+    if steps_a_pass >= JUDGE_EVERY:
+        return JUDGE_EVERY
+    return 1 if batch_size < MANY_IN_A_BATCH else JUDGE_LARGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ where Δ − H̃ δW̃ is passed down, M is not the gradient, and s is a promise
 `longest` is 1, the layer's own solution, where the loss is the squared one: along it the loss then
 curves as (P) does, and nothing lies beyond. Other losses curve less, and the less the more is
 learned already (softmax: diag(p) − ppᵀ, which goes to 0 as p goes to a label), while M and with it
-δW̃ vanish; there 1 would end most trainings in batches of many rows long before their minimum
-(notebook, The longest step), and ∞ leaves the length to the bound alone.
+δW̃ vanish; there 1 ends most trainings in batches of many rows long before their minimum
+(notebook, The longest step), and ∞ leaves the length to the bound alone. In small batches 1 also
+keeps noise small, which a step of constant length would not.
 
 Whether that amount was right is then measured. Along a step that promised to lower the loss by p
 and lowered it by a, a parabola has a/p = 1 where it is straight, 1/2 at its minimum and 0 where

@@ -9,7 +9,7 @@ import tyro
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.gram import intervals
+from new_algorithm.back_projection.gram import MANY_IN_A_BATCH, intervals
 from new_algorithm.back_projection.losses import SQUARED, Loss, smoothed
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
@@ -90,8 +90,8 @@ class Settings(PenaltyFlags):
     judge_every: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
     ] = None
-    """Iterations between two judgements of a step by the loss after it. By default 20, or 5 where
-    a pass over the rows has fewer."""
+    """Iterations between two judgements of a step by the loss after it. By default 20, or where a
+    pass over the rows has fewer 1, in batches of 2,048 rows and more 5."""
     momentum: Fraction = 0.9
     schedule: Schedule = "warm-up-decay"
     """Of the steps over the run: up from 0 over the share --warm-up and down to 0, or none."""
@@ -209,10 +209,13 @@ def right_factors_of(
     )
 
 
-def control_of(settings: Settings, loss: Loss, start: float) -> StepControl:
-    """Return what decides on the sizes of steps. start: the loss before the first one."""
+def control_of(settings: Settings, loss: Loss, start: float, batch_size: int) -> StepControl:
+    """Return what decides on the sizes of steps. start: the loss before the first one.
+
+    Of small batches' steps what is beyond the layers' own solutions would be noise.
+    """
     assert settings.step_bounds is not None
-    longest = 1.0 if loss is SQUARED else math.inf
+    longest = 1.0 if loss is SQUARED or batch_size < MANY_IN_A_BATCH else math.inf
     return control_of_steps(start, settings.step_bounds, settings.eta, longest)
 
 

@@ -91,11 +91,12 @@ class Training:
             start = evaluate(loss, weights, [self._sample]).loss if not chunk_rows else np.inf
             solvers = solvers_of(settings, self.basis, weights, batch_size, bool(chunk_rows))
             start += decay_cost(solvers, weights)
+            every = judge_interval(self._passes.batches, batch_size)
             self.optimizer = BackProjection(
                 weights,
                 loss,
                 solvers,
-                control_of(settings, self.loss, start),
+                control_of(settings, self.loss, start, batch_size),
                 chunk_rows=min(chunk_rows or self._batch_rows, self._batch_rows),
                 in_chunks=bool(chunk_rows),
                 outer=settings.outer,
@@ -105,7 +106,7 @@ class Training:
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
-                judge_every=settings.judge_every or judge_interval(self._passes.batches),
+                judge_every=settings.judge_every or every,
                 all_sum=ranks.all_sum,
             )
         self.held_out = self._in_basis(data.x_test, data.y_test)

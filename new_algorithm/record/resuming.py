@@ -114,8 +114,8 @@ def check_same(
     if different:
         raise UserError(
             f"--resume: the {what} is not the same: {'; '.join(different)}; start the command that "
-            "was cut short again, with --resume added; where it is the same command, and the defaults "
-            "have changed, give what differs as it was, or begin anew with --overwrite"
+            "was cut short again, with --resume added; if it is the same one and defaults changed, "
+            "give what differs as it was, or begin anew with --overwrite"
         )
 
 

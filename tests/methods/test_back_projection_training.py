@@ -9,7 +9,7 @@ import pytest
 
 from datasets import Dataset, load_dataset
 from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.optimizer import BackProjection
+from new_algorithm.back_projection.optimizer import BackProjection, judge_interval
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.back_projection import train_with
 from new_algorithm.methods.back_projection_defaults import following
@@ -23,8 +23,13 @@ def data() -> Dataset:
     return load_dataset("synthetic", held_out="validation", train_limit=200)
 
 
-@pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, [0, 5])])
-def test_steps_are_judged_every_twentieth_time_or_in_short_passes_every_fifth(
+@pytest.mark.parametrize(("steps", "size", "every"), [(20, 99_999, 20), (19, 9, 1), (19, 2_048, 5)])
+def test_short_passes_are_judged_at_every_step_but_in_large_batches(steps, size, every):
+    assert judge_interval(steps, size) == every
+
+
+@pytest.mark.parametrize(("batch_size", "judged"), [(8, [0, 20]), (20, list(range(10)))])
+def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
     data, batch_size, judged, monkeypatch
 ):
     steps, step = [], BackProjection.step
@@ -35,11 +40,12 @@ def test_steps_are_judged_every_twentieth_time_or_in_short_passes_every_fifth(
 
 
 @pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])
-def test_a_step_ends_at_the_layers_own_solution_where_the_loss_curves_as_their_problem_does(loss):
+def test_a_step_ends_at_the_layers_own_solution_with_the_squared_loss_and_in_small_batches(loss):
     settings = following(Settings(), 1_000, (8,))
-    eta = control_of(settings, loss, 1.0).step_size(1e-9)
-    assert (eta == 1.0) == (loss is SQUARED)
-    assert control_of(replace(settings, step_size=0.3), loss, 1.0).step_size(1e-9) == 0.3
+    for size in (128, 4_096):
+        eta = control_of(settings, loss, 1.0, size).step_size(1e-9)
+        assert (eta == 1.0) == (loss is SQUARED or size == 128)
+        assert control_of(replace(settings, step_size=0.3), loss, 1.0, size).step_size(1e-9) == 0.3
 
 
 def test_longer_steps_than_the_layers_own_solution_find_a_far_minimum(data):
@@ -88,7 +94,7 @@ def test_a_training_goes_on_from_within_a_pass(data, epochs, further):
 
 
 def test_training_gives_up_once_more_than_thirty_steps_in_a_row_were_taken_back(data):
-    settings = Settings(batch_size=20, step_size=1e30, judge_every=1)  # ten steps an epoch
+    settings = Settings(batch_size=20, step_size=1e30)  # ten steps an epoch, all taken back
     training = train_with(settings, Problem(data, (6,), epochs=6, seed=0))
     assert [next(training).number for _ in range(4)] == [1, 2, 3, 4]
     with pytest.raises(DivergedError, match=r"40 steps in a row had to be taken back.*--step-size"):
