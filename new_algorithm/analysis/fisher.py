@@ -27,6 +27,7 @@ from new_algorithm.analysis.figures import fisher as figures
 from new_algorithm.analysis.findings import Findings, Part, Settings, Table
 from new_algorithm.analysis.likelihood import DISTRIBUTIONS, factors, is_exact, row_residual
 from new_algorithm.analysis.subject import Subject, outputs_of
+from new_algorithm.back_projection.batch import rows_of_batch
 from new_algorithm.models.model import MODELS
 from new_algorithm.record.files import Row
 
@@ -125,7 +126,7 @@ def batch_size_of(subject: Subject, rows: int) -> int:
     config = subject.record["config"]
     of_model = MODELS[config["model"]].batch_size if "model" in config else "full"
     size = config.get("batch_size") or of_model
-    return rows if size == "full" else min(int(size), rows)
+    return rows_of_batch(size, rows)
 
 
 def standard_error(values: NDArray) -> NDArray:

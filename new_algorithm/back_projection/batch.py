@@ -23,6 +23,11 @@ def scaled_rows(inputs: NDArray, row_weights: NDArray | None) -> NDArray:
     return inputs if row_weights is None else np.sqrt(row_weights)[:, None] * inputs
 
 
+def rows_of_batch(size: int | str, rows: int) -> int:
+    """Return how many of `rows` rows a batch has: `size`, at most all of them; "full": all."""
+    return rows if size == "full" else min(int(size), rows)
+
+
 class RowSums:
     """What a sweep needs of its rows: Σ 1, Σ loss, and of each layer H̃ᵀΔ and, on request, H̃ᵀH̃.
 

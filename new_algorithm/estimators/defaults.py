@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.batch import rows_of_batch
 from new_algorithm.back_projection.solvers import Penalties
 
 WIDTHS = (100, 50)
@@ -46,11 +47,9 @@ def _rise(bounds: NDArray) -> bool:
 
 def rows_of_a_batch(batch_size: str | int, rows: int) -> int:
     """Return the rows of a batch of `rows` rows: "auto" leaves few over after a pass."""
-    if batch_size == "full":
-        return rows
     if batch_size == "auto":
         return rows // max(1, round(rows / BATCH_ROWS))
-    return min(int(batch_size), rows)
+    return rows_of_batch(batch_size, rows)
 
 
 def passes_over(max_iter: str | int, rows: int, batch_rows: int) -> int:

@@ -16,6 +16,7 @@ from datasets import Dataset
 from new_algorithm.cli.errors import DivergedError, UserError, own_words
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks
+from new_algorithm.methods.back_projection_defaults import input_and_hidden
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
 from new_algorithm.methods.gradient_descent import ADAM, train_with_optimizer
@@ -133,7 +134,7 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
         of_training = Settings(
             batch_size=batch,
             schedule="constant",
-            lambda_w_layers=(1.0, *[hidden_lambda_w] * len(problem.widths)),
+            lambda_w_layers=input_and_hidden(1.0, hidden_lambda_w, len(problem.widths)),
             weight_decay=0.0,  # nor does Adam decay here
             decoupled_decay=0.0,
             **steps,

@@ -15,6 +15,7 @@ import math
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from new_algorithm.back_projection.batch import rows_of_batch
 from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
@@ -24,7 +25,7 @@ from new_algorithm.methods.method import VERY_DEEP
 
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
-BATCH, LARGE_BATCH = 128, 512
+BATCH, BATCH_OF_MANY_ROWS = 128, 512
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 
@@ -39,9 +40,9 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     steps, steps that are controlled.
     """
     rule, outer = _rule(rows, widths), settings.outer
-    size = rows if settings.batch_size == "full" else settings.batch_size or 0
+    size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
-        rule |= _of_many_rows(len(widths), whole=size >= rows)
+        rule |= _in_large_batches(len(widths), whole=size == rows)
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
     if settings.step_bounds is not None and settings.step_size is None and rule["outer"] in RATES:
@@ -76,7 +77,11 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
     layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
-        return layers | _steps("adam", 1e-2) | {"batch_size": LARGE_BATCH, "decoupled_decay": 0.0}
+        return (
+            layers
+            | _steps("adam", 1e-2)
+            | {"batch_size": BATCH_OF_MANY_ROWS, "decoupled_decay": 0.0}
+        )
     if widest > WIDE and hidden > FEW_LAYERS:
         return layers | _steps("adam", 5e-3) | {"lambda_w_layers": (3.0,)}
     if widest > WIDE:
@@ -96,7 +101,7 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     return layers | _steps("nesterov") | {"decoupled_decay": decay}
 
 
-def _of_many_rows(hidden: int, whole: bool) -> dict[str, Any]:
+def _in_large_batches(hidden: int, whole: bool) -> dict[str, Any]:
     """Return what narrow layers have for large batches, or for the whole training set at once."""
     return {
         "lambda_w_layers": input_and_hidden(1.0, 0.05, hidden),

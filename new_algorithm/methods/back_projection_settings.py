@@ -38,7 +38,7 @@ class Settings(PenaltyFlags):
     """The settings of back projection, as flags of a script."""
 
     batch_size: Annotated[  # type: ignore[assignment]
-        BatchSize | None, default_as("128, 512 for many rows or wide layers, fewer for few rows")
+        BatchSize | None, default_as("128, 512 for many rows, fewer for few rows")
     ] = None
     """Samples in a mini-batch, or `full`."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -95,7 +95,9 @@ class Settings(PenaltyFlags):
     momentum: Fraction = 0.9
     schedule: Schedule = "warm-up-decay"
     """Of the steps over the run: up from 0 over the share --warm-up and down to 0, or none."""
-    warm_up: Annotated[Fraction | None, default_as("0.3; up to 0.5 in deep networks")] = None
+    warm_up: Annotated[
+        Fraction | None, default_as("0.3; to 0.5 in depth, 0.1 in large batches")
+    ] = None
 
     chunk_rows: Annotated[
         PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datasets import Dataset
 from datasets.mapped_files import is_mapped, row_blocks
 from datasets.streamed_rows import StreamedRows
-from new_algorithm.back_projection.batch import Batch
+from new_algorithm.back_projection.batch import Batch, rows_of_batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
 from new_algorithm.back_projection.eigenbasis import (
     Eigenbasis,
@@ -73,8 +73,7 @@ class Training:
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
         data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
-        size = settings.batch_size
-        batch_size = samples if size == "full" else min(size, samples)
+        batch_size = rows_of_batch(settings.batch_size, samples)
         self.last_epoch, self._passes = problem.epochs, problem.passes(batch_size)
         self._schedule = scheduled(settings.schedule, settings.warm_up)
         self._dtype = settings.dtype

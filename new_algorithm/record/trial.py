@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from new_algorithm.back_projection.batch import rows_of_batch
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import CommonFlags
 from new_algorithm.cli.progress import duration
@@ -83,7 +84,7 @@ def check_run(config: CommonFlags, data: dict[str, Any], train: Callable[[Any], 
     except _EnoughError:
         pass
     rows = data["counts"]["train"]
-    steps_an_epoch = rows // min(rows if config.batch_size == "full" else config.batch_size, rows)
+    steps_an_epoch = rows // rows_of_batch(config.batch_size, rows)
     seconds, steps = watch.seconds_a_step, config.epochs * steps_an_epoch
     parts = ", ".join(f"{count:,} {part} rows" for part, count in data["counts"].items())
     classes = f"{data['num_classes']} classes" if data["num_classes"] else "a regression"
