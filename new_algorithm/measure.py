@@ -39,7 +39,7 @@ from new_algorithm.measurements import (
     row_scaling,
     step_cost,
 )
-from new_algorithm.methods.back_projection_training import CHUNK_ROWS
+from new_algorithm.methods.chunks import CHUNK_ROWS
 from new_algorithm.record.reservation import check_tag
 from new_algorithm.record.run import Run
 

@@ -58,7 +58,8 @@ from new_algorithm.cli.signals import held
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection_defaults import following, in_words
 from new_algorithm.methods.back_projection_settings import PRESETS, Settings
-from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.chunks import chunk_rows_in_force, comes_in_chunks
 from new_algorithm.methods.method import Problem
 from new_algorithm.profiling.session import profiled
 from new_algorithm.record.files import format_table
@@ -102,7 +103,8 @@ def main() -> None:
     fix_threads(config.threads)
     with join_ranks(config.rank_timeout) as ranks, ExitStack() as stack:
         data = load_dataset(**config.data_arguments())
-        given, config = config, in_force(config, len(data.x_train))
+        given, in_chunks = config, comes_in_chunks(config, data, ranks)
+        config = in_force(given, len(data.x_train), in_chunks)
         if ranks.rank == 0 and (follows := in_words(given, config)):
             print(f"Settings that follow from rows and network: {follows}", flush=True)
         chunk_rows = chunk_rows_in_force(config, data, ranks)
@@ -225,10 +227,10 @@ def read_config() -> Config:
     return config
 
 
-def in_force(config: Config, rows: int) -> Config:
+def in_force(config: Config, rows: int, in_chunks: bool = False) -> Config:
     """Return `config` with what follows from so many training rows and the network, the penalties
     of every layer, and as many layers as --widths implies."""
-    config = following(config, rows, config.hidden_widths)
+    config = following(config, rows, config.hidden_widths, in_chunks)
     layers = len(config.hidden_widths) + 1
     config.check_penalties(layers)
     penalties = config.penalties(layers)
@@ -262,10 +264,8 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
     return parse(Config, __doc__, presets=defaults)
 
 
-# Notes for those who change it next
-# ----------------------------------
-# Measured figures, commands and tags: AGENTS.md.
-#
+# Notes for those who change it next (measured figures, commands and tags: AGENTS.md)
+# -----------------------------------------------------------------------------------
 # - `train` above is the loop; a step is BackProjection.step in back_projection/optimizer.py, the
 #   sweep that it makes sweep.py, one layer's problem layer_problem.py and solvers/, step sizes
 #   step_control.py, what makes steps of changes outer_steps.py, λ_h in a layer's own problem
@@ -290,9 +290,8 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
 #   layers itself, from the same bits.
 # - Whatever decides something (losses judged, errors raised) must come from summed numbers: ranks
 #   that disagree wait for each other until --rank-timeout.
-# - On the HIGGS sample λ_w of 30 to 300 in hidden layers generalises best, 0.1 in the input layer
-#   and steps ten times as long as on MNIST; on 200,000 rows of higgs-like λ_w of 1 to 10 does.
-# - In large batches the steps may be long (--step-bounds 0.05 1).
+# - Units that no row activates stay dead where the ReLU's mask decides: the code of 30 of an
+#   autoencoder loses five to twelve. --relu-target revive ends it; in plain deep networks it harms.
 # - Nothing here is timed at run time: intervals are counted in operations (gram.py), so that the
 #   same seed gives the same bits.
 

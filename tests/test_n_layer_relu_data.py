@@ -16,7 +16,8 @@ from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.cli.flags import CommonFlags
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_settings import PRESETS
-from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import (
     Config,
     in_force,

@@ -18,7 +18,7 @@ import pytest
 
 from datasets import Dataset, load_dataset
 from new_algorithm.cli.ranks import Ranks
-from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import Config, in_force, train_and_record
 from tests.processes import starting
 from tests.recorder import Recorder

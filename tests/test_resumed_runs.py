@@ -18,7 +18,8 @@ from new_algorithm.cli.pauses import Pauses
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.cli.signals import Stopped
 from new_algorithm.methods import back_projection_training
-from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.methods.method import Problem
 from new_algorithm.n_layer_relu_data import Config, in_force, train, train_and_record
 from new_algorithm.record import figures

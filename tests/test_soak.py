@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets import load_dataset
 from new_algorithm.cli.ranks import Ranks
-from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.n_layer_relu_data import Config, in_force, train_and_record
 from new_algorithm.record.provenance import reset_peak_memory
 from new_algorithm.record.run import Run

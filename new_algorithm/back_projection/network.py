@@ -7,10 +7,11 @@ of ones, so that one matrix product applies weights and bias. W_l without its ti
 `weight[:-1]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -219,7 +220,9 @@ class Workspace:
 
 
 # The part of a wanted hidden change δH that a ReLU can make, as a wanted change of its input Z.
-# Both work in place on δH/n (n, d), as a sweep over n rows keeps it, given H̃ (n, d + 1).
+# All work in place on δH/n (n, d), as a sweep over n rows keeps it, given H̃ (n, d + 1).
+
+ReluTarget = Callable[[NDArray, NDArray], None]
 
 
 def mask(delta: NDArray, hidden: NDArray) -> None:
@@ -239,4 +242,18 @@ def project(delta: NDArray, hidden: NDArray) -> None:
     delta -= values
 
 
-RELU_TARGETS = {"mask": mask, "project": project}
+def revive(delta: NDArray, hidden: NDArray) -> None:
+    """Keep δH where Z > 0, and of units that are 0 on every row what `project` keeps, max(δH, 0).
+
+    No row's gradient reaches such a unit: masked, it stays dead, and a narrow layer that loses some
+    is narrower for good. Units that a row activates learn from the rows that do, as with `mask`.
+    """
+    active = hidden[:, :-1] > 0
+    dead = np.flatnonzero(~active.any(axis=0))
+    wanted = np.maximum(delta[:, dead], 0)
+    np.multiply(delta, active, out=delta)
+    delta[:, dead] = wanted
+
+
+Target = Literal["mask", "project", "revive"]
+RELU_TARGETS: dict[Target, ReluTarget] = {"mask": mask, "project": project, "revive": revive}

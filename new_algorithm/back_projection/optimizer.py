@@ -18,7 +18,7 @@ from new_algorithm.back_projection.batch import AllSum, Batch
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters
+from new_algorithm.back_projection.network import RELU_TARGETS, FlatParameters, Target
 from new_algorithm.back_projection.outer_steps import OUTER, Orthogonal, Outer
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver
@@ -99,7 +99,7 @@ class BackProjection(Stateful):
         momentum: float = 0.9,
         right_factors: RightFactors | None = None,
         decoupled_decay: float = 0.0,
-        target: Literal["mask", "project"] = "mask",
+        target: Target = "mask",
         order: Literal["simultaneous", "sequential"] = "simultaneous",
         pass_down: Literal["whole", "left"] = "whole",
         judge_every: int = JUDGE_EVERY,
@@ -109,16 +109,19 @@ class BackProjection(Stateful):
         """Begin with copies of `weights`, one solver a layer, the first that of the input layer.
 
         chunk_rows: of the largest chunk. in_chunks: whether a batch may have several, which rules
-        out order="sequential" and pass_down="left", as right_factors and outer="orthogonal" do.
-        outer, momentum: what moves the weights (outer_steps.py). right_factors: of the layers' own
-        problems. decoupled_decay: α of W ← (1 − s α p) W before each step, biases left out, s the
-        schedule's factor and p the share of the loss at the start that is learned already.
-        target: the wanted change of Z for one of H, linearised or projected onto h ≥ 0. order:
-        "simultaneous", all layers move after the sweep, or "sequential", each before those below
-        it are solved. pass_down: "whole", Δ, or "left", Δ − H̃ δW̃. judge_every: iterations between
+        out order="sequential" and pass_down="left", as right_factors and outer="orthogonal" do, and
+        target="revive". outer, momentum: what moves the weights (outer_steps.py). right_factors: of
+        the layers' own problems. decoupled_decay: α of W ← (1 − s α p) W before each step, biases
+        left out, s the schedule's factor and p the share of the loss at the start that is learned
+        already. target: the wanted change of Z for one of H, linearised or projected onto h ≥ 0,
+        or the latter for units alone that are 0 on the whole batch. order: "simultaneous", all
+        layers move after the sweep, or "sequential", each before those below it are solved.
+        pass_down: "whole", Δ, or "left", Δ − H̃ δW̃. judge_every: iterations between
         two judgements. every_loss: tell the loss of every batch, not of those alone whose step is
         judged. all_sum: adds up over processes.
         """
+        if in_chunks and target == "revive":
+            raise ValueError("target='revive' needs batches of one chunk")
         self._parameters = FlatParameters.of(weights)
         self._last_good = FlatParameters.of(weights)
         self._outer = OUTER[outer](self._parameters, momentum, right_factors)

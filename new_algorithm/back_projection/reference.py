@@ -38,7 +38,13 @@ def project(delta: NDArray, z: NDArray) -> NDArray:
     return np.maximum(h + delta, 0) - h
 
 
-RELU_TARGETS = {"mask": mask, "project": project}
+def revive(delta: NDArray, z: NDArray) -> NDArray:
+    """Return what `mask` keeps, and of units without a Z > 0 what `project` does."""
+    dead = ~(z > 0).any(axis=0)
+    return np.where(dead, project(delta, z), mask(delta, z))
+
+
+RELU_TARGETS = {"mask": mask, "project": project, "revive": revive}
 
 
 def forward(weights: Sequence[NDArray], inputs: NDArray) -> tuple[list[NDArray], list[NDArray]]:

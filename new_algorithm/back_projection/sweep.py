@@ -25,12 +25,11 @@ from new_algorithm.back_projection.batch import AllSum, Batch, RowSums, scaled_r
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import FlatParameters, Workspace
+from new_algorithm.back_projection.network import FlatParameters, ReluTarget, Workspace
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver, decay_cost
 
 TINY = float(np.finfo(np.float32).tiny)
-ReluTarget = Callable[[NDArray, NDArray], None]  # (passed down δH/n, H̃), in place
 RightSide = Callable[[FlatParameters], FlatParameters]  # M → what layers are solved for
 
 

@@ -18,7 +18,8 @@ from new_algorithm.cli.progress import progress
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_defaults import input_and_hidden
 from new_algorithm.methods.back_projection_settings import Settings
-from new_algorithm.methods.back_projection_training import CHUNK_ROWS, Training
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.chunks import CHUNK_ROWS
 from new_algorithm.methods.gradient_descent import ADAM, train_with_optimizer
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.methods.optimizers import adam

@@ -15,7 +15,7 @@ from datasets import load_dataset
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.back_projection import train_with
 from new_algorithm.methods.back_projection_settings import Settings
-from new_algorithm.methods.back_projection_training import CHUNK_ROWS
+from new_algorithm.methods.chunks import CHUNK_ROWS
 from new_algorithm.methods.method import Problem
 from new_algorithm.record.files import Row
 from new_algorithm.record.provenance import peak_memory

@@ -10,7 +10,8 @@ from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_defaults import following, lengthened
 from new_algorithm.methods.back_projection_settings import RATES, Settings
-from new_algorithm.methods.back_projection_training import Training, chunk_rows_in_force
+from new_algorithm.methods.back_projection_training import Training
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
 
 
@@ -102,5 +103,6 @@ METHOD = Method(
         "sequential order": {"order": "sequential"},
         "conjugate gradients, 3 iterations": {"solver": "cg"},
         "target: project": {"target": "project"},
+        "target: mask": {"target": "mask"},
     },
 )

@@ -6,6 +6,7 @@ synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on 
 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
 - Wide layers: Adam's moments, of more than FEW_LAYERS at a higher rate and with more damping.
+- A layer narrower than those on both its sides: its units may not die.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
   rows make few steps with little noise in them: longer ones, less damped.
@@ -21,7 +22,7 @@ from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
-from new_algorithm.methods.method import VERY_DEEP
+from new_algorithm.methods.method import VERY_DEEP, has_bottleneck
 
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
@@ -32,10 +33,13 @@ LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> SettingsT:
+def following(
+    settings: SettingsT, rows: int, widths: tuple[int, ...], in_chunks: bool = False
+) -> SettingsT:
     """Return the settings with every one that is None or empty as it follows from the problem.
 
-    rows: of the training set. widths: units of each hidden layer. A setting that was given stays;
+    rows: of the training set. widths: units of each hidden layer. in_chunks: whether the rows of a
+    batch may come in several chunks. A setting that was given stays;
     with an outer step of another kind, its own step size and decay follow, and with bounds of
     steps, steps that are controlled.
     """
@@ -43,6 +47,8 @@ def following(settings: SettingsT, rows: int, widths: tuple[int, ...]) -> Settin
     size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
         rule |= _in_large_batches(len(widths), whole=size == rows)
+    if in_chunks:
+        rule["target"] = "mask"
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
     if settings.step_bounds is not None and settings.step_size is None and rule["outer"] in RATES:
@@ -75,6 +81,7 @@ def in_words(settings: Settings, resolved: Settings) -> str:
 def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     hidden, widest = len(widths), max(widths, default=0)
     layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
+    layers |= {"target": "revive" if has_bottleneck(widths) else "mask"}
     layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
         return (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.gram import MANY_IN_A_BATCH, intervals
 from new_algorithm.back_projection.losses import SQUARED, Loss, smoothed
+from new_algorithm.back_projection.network import Target
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.schedule import Schedule
@@ -58,8 +59,15 @@ class Settings(PenaltyFlags):
     """α of W ← (1 − α) W beside each full step, less of it while little has been learned."""
     label_smoothing: Fraction = 0.0
     """ε of the targets (1 − ε) y + ε/m that are trained towards; what is recorded is without it."""
-    target: Annotated[Literal["mask", "project"], tyro.conf.arg(name="relu-target")] = "mask"
-    """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0."""
+    target: Annotated[
+        Target | None,
+        tyro.conf.arg(
+            name="relu-target",
+            help_behavior_hint="(default: mask, or revive where a hidden layer is a bottleneck)",
+        ),
+    ] = None
+    """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0; or the latter for
+    units alone that no row of the batch activates, so that they may revive."""
     order: Literal["simultaneous", "sequential"] = "simultaneous"
     """Change the weights after the sweep, or each layer before those below it are solved."""
     pass_down: Literal["whole", "left"] = "whole"

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import Dataset
-from datasets.mapped_files import is_mapped, row_blocks
+from datasets.mapped_files import row_blocks
 from datasets.streamed_rows import StreamedRows
 from new_algorithm.back_projection.batch import Batch, rows_of_batch
 from new_algorithm.back_projection.diagnostics import EpochSummary, diagnose
@@ -44,9 +43,6 @@ from new_algorithm.methods.back_projection_settings import (
 from new_algorithm.methods.method import Epoch, Problem
 from new_algorithm.record.clock import TrainingClock
 
-CHUNK_ROWS = 4_096  # in memory at a time where rows are streamed
-STREAMED_FROM_BYTES = 1 << 26  # of a mapped file; a smaller one is read into memory
-
 Rows = RowsInMemory | StreamedRows
 
 
@@ -64,9 +60,12 @@ class Training:
         chunk_rows: int | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        """settings: what they leave open follows. chunk_rows: see `chunk_rows_in_force`."""
-        settings = following(settings, len(problem.data.x_train), problem.widths)
+        """settings: what they leave open follows. chunk_rows: None where all rows are in
+        memory, as chunks.py decides."""
+        rows = len(problem.data.x_train)
+        settings = following(settings, rows, problem.widths, in_chunks=bool(chunk_rows))
         assert settings.batch_size is not None
+        assert settings.target is not None
         assert settings.outer is not None
         assert settings.decoupled_decay is not None
         assert settings.warm_up is not None
@@ -261,30 +260,6 @@ class Training:
         self._begin_epoch(steps_done, facts.get("sent_bytes", 0))
         if steps_done:
             self.steps = EpochSummary.of_state(part("steps", arrays))
-
-
-def chunk_rows_in_force(settings: Settings, data: Dataset, ranks: Ranks) -> int | None:
-    """Return how many rows are in memory at a time; None where all of them are.
-
-    UserError where the flags forbid what the data or the ranks need.
-    """
-    rows, columns = data.x_train.shape
-    # in the eigenvectors of their Gram matrix fewer rows than columns are a small square
-    large = data.x_train.nbytes > STREAMED_FROM_BYTES and is_mapped(data.x_train) and rows > columns
-    if isinstance(settings.batch_size, int) and settings.batch_size < ranks.size:
-        raise UserError(
-            f"--batch-size {settings.batch_size} is less than one row for each of {ranks.size} "
-            f"ranks: give at least {ranks.size}"
-        )
-    if not (large or ranks.size > 1 or settings.chunk_rows is not None):
-        return None
-    if settings.solves_on_the_way:
-        raise UserError(
-            "--order sequential and --pass-down left need a whole batch in memory, and here the "
-            "rows come in chunks: give --order simultaneous --pass-down whole, or one process, a "
-            "--train-limit and no --chunk-rows"
-        )
-    return settings.chunk_rows or CHUNK_ROWS
 
 
 def eigenbasis(

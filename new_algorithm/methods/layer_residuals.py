@@ -1,7 +1,8 @@
 """Layerwise training: each layer's weight change follows from its inputs H̃ and residual Δ.
 
 The residuals are those of back-propagation, Δ_L = R and Δ_{l−1} = (Δ_l W_lᵀ) ⊙ 1[Z_{l−1} > 0], so
-that H̃ᵀΔ/n is minus the gradient in W̃. The arrays hold Δ/n.
+that H̃ᵀΔ/n is minus the gradient in W̃; but where the ReLU target is another, that of dead units.
+The arrays hold Δ/n.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import FlatParameters, Workspace, mask
+from new_algorithm.back_projection.network import (
+    RELU_TARGETS,
+    FlatParameters,
+    ReluTarget,
+    Workspace,
+    mask,
+)
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.minibatch_training import BatchChanges, train_by_minibatches
 from new_algorithm.methods.outer_steps import Stepper
@@ -33,7 +40,11 @@ def gradients(workspace: Workspace, deltas: Sequence[NDArray], out: FlatParamete
 
 
 def layer_residuals(
-    weights: Sequence[NDArray], workspace: Workspace, targets: NDArray, loss: Loss
+    weights: Sequence[NDArray],
+    workspace: Workspace,
+    targets: NDArray,
+    loss: Loss,
+    relu_target: ReluTarget = mask,
 ) -> list[NDArray]:
     """Return Δ_1/n … Δ_L/n of the batch in `workspace.inputs`, valid until the next call.
 
@@ -41,22 +52,27 @@ def layer_residuals(
     """
     residual = loss.residual(workspace.forward(weights), targets)
     residual /= len(residual)
-    return residuals_below(weights, workspace, residual)
+    return residuals_below(weights, workspace, residual, relu_target)
 
 
 def residuals_below(
-    weights: Sequence[NDArray], workspace: Workspace, residual: NDArray
+    weights: Sequence[NDArray],
+    workspace: Workspace,
+    residual: NDArray,
+    relu_target: ReluTarget = mask,
 ) -> list[NDArray]:
     """Return Δ_1 … Δ_L of Δ_L (n, d_L), for the activations of the last forward pass; valid until
     the next call."""
     deltas = [*workspace.deltas, residual]
     for index in range(len(weights) - 1, 0, -1):
         times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])
-        mask(deltas[index - 1], workspace.hidden[index - 1])
+        relu_target(deltas[index - 1], workspace.hidden[index - 1])
     return deltas
 
 
-def layerwise(loss: Loss, changes_of: Sequence[Change]) -> BatchChanges:
+def layerwise(
+    loss: Loss, changes_of: Sequence[Change], relu_target: ReluTarget = mask
+) -> BatchChanges:
     """Return the changes of a batch, layer by layer from its inputs and residuals.
 
     changes_of: of the first layers; the others take the gradient. LinAlgError names the layer.
@@ -65,7 +81,7 @@ def layerwise(loss: Loss, changes_of: Sequence[Change]) -> BatchChanges:
     def batch_changes(
         weights: Sequence[NDArray], workspace: Workspace, targets: NDArray, out: FlatParameters
     ) -> None:
-        deltas = layer_residuals(weights, workspace, targets, loss)
+        deltas = layer_residuals(weights, workspace, targets, loss, relu_target)
         layers = zip(workspace.activations, deltas, out.matrices, strict=True)
         of_layers = chain(changes_of, repeat(gradient))
         for number, (change, layer) in enumerate(zip(of_layers, layers, strict=False), start=1):
@@ -85,5 +101,5 @@ def train_layerwise(
     redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
 ) -> Iterator[Weights]:
     """Yield the weights after each epoch of `train_by_minibatches` with `layerwise` changes."""
-    batch_changes = layerwise(problem.loss, changes_of)
+    batch_changes = layerwise(problem.loss, changes_of, RELU_TARGETS[problem.relu_target])
     return train_by_minibatches(problem, settings, stepper, batch_changes, redraw=redraw)

@@ -12,6 +12,7 @@ from new_algorithm.back_projection.eigenbasis import Eigenbasis
 from new_algorithm.back_projection.losses import Loss, loss_for
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import (
+    Target,
     append_ones,
     scale_layers,
     seeded_start,
@@ -65,6 +66,12 @@ class Choice:
     values: tuple[Any, ...]
 
 
+def has_bottleneck(widths: tuple[int, ...]) -> bool:
+    """Whether a hidden layer has fewer units than the hidden layers on both sides of it."""
+    triples = zip(widths, widths[1:], widths[2:], strict=False)
+    return any(unit < min(below, above) for below, unit, above in triples)
+
+
 Space = dict[str, Range | Choice]  # what a search may try for each setting
 
 TO_256 = Choice((32, 64, 128, 256))  # batch sizes
@@ -108,6 +115,11 @@ class Problem:
         if self.model is not None:
             return self.model.loss
         return loss_of(self.data)[0]
+
+    @property
+    def relu_target(self) -> Target:
+        """What methods whose backward pass is ours make of a wanted hidden change."""
+        return "revive" if has_bottleneck(self.widths) else "mask"
 
     def passes(self, batch_size: int) -> Passes:
         """Return how batches of that size, or of the model's own, make epochs."""

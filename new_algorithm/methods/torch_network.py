@@ -22,16 +22,22 @@ if TYPE_CHECKING:
     Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def relu_network(weights: Sequence[NDArray]) -> "torch.nn.Sequential":
-    """Build the network whose layers are W̃ (d_in + 1, d_out), the bias the last row."""
+def relu_network(weights: Sequence[NDArray], reviving: bool = False) -> "torch.nn.Sequential":
+    """Build the network whose layers are W̃ (d_in + 1, d_out), the bias the last row.
+
+    reviving: with ReLUs whose dead units may revive, which compute the same.
+    """
     import torch
 
+    from new_algorithm.methods.reviving_relu import RevivingReLU
+
+    relu = RevivingReLU if reviving else torch.nn.ReLU
     layers: list[torch.nn.Module] = []
     for folded in weights:
         linear = torch.nn.Linear(len(folded) - 1, folded.shape[1])
         linear.weight.data = torch.from_numpy(np.ascontiguousarray(folded[:-1].T))
         linear.bias.data = torch.from_numpy(folded[-1].copy())
-        layers += [linear, torch.nn.ReLU()]
+        layers += [linear, relu()]
     return torch.nn.Sequential(*layers[:-1])
 
 
@@ -87,7 +93,7 @@ class TorchTraining:
         self._evaluated: torch.nn.Module | None = None  # of other models than ReLU networks, a copy
         if problem.model is None:
             self.rng, weights = problem.start()
-            self.model = relu_network(weights)
+            self.model = relu_network(weights, reviving=problem.relu_target == "revive")
         else:
             self.rng = np.random.default_rng([problem.seed, 1])
             self.model = problem.model.build(problem.data)

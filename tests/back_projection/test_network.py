@@ -20,6 +20,7 @@ from new_algorithm.back_projection.network import (
     mask,
     momentum_step,
     project,
+    revive,
     scale_layers,
     weight_norms,
 )
@@ -254,6 +255,15 @@ def test_project_can_revive_a_dead_unit_and_mask_cannot():
     hidden, delta = hidden_of(np.array([[-1.0]])), np.array([[0.5]])
     assert target_of(project, delta, hidden) == pytest.approx(0.5)
     assert target_of(mask, delta, hidden) == 0
+
+
+@given(pre_activations, pre_activations, st.lists(st.booleans(), min_size=3, max_size=3))
+def test_revive_projects_units_that_no_row_activates_and_masks_the_others(z, delta, dead):
+    z = np.where(dead, -np.abs(z), z)
+    hidden = hidden_of(z)
+    asleep = (z <= 0).all(axis=0)
+    expected = np.where(asleep, target_of(project, delta, hidden), target_of(mask, delta, hidden))
+    np.testing.assert_array_equal(target_of(revive, delta, hidden), expected)
 
 
 @pytest.mark.parametrize("relu_target", RELU_TARGETS.values(), ids=RELU_TARGETS)

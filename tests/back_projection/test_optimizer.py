@@ -134,6 +134,12 @@ def test_input_layer_in_its_eigenbasis_makes_the_same_steps(name):
             assert_near(*pair, 1e-8)
 
 
+def test_reviving_needs_whole_batches():
+    scenario, made = SCENARIOS["plain"], problem(rows=25)
+    with pytest.raises(ValueError, match="one chunk"):
+        scenario.optimizer(made, in_chunks=True, target="revive")
+
+
 def test_processes_make_the_steps_of_one():
     scenario, made = SCENARIOS["loss that rises"], problem(rows=25)
 

@@ -224,7 +224,7 @@ def assert_alike(found: list[tuple], expected: list[tuple], rtol: float = 1e-11)
 
 
 @pytest.mark.parametrize(("solver", "lambda_h"), CASES)
-@pytest.mark.parametrize("target", RELU_TARGETS)
+@pytest.mark.parametrize("target", ["mask", "project"])  # revive needs whole batches
 @given(cuts=st.lists(CUTS, min_size=5, max_size=5))
 @settings(max_examples=6)
 def test_chunks_are_the_whole_batch(target, solver, lambda_h, cuts):

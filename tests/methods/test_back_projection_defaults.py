@@ -148,6 +148,14 @@ def test_batches_of_many_rows_make_longer_and_less_damped_steps():
     assert of("full", lambda_w_layers=(2.0,)).lambda_w_layers == (2.0,)
 
 
+def test_dead_units_revive_where_a_layer_is_narrower_than_its_neighbours():
+    assert following(Settings(), 1_000, (64, 16, 64)).target == "revive"
+    for widths in ((9, 8, 7, 6), (64,) * 40, (16,), ()):
+        assert following(Settings(), 1_000, widths).target == "mask"
+    assert following(Settings(), 1_000, (64, 16, 64), in_chunks=True).target == "mask"
+    assert following(Settings(target="project"), 1_000, (64, 16, 64)).target == "project"
+
+
 def test_few_rows_get_small_batches():
     sizes = [following(Settings(), n, (64,)).batch_size for n in (1, 7, 60, 1_000, 2_000, 99_999)]
     assert sizes == [1, 1, 7, 125, 128, 128]

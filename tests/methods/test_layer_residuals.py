@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from datasets import load_dataset
+from new_algorithm.back_projection import reference
 from new_algorithm.back_projection.losses import LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.network import Workspace, append_ones, initial_weights
+from new_algorithm.back_projection.network import (
+    Workspace,
+    append_ones,
+    forward,
+    initial_weights,
+    revive,
+)
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.layer_residuals import gradient, layer_residuals, train_layerwise
 from new_algorithm.methods.method import Problem
@@ -52,6 +59,23 @@ def test_moments_are_minus_the_gradients(name, hidden):
         expected = gradients(weights, x, targets, torch_loss)
         for inputs, delta, g in zip(workspace.activations, deltas, expected, strict=True):
             np.testing.assert_allclose(inputs.T @ delta, -g, rtol=1e-10, atol=1e-14)
+
+
+def test_targets_of_dead_units_are_those_of_the_reference():
+    rng = np.random.default_rng(0)
+    weights = initial_weights(rng, (5, 8, 7, 3), np.float64)
+    weights[0][-1, :2] = weights[1][-1, 3] = -100.0  # dead
+    x, targets = append_ones(rng.standard_normal((ROWS, 5))), rng.standard_normal((ROWS, 3))
+    workspace = Workspace(ROWS, weights)
+    workspace.inputs = x
+    deltas = layer_residuals(weights, workspace, targets, SQUARED, revive)
+    residual = SQUARED.residual(forward(weights, x)[1], targets)
+    still = [(1.0, np.inf)] * 3
+    steps = reference.sweep(weights, x, residual, still, reference.revive, pass_residual=False)
+    for delta, step in zip(deltas, steps, strict=True):
+        np.testing.assert_allclose(delta * ROWS, step.delta, atol=1e-12)
+    assert deltas[0][:, :2].any()
+    assert (deltas[0][:, :2] >= 0).all()
 
 
 def training(*changes_of, epochs=1, batch_size=64, train_limit=500):

@@ -6,8 +6,10 @@ import torch
 
 from datasets import load_dataset
 from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
-from new_algorithm.back_projection.network import append_ones, forward, initial_weights
+from new_algorithm.back_projection.network import append_ones, forward, initial_weights, revive
 from new_algorithm.methods.method import Problem
+from new_algorithm.methods.registry import METHODS
+from new_algorithm.methods.reviving_relu import RevivingReLU
 from new_algorithm.methods.torch_network import (
     TorchTraining,
     folded_weights,
@@ -38,6 +40,53 @@ def test_outputs_and_weights_are_those_of_the_numpy_network(weights, x):
     np.testing.assert_allclose(output, forward(weights, append_ones(x))[1], rtol=1e-4, atol=1e-5)
     for weight, folded in zip(weights, folded_weights(model), strict=True):
         np.testing.assert_array_equal(weight, folded)
+
+
+def test_reviving_relus_compute_the_same_and_ask_more_of_dead_units(weights, x):
+    z = np.random.default_rng(2).standard_normal((20, 6))
+    z[:, [1, 4]] = -np.abs(z[:, [1, 4]])  # dead
+    gradient = np.random.default_rng(3).standard_normal(z.shape)
+    ours = torch.tensor(z, requires_grad=True)
+    output = RevivingReLU()(ours)
+    np.testing.assert_array_equal(output.detach(), np.maximum(z, 0))
+    output.backward(torch.from_numpy(gradient))
+    wanted = -gradient
+    revive(wanted, append_ones(np.maximum(z, 0)))
+    np.testing.assert_array_equal(ours.grad, -wanted)
+    model, plain = relu_network(weights, reviving=True), relu_network(weights)
+    rows = torch.from_numpy(x)
+    np.testing.assert_array_equal(model(rows).detach(), plain(rows).detach())
+
+
+@pytest.mark.parametrize("method", ["Adam in NumPy", "AdamW", "back projection"])
+def test_dead_units_of_a_bottleneck_revive_beside_all_methods(method):
+    problem = Problem(load_dataset("synthetic", train_limit=600), (8, 4, 8), epochs=2, seed=0)
+    assert problem.relu_target == "revive"
+
+    def dead(weights) -> int:
+        hidden, _ = forward(weights, append_ones(problem.data.x_train))
+        return int((hidden[2][:, :-1].max(axis=0) <= 0).sum())
+
+    killed = KilledCode(**vars(problem))
+    assert dead(killed.start()[1]) == 4
+    chosen = next(one for one in METHODS.values() if one.name == method)
+    settings = {
+        name: value[0] if isinstance(value, tuple) else value
+        for name, value in chosen.settings.items()
+    }
+    settings = chosen.in_values(killed, settings | {"batch_size": 20})
+    *_, last = chosen.train(killed, settings)
+    assert dead(last.weights) < 4
+
+
+class KilledCode(Problem):
+    """Whose network has all units of its narrowest layer at 0, whatever the row."""
+
+    def start(self, dtype=np.float32):
+        rng, weights = super().start(dtype)
+        weights[1][:] = 0
+        weights[1][-1] = -0.01
+        return rng, weights
 
 
 @pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])

@@ -21,7 +21,7 @@ from new_algorithm.cli.errors import DivergedError
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods.back_projection_defaults import input_and_hidden
 from new_algorithm.methods.back_projection_settings import PRESETS
-from new_algorithm.methods.back_projection_training import chunk_rows_in_force
+from new_algorithm.methods.chunks import chunk_rows_in_force
 from new_algorithm.record.files import read_record
 from new_algorithm.record.history import read_series
 from new_algorithm.record.run import Run
