@@ -52,12 +52,13 @@ def curvatures(
 
 
 def right_factor(curvature: NDArray, lambda_h: float, relative: bool = True) -> NDArray:
-    """Return R (d, d) of (5); I where S = 0, or where it is not finite.
+    """Return R (d, d) of (5); I where S is 0 but for rounding, or where it is not finite.
 
     lambda_h: ρ, or ρ s̄ if it is not relative.
     """
     mean = float(curvature.trace()) / len(curvature)
-    if not (0 < mean < np.inf and np.isfinite(curvature).all()):
+    tiny = float(np.finfo(curvature.dtype).tiny)
+    if not (tiny <= mean < np.inf and np.isfinite(curvature).all()):
         return np.eye(len(curvature), dtype=curvature.dtype)
     rho = lambda_h if relative else lambda_h / mean
     factor = dense_inverse(curvature / mean, rho)
