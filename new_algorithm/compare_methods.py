@@ -11,11 +11,12 @@
 
 An experiment is a short .toml file; those that come with the repository lie in
 new_algorithm/experiments/definitions/ (benchmarks: leaderboard_long, depth, step, two_layers,
-batches, eigenbasis, stability, higgs_auc, tables, tables_tuned; reproductions of papers: papers/;
-with scripts of their own: gallery/), and definition.py explains their entries. For every task each
-method's settings are searched on the validation rows, with the same number of trials; every run
-has the same CPU time. Then all methods are run for every seed, and each run is evaluated on the
-test rows once, at its end. The same command continues an experiment that was cut short.
+batches, train_loss, eigenbasis, stability, higgs_auc, tables, tables_tuned; reproductions of
+papers: papers/; with scripts of their own: gallery/), and definition.py explains their entries. For
+every task each method's settings are searched on the validation rows, with the same number of
+trials; every run has the same CPU time. Then all methods are run for every seed, and each run is
+evaluated on the test rows once, at its end. The same command continues an experiment that was cut
+short.
 
 A task may also be a script of this repository, such as meta_learning.py, and the variations flags
 for it. Runs are as long as their flags say, and are compared by any final metric of their records.
