@@ -5,7 +5,8 @@ come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels, rows 
 synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on other data.
 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
-- Wide layers: Adam's moments, of more than FEW_LAYERS at a higher rate and with more damping.
+- Wide layers: Adam's moments, with much damping above the input; of more than FEW_LAYERS at a
+  higher rate, with less.
 - A layer narrower than those on both its sides: its units may not die.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
@@ -94,6 +95,7 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     if widest > WIDE:
         # as a penalty beside the sum of the losses, which counts less the more rows there are
         decay = min(max(50.0 / max(rows, 1), 1e-3), 3e-3)
+        layers["lambda_w_layers"] = input_and_hidden(1.0, 10.0, hidden)
         return layers | _steps("adam") | {"decoupled_decay": decay}
     if hidden > VERY_DEEP:
         layers["lambda_h_layers"] = (1.0,)
