@@ -56,7 +56,8 @@ class Settings(PenaltyFlags):
     weight_decay: Annotated[NonNegativeFloat | None, FOLLOWS] = None
     """α of α/2 ‖W‖² beside the loss, a part of every layer's problem; biases do not decay."""
     decoupled_decay: Annotated[Fraction | None, FOLLOWS] = None
-    """α of W ← (1 − α) W beside each full step, less of it while little has been learned."""
+    """α of W ← (1 − α) W beside each full step, less of it while little has been learned; of
+    controlled steps √(1,000/steps) of it in runs that have more."""
     label_smoothing: Fraction = 0.0
     """ε of the targets (1 − ε) y + ε/m that are trained towards; what is recorded is without it."""
     target: Annotated[

@@ -25,7 +25,7 @@ from new_algorithm.back_projection.optimizer import (
     judge_interval,
 )
 from new_algorithm.back_projection.rows import RowsInMemory
-from new_algorithm.back_projection.schedule import scheduled
+from new_algorithm.back_projection.schedule import decay_of_a_run, scheduled
 from new_algorithm.back_projection.solvers import decay_cost
 from new_algorithm.back_projection.state import State, nested, part
 from new_algorithm.back_projection.sweep import NumericalError
@@ -67,7 +67,6 @@ class Training:
         assert settings.batch_size is not None
         assert settings.target is not None
         assert settings.outer is not None
-        assert settings.decoupled_decay is not None
         assert settings.warm_up is not None
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
@@ -100,7 +99,7 @@ class Training:
                 outer=settings.outer,
                 momentum=settings.momentum,
                 right_factors=right_factors_of(settings, weights, batch_size),
-                decoupled_decay=settings.decoupled_decay,
+                decoupled_decay=self._decay_beside_steps(settings),
                 target=settings.target,
                 order=settings.order,
                 pass_down=settings.pass_down,
@@ -112,6 +111,13 @@ class Training:
             self.rng = np.random.default_rng([problem.seed, 2, ranks.rank, 1])
         self._begin_pass()
         self._begin_epoch()
+
+    def _decay_beside_steps(self, settings: Settings) -> float:
+        """Return α of W ← (1 − α) W beside each full step of this run."""
+        assert settings.decoupled_decay is not None
+        if settings.eta is not None:
+            return settings.decoupled_decay
+        return decay_of_a_run(settings.decoupled_decay, self._passes.steps(self.last_epoch))
 
     def _in_basis(self, x: NDArray, y: NDArray, projected: NDArray | None = None) -> Rows:
         """Return this rank's part of the rows x (n, d), in chunks, or in memory as X̃ Q."""

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from new_algorithm.back_projection.schedule import constant, scheduled, warm_up_and_decay
+from new_algorithm.back_projection.schedule import (
+    constant,
+    decay_of_a_run,
+    scheduled,
+    warm_up_and_decay,
+)
 
 
 @pytest.mark.parametrize("warm_up", [0.0, 0.3, 1.0])
@@ -27,3 +32,9 @@ def test_schedules_by_name_stay_in_the_unit_interval(name, iterations):
         assert factors == [constant(i, iterations) for i in range(iterations)] == [1.0] * iterations
     else:
         assert factors == [warm_up_and_decay(i, iterations, 0.3) for i in range(iterations)]
+
+
+def test_what_decays_over_a_run_grows_with_the_root_of_its_steps_once_it_is_long():
+    assert decay_of_a_run(0.2, 1) == decay_of_a_run(0.2, 1_000) == 0.2
+    in_all = [steps * decay_of_a_run(0.2, steps) for steps in (1_000, 4_000, 16_000)]
+    np.testing.assert_allclose(in_all, [200, 400, 800])

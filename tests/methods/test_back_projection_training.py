@@ -39,6 +39,23 @@ def test_steps_are_judged_every_twentieth_time_or_in_short_epochs_always(
     assert [step.iteration for step in steps if step.loss is not None] == judged
 
 
+def test_weights_decay_less_a_step_in_long_runs_whose_steps_are_controlled(data):
+    def shrunk(epochs, **settings):
+        """The share of a hidden weight that one full step takes away where it goes nowhere."""
+        flags = Settings(batch_size=20, decoupled_decay=0.1, schedule="constant", **settings)
+        training = Training(flags, Problem(data, (6, 6), epochs, seed=0))
+        optimizer = training.optimizer
+        optimizer.control.watch.start, optimizer.control.watch._smoothed = 1.0, 0.0  # all learned
+        before = optimizer.weights[1][0, 0]
+        optimizer._move()
+        return 1 - optimizer.weights[1][0, 0] / before
+
+    assert shrunk(100) == pytest.approx(0.1)  # ten steps an epoch
+    assert shrunk(400) == pytest.approx(0.05)
+    assert shrunk(400, outer="adam") == pytest.approx(0.1)
+    assert shrunk(400, step_size=0.1) == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])
 def test_a_step_ends_at_the_layers_own_solution_with_the_squared_loss_and_in_small_batches(loss):
     settings = following(Settings(), 1_000, (8,))
