@@ -17,7 +17,8 @@ from new_algorithm.back_projection.layer_problem import divide_above_rounding, s
 from new_algorithm.back_projection.state import Stateful
 
 DENSE_UP_TO = 192  # rows of G; above, eigenvectors are cheaper to apply than a whole inverse
-ONE_LEADING_IN = 16  # eigenvectors: applying so many costs an eighth of a whole inverse
+ONE_LEADING_IN = 32  # eigenvectors: applying so many costs a sixteenth of a whole inverse
+FEWEST_LEADING = 16  # with 8 of 257 accuracy suffers
 OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
 MANY_IN_A_BATCH = 2_048  # rows: steps are few then, with little noise in them
 OVERHEAD_OF_MANY = 0.08  # there: fresh factors are worth more than the steps they cost
@@ -120,6 +121,11 @@ def leading_inverse(
     return subspace @ rotation, correction, damping + rest
 
 
+def leading_rank(order: int) -> int:
+    """Return how many eigenvectors stand for a Gram matrix (order, order) beyond DENSE_UP_TO."""
+    return max(FEWEST_LEADING, order // ONE_LEADING_IN)
+
+
 def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None) -> Inverse:
     """Return (G + λ I)⁻¹ in a form that is cheap to apply; λ = 0 needs the dense one.
 
@@ -128,7 +134,7 @@ def ridge_inverse(gram: NDArray, damping: float, earlier: Inverse | None = None)
     if len(gram) <= DENSE_UP_TO or damping == 0:
         return dense_inverse(gram, damping)
     leading = earlier if isinstance(earlier, tuple) else None
-    return leading_inverse(gram, damping, len(gram) // ONE_LEADING_IN, leading)
+    return leading_inverse(gram, damping, leading_rank(len(gram)), leading)
 
 
 def inverse_times(inverse: Inverse, moment: NDArray, out: NDArray | None = None) -> NDArray:

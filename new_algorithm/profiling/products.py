@@ -7,7 +7,7 @@ number of operations depends on the matrix.
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import DENSE_UP_TO, ONE_LEADING_IN
+from new_algorithm.back_projection.gram import DENSE_UP_TO, leading_rank
 
 
 def product(n: int, k: int, m: int) -> int:
@@ -31,7 +31,7 @@ def inverse(order: int) -> int:
     Loan, section 4.2); of a leading one the products Ḡ S, Sᵀ(Ḡ S) and S times the rotation."""
     if order <= DENSE_UP_TO:
         return order**3
-    rank = order // ONE_LEADING_IN
+    rank = leading_rank(order)
     products = (product(order, order, rank), product(order, order, rank))
     return sum(products) + product(rank, order, rank) + product(order, rank, rank)
 
@@ -41,7 +41,7 @@ def inverse_applied(moment: NDArray) -> int:
     order, m = moment.shape
     if order <= DENSE_UP_TO:
         return product(order, order, m)
-    return 2 * product(order, order // ONE_LEADING_IN, m)
+    return 2 * product(order, leading_rank(order), m)
 
 
 def exact_form(moment: NDArray) -> int:

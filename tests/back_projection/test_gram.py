@@ -10,7 +10,6 @@ from new_algorithm.back_projection.gram import (
     DENSE_UP_TO,
     LONGEST_INTERVAL,
     MANY_IN_A_BATCH,
-    ONE_LEADING_IN,
     OVERHEAD,
     OVERHEAD_OF_MANY,
     GramSum,
@@ -21,6 +20,7 @@ from new_algorithm.back_projection.gram import (
     intervals,
     inverse_times,
     leading_inverse,
+    leading_rank,
     ridge_inverse,
 )
 
@@ -216,7 +216,8 @@ def test_form_of_the_inverse_follows_size_and_damping():
     assert isinstance(ridge_inverse(large, 0.0), np.ndarray)
     leading = ridge_inverse(large, 1.0)
     assert isinstance(leading, tuple)
-    assert leading[0].shape == (len(large), len(large) // ONE_LEADING_IN)
+    assert leading[0].shape == (len(large), leading_rank(len(large)))
+    assert [leading_rank(order) for order in (257, 513, 1_001)] == [16, 16, 31]
     assert isinstance(ridge_inverse(large, 1.0, dense_inverse(large, 1.0)), tuple)
 
 

@@ -21,8 +21,8 @@ def test_products_of_a_sweep():
     assert products.passing_down(DELTA, WEIGHT) == 2 * 5 * 2 * 2  # the bias passes nothing down
     assert products.inverse(3) == 27
     assert products.inverse_applied(WEIGHT) == 2 * 3 * 3 * 2
-    assert products.inverse_applied(np.zeros((200, 2))) == 2 * (2 * 200 * 12 * 2)  # 12 eigenvectors
-    assert products.inverse(200) == 2 * (2 * 200 * 200 * 12) + 2 * 12 * 200 * 12 + 2 * 200 * 12 * 12
+    assert products.inverse_applied(np.zeros((200, 2))) == 2 * (2 * 200 * 16 * 2)  # 16 eigenvectors
+    assert products.inverse(200) == 2 * (2 * 200 * 200 * 16) + 2 * 16 * 200 * 16 + 2 * 200 * 16 * 16
     # Qᵀ M, then U from the right, and back
     assert products.exact_form(WEIGHT) == 2 * (2 * 3 * 3 * 2 + 2 * 3 * 2 * 2)
 
