@@ -21,8 +21,8 @@ Presets name networks: `deep`, 8 hidden layers of 64, the default; with HIGGS `h
 (methods/back_projection_defaults.py); a flag that is given wins. `faithful` is the original
 formulation instead: full batch, conjugate gradients, a finite λ_h on what is passed down,
 Δ − H̃ δW̃, η = 1, no momentum (the data keep their eigenbasis, and rollback stays). What is passed
-down otherwise is the back-propagated residual: a finite λ_h, by default from ten hidden layers on,
-acts in the layers' own problems.
+down otherwise is the back-propagated residual, but for dead units of networks with a bottleneck: a
+finite λ_h, by default from ten hidden layers on, acts in the layers' own problems.
 
 Large files, and ranks of torchrun, are gone through in chunks: a batch of any size, the full one
 included, takes the memory of one chunk, and only sums are exchanged. A run that was cut short, by a

@@ -427,6 +427,9 @@ def test_passing_down_asks_for_a_penalty_to_pass_down():
 
 def test_depth_follows_the_widths():
     assert in_force(Config(num_layers=7), ROWS).num_layers == 7
+    bottleneck = Config(widths=(64, 16, 64))
+    assert in_force(bottleneck, ROWS).target == "revive"
+    assert in_force(bottleneck, ROWS, in_chunks=True).target == "mask"
     assert in_force(Config(num_layers=7, widths=(3, 4)), ROWS).num_layers == 3
 
 

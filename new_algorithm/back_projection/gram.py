@@ -110,7 +110,7 @@ def leading_inverse(
     subspace iteration on random columns, or from one that starts at those of an earlier Ḡ (Halko,
     Martinsson and Tropp 2011, section 4.5).
     """
-    if earlier is None:
+    if earlier is None or earlier[0].shape[1] != rank:
         start = gram @ np.random.default_rng(0).standard_normal((len(gram), rank), gram.dtype)
     else:
         start = earlier[0]

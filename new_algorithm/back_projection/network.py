@@ -245,8 +245,9 @@ def project(delta: NDArray, hidden: NDArray) -> None:
 def revive(delta: NDArray, hidden: NDArray) -> None:
     """Keep δH where Z > 0, and of units that are 0 on every row what `project` keeps, max(δH, 0).
 
-    No row's gradient reaches such a unit: masked, it stays dead, and a narrow layer that loses some
-    is narrower for good. Units that a row activates learn from the rows that do, as with `mask`.
+    No gradient of the batch reaches such a unit. Masked, one that is 0 on all rows stays dead, and
+    a narrow layer that loses some is narrower for good. Units that a row of the batch activates
+    learn from the rows that do, as with `mask`.
     """
     active = hidden[:, :-1] > 0
     dead = np.flatnonzero(~active.any(axis=0))

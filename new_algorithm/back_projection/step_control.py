@@ -8,8 +8,9 @@ one of squared length `bound`,
 
 so that a network of any depth, whose layers all answer for the same residual, changes its outputs
 by a like amount in every iteration: the norm constraint that is used with Kronecker-factored
-natural gradients (Ba, Grosse and Martens 2017), here with one-sided curvature. For finite λ_h, or
-where Δ − H̃ δW̃ is passed down, M is not the gradient, and s is a promise in a looser sense.
+natural gradients (Ba, Grosse and Martens 2017), here with one-sided curvature. For finite λ_h
+passed down, where Δ − H̃ δW̃ is, or where dead units are asked to revive, M is not the gradient, and
+s is a promise in a looser sense.
 
 `longest` is 1, the layer's own solution, where the loss is the squared one: along it the loss then
 curves as (P) does, and nothing lies beyond. Other losses curve less, and the less the more is

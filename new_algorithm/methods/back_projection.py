@@ -11,7 +11,7 @@ from new_algorithm.methods import method
 from new_algorithm.methods.back_projection_defaults import following, lengthened
 from new_algorithm.methods.back_projection_settings import RATES, Settings
 from new_algorithm.methods.back_projection_training import Training
-from new_algorithm.methods.chunks import chunk_rows_in_force
+from new_algorithm.methods.chunks import chunk_rows_in_force, comes_in_chunks
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
 
 
@@ -35,7 +35,8 @@ def settings_of(problem: Problem, searched: method.Settings) -> Settings:
     of_input, of_hidden = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
     lambda_h, step = rest.pop("lambda_h"), rest.pop("step")
     flags = Settings(**rest, lambda_h_layers=() if lambda_h is None else (lambda_h,))
-    flags = following(flags, len(problem.data.x_train), problem.widths)
+    in_chunks = comes_in_chunks(flags, problem.data, Ranks())
+    flags = following(flags, len(problem.data.x_train), problem.widths, in_chunks)
     first, *others = per_layer(flags.lambda_w_layers, layers, "--lambda-w-layers")
     first = first if of_input is None else of_input
     others = others if of_hidden is None else [of_hidden] * len(others)
@@ -103,6 +104,5 @@ METHOD = Method(
         "sequential order": {"order": "sequential"},
         "conjugate gradients, 3 iterations": {"solver": "cg"},
         "target: project": {"target": "project"},
-        "target: mask": {"target": "mask"},
     },
 )

@@ -7,7 +7,7 @@ synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
 - Wide layers: Adam's moments, with much damping above the input; of more than FEW_LAYERS at a
   higher rate, with less.
-- A layer narrower than those on both its sides: its units may not die.
+- A layer half as wide as some on both its sides: units of the network that die revive.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
   rows make few steps with little noise in them: longer ones, less damped.
@@ -29,6 +29,7 @@ MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidde
 LAMBDA_H_FROM = 10  # hidden layers
 BATCH, BATCH_OF_MANY_ROWS = 128, 512
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
+FEWEST_TO_TELL_DEAD = 32  # rows of a batch: on fewer, units are 0 on all of them by chance
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -48,7 +49,7 @@ def following(
     size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
         rule |= _in_large_batches(len(widths), whole=size == rows)
-    if in_chunks:
+    if in_chunks or size < FEWEST_TO_TELL_DEAD:
         rule["target"] = "mask"
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
         rule["lambda_h_layers"] = (math.inf,)
@@ -69,13 +70,15 @@ def in_words(settings: Settings, resolved: Settings) -> str:
         resolved = replace(resolved, step_bounds=None)
     if resolved.schedule == "constant":
         resolved = replace(resolved, warm_up=None)
-    for field in fields(Settings):
-        before, value = getattr(settings, field.name), getattr(resolved, field.name)
+    flags = {field.name: field.name.replace("_", "-") for field in fields(Settings)}
+    flags["target"] = "relu-target"
+    for name, flag in flags.items():
+        before, value = getattr(settings, name), getattr(resolved, name)
         if before in (None, ()) and value not in (None, ()):
             values = value if isinstance(value, tuple) else (value,)
             shown = [one if isinstance(one, str) else f"{one:g}" for one in values]
             more = ["…"] if len(shown) > 2 else []
-            words += [f"--{field.name.replace('_', '-')}", *shown[:2], *more]
+            words += [f"--{flag}", *shown[:2], *more]
     return " ".join(words)
 
 

@@ -64,11 +64,12 @@ class Settings(PenaltyFlags):
         Target | None,
         tyro.conf.arg(
             name="relu-target",
-            help_behavior_hint="(default: mask, or revive where a hidden layer is a bottleneck)",
+            help_behavior_hint="(default: mask; revive where a hidden layer is a bottleneck)",
         ),
     ] = None
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0; or the latter for
-    units alone that no row of the batch activates, so that they may revive."""
+    units alone that no row of the batch activates, so that they may revive; not in chunks, over
+    ranks, or by default in batches of less than 32 rows."""
     order: Literal["simultaneous", "sequential"] = "simultaneous"
     """Change the weights after the sweep, or each layer before those below it are solved."""
     pass_down: Literal["whole", "left"] = "whole"

@@ -183,6 +183,7 @@ class Training:
         return (
             f"that of {self.last_epoch} epochs, where it was that of {earlier_epochs}: the factor "
             f"on the step size goes on from {self.lr_scale:.3g}, where it ended at {before:.3g}"
+            f"; the decay beside controlled steps is what follows from so many"
         )
 
     def check_progress(self, steps: EpochSummary) -> None:

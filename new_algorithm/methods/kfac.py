@@ -12,6 +12,9 @@ section 5), which bounds the KL divergence of a step by δ, below the schedule o
     η = min(lr, √(2 δ / vᵀF v)),   vᵀF v ≈ <v, g> for v = F⁻¹ g
 
 λ is constant and searched instead of adapted (section 6.5). Numbers of sections are from memory.
+
+Dead units get no change, also where other methods let them revive: there S is 0, the step as long
+as the damping allows, and an autoencoder was worse for it (notebook, Dead units).
 """
 
 from collections.abc import Iterator, Sequence

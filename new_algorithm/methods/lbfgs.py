@@ -23,7 +23,7 @@ HISTORY = 10  # curvature pairs
 def _training(problem: Problem, settings: Settings) -> Iterator[Weights]:
     import torch
 
-    training = TorchTraining(problem)
+    training = TorchTraining(problem, exact_gradient=True)
     batches, iterations = settings["batches"], settings["iterations"]
 
     def optimizer(iterations: int) -> torch.optim.LBFGS:

@@ -67,9 +67,9 @@ class Choice:
 
 
 def has_bottleneck(widths: tuple[int, ...]) -> bool:
-    """Whether a hidden layer has fewer units than the hidden layers on both sides of it."""
-    triples = zip(widths, widths[1:], widths[2:], strict=False)
-    return any(unit < min(below, above) for below, unit, above in triples)
+    """Whether some hidden layers below and some above one have at least twice its units."""
+    inner = range(1, len(widths) - 1)
+    return any(2 * widths[i] <= min(max(widths[:i]), max(widths[i + 1 :])) for i in inner)
 
 
 Space = dict[str, Range | Choice]  # what a search may try for each setting
@@ -118,7 +118,11 @@ class Problem:
 
     @property
     def relu_target(self) -> Target:
-        """What methods whose backward pass is ours make of a wanted hidden change."""
+        """What methods of first order make of a wanted hidden change, in NumPy and in PyTorch.
+
+        Not K-FAC, whose factor of what is above is 0 at dead units, nor L-BFGS, whose line search
+        needs the gradient, nor methods with targets of their own.
+        """
         return "revive" if has_bottleneck(self.widths) else "mask"
 
     def passes(self, batch_size: int) -> Passes:

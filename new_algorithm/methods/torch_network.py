@@ -84,7 +84,8 @@ class TorchTraining:
     rng: the seed's generator, from which shuffles are drawn.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, exact_gradient: bool = False) -> None:
+        """exact_gradient: also where dead units would be given another, by which they revive."""
         import torch
 
         torch.set_num_threads(problem.threads)
@@ -93,7 +94,8 @@ class TorchTraining:
         self._evaluated: torch.nn.Module | None = None  # of other models than ReLU networks, a copy
         if problem.model is None:
             self.rng, weights = problem.start()
-            self.model = relu_network(weights, reviving=problem.relu_target == "revive")
+            reviving = problem.relu_target == "revive" and not exact_gradient
+            self.model = relu_network(weights, reviving)
         else:
             self.rng = np.random.default_rng([problem.seed, 1])
             self.model = problem.model.build(problem.data)

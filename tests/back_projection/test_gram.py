@@ -210,6 +210,13 @@ def test_units_that_never_fire_do_not_hide_the_others():
     assert kept == pytest.approx(np.linalg.eigvalsh(g)[-rank:].sum(), rel=0.05)
 
 
+def test_eigenvectors_of_another_number_are_looked_for_anew():
+    g, _ = matrix(np.geomspace(1e-3, 10, 40))
+    cold, other = leading_inverse(g, 0.1, 5), leading_inverse(g, 0.1, 8)
+    for found, expected in zip(leading_inverse(g, 0.1, 5, other), cold, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_form_of_the_inverse_follows_size_and_damping():
     small, large = np.eye(DENSE_UP_TO), np.eye(DENSE_UP_TO + 8)
     assert isinstance(ridge_inverse(small, 1.0), np.ndarray)

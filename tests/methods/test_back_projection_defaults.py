@@ -124,6 +124,7 @@ def test_what_follows_is_told_as_flags():
     assert "--step-size" not in told
     told = in_words(Settings(), following(Settings(), 1_000, (512,)))
     assert "--outer adam --step-size 0.003" in told
+    assert "--relu-target mask" in told
     assert "--step-bounds" not in told
     constant = Settings(schedule="constant")
     assert "--warm-up" not in in_words(constant, following(constant, 1_000, (64,)))
@@ -150,7 +151,10 @@ def test_batches_of_many_rows_make_longer_and_less_damped_steps():
 
 def test_dead_units_revive_where_a_layer_is_narrower_than_its_neighbours():
     assert following(Settings(), 1_000, (64, 16, 64)).target == "revive"
-    for widths in ((9, 8, 7, 6), (64,) * 40, (16,), ()):
+    for widths in ((100, 30, 30, 60), (1_000, 250, 30, 250)):
+        assert following(Settings(), 1_000, widths).target == "revive"
+    assert following(Settings(batch_size=31), 1_000, (64, 16, 64)).target == "mask"
+    for widths in ((9, 8, 7, 6), (64,) * 40, (64, 63, 64), (512, 256, 64), (16, 64), (16,), ()):
         assert following(Settings(), 1_000, widths).target == "mask"
     assert following(Settings(), 1_000, (64, 16, 64), in_chunks=True).target == "mask"
     assert following(Settings(target="project"), 1_000, (64, 16, 64)).target == "project"

@@ -74,7 +74,7 @@ def test_dead_units_of_a_bottleneck_revive_beside_all_methods(method):
         name: value[0] if isinstance(value, tuple) else value
         for name, value in chosen.settings.items()
     }
-    settings = chosen.in_values(killed, settings | {"batch_size": 20})
+    settings = chosen.in_values(killed, settings | {"batch_size": 40})
     *_, last = chosen.train(killed, settings)
     assert dead(last.weights) < 4
 
