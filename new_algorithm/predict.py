@@ -32,7 +32,7 @@ if __name__ == "__main__":  # search the repository root, not this folder
 from datasets.new_rows import open_new_rows
 from new_algorithm.cli.console import notice, run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import Threads, parse, validate_tag
+from new_algorithm.cli.flags import Threads, default_as, parse, validate_tag
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.prediction.predictions import Predicted, predict
 from new_algorithm.prediction.trained_network import TrainedNetwork, trained_network
@@ -52,9 +52,8 @@ class Config:
     """Where to write the predictions."""
     weights: Annotated[
         str | None,
-        tyro.conf.arg(
-            metavar="{best,last,EPOCH}",
-            help_behavior_hint="(default: best where it was trained with --held-out validation)",
+        default_as(
+            "best where it was trained with --held-out validation", metavar="{best,last,EPOCH}"
         ),
     ] = None
     """Those that did best on validation rows, the last epoch's, or those of an epoch that was

@@ -31,7 +31,7 @@ import tyro
 
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import PositiveInt, RunFlags, parse
+from new_algorithm.cli.flags import PositiveInt, RunFlags, default_as, parse
 from new_algorithm.cli.progress import progress
 from new_algorithm.experiments.flag_space import fitted, parse_space, shown
 from new_algorithm.experiments.script import Script
@@ -64,11 +64,7 @@ class Config(RunFlags):
     trials: PositiveInt = 20
     """Runs in all, those of an earlier command with the same tag included."""
     metric: Annotated[
-        str | None,
-        tyro.conf.arg(
-            metavar="NAME",
-            help_behavior_hint="(default: validation_accuracy, else _auc, else _loss)",
-        ),
+        str | None, default_as("validation_accuracy, else _auc, else _loss", metavar="NAME")
     ] = None
     """What decides, a final metric of a run; less is better of losses, errors, bits, seconds."""
     fixed: tyro.conf.Suppress[tuple[str, ...]] = ()

@@ -58,9 +58,12 @@ Limit = Annotated[
 ]
 
 
-def default_as(words: str) -> Any:
-    """What --help says of a default that is found later; put it into the Annotated type."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+def default_as(words: str, **of_flag: Any) -> Any:
+    """What --help says of a default that is found later; put it into the Annotated type.
+
+    of_flag: what else tyro.conf.arg is to know of the flag, such as its metavar.
+    """
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})", **of_flag)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
-from new_algorithm.methods.method import VERY_DEEP, has_bottleneck
+from new_algorithm.methods.method import VERY_DEEP, relu_target_of
 
 MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
@@ -85,7 +85,7 @@ def in_words(settings: Settings, resolved: Settings) -> str:
 def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     hidden, widest = len(widths), max(widths, default=0)
     layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
-    layers |= {"target": "revive" if has_bottleneck(widths) else "mask"}
+    layers |= {"target": relu_target_of(widths)}
     layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
         return (

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import tyro
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
@@ -62,10 +61,7 @@ class Settings(PenaltyFlags):
     """ε of the targets (1 − ε) y + ε/m that are trained towards; what is recorded is without it."""
     target: Annotated[
         Target | None,
-        tyro.conf.arg(
-            name="relu-target",
-            help_behavior_hint="(default: mask; revive where a hidden layer is a bottleneck)",
-        ),
+        default_as("mask; revive where a hidden layer is a bottleneck", name="relu-target"),
     ] = None
     """The wanted change of Z for one of H: linearised, or projected onto h ≥ 0; or the latter for
     units alone that no row of the batch activates, so that they may revive; not in chunks, over
@@ -97,9 +93,7 @@ class Settings(PenaltyFlags):
     against actual decrease; adam takes 0.003, orthogonal 0.05, but where more suits the problem."""
     step_bounds: Annotated[tuple[PositiveFloat, PositiveFloat] | None, FOLLOWS] = None
     """Squared length of a controlled step, at first and at least, and at most."""
-    judge_every: Annotated[
-        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
-    ] = None
+    judge_every: Annotated[PositiveInt | None, default_as("see below", metavar="N")] = None
     """Iterations between two judgements of a step by the loss after it. By default 20, or where a
     pass over the rows has fewer 1, in batches of 2,048 rows and more 5."""
     momentum: Fraction = 0.9
@@ -109,9 +103,7 @@ class Settings(PenaltyFlags):
         Fraction | None, default_as("0.3; to 0.5 in depth, 0.1 in large batches")
     ] = None
 
-    chunk_rows: Annotated[
-        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: see below)")
-    ] = None
+    chunk_rows: Annotated[PositiveInt | None, default_as("see below", metavar="N")] = None
     """Rows in memory at a time. By default 4096 where the data come from a large mapped file or
     over several ranks; otherwise all data are read into memory and each batch is one chunk."""
 

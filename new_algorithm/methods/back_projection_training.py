@@ -62,15 +62,15 @@ class Training:
     ) -> None:
         """settings: what they leave open follows. chunk_rows: None where all rows are in
         memory, as chunks.py decides."""
-        rows = len(problem.data.x_train)
-        settings = following(settings, rows, problem.widths, in_chunks=bool(chunk_rows))
+        samples = len(problem.data.x_train)
+        settings = following(settings, samples, problem.widths, in_chunks=bool(chunk_rows))
         assert settings.batch_size is not None
         assert settings.target is not None
         assert settings.outer is not None
         assert settings.warm_up is not None
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
-        data, self.loss, samples = problem.data, problem.loss, len(problem.data.x_train)
+        data, self.loss = problem.data, problem.loss
         batch_size = rows_of_batch(settings.batch_size, samples)
         self.last_epoch, self._passes = problem.epochs, problem.passes(batch_size)
         self._schedule = scheduled(settings.schedule, settings.warm_up)
@@ -183,7 +183,7 @@ class Training:
         return (
             f"that of {self.last_epoch} epochs, where it was that of {earlier_epochs}: the factor "
             f"on the step size goes on from {self.lr_scale:.3g}, where it ended at {before:.3g}"
-            f"; the decay beside controlled steps is what follows from so many"
+            "; the decay beside controlled steps is what follows from so many"
         )
 
     def check_progress(self, steps: EpochSummary) -> None:

@@ -66,10 +66,12 @@ class Choice:
     values: tuple[Any, ...]
 
 
-def has_bottleneck(widths: tuple[int, ...]) -> bool:
-    """Whether some hidden layers below and some above one have at least twice its units."""
+def relu_target_of(widths: tuple[int, ...]) -> Target:
+    """Return "revive" where there is a bottleneck, a hidden layer at most half as wide as some
+    hidden layer below and some above, whose units are few; "mask" elsewhere."""
     inner = range(1, len(widths) - 1)
-    return any(2 * widths[i] <= min(max(widths[:i]), max(widths[i + 1 :])) for i in inner)
+    narrow = (2 * widths[i] <= min(max(widths[:i]), max(widths[i + 1 :])) for i in inner)
+    return "revive" if any(narrow) else "mask"
 
 
 Space = dict[str, Range | Choice]  # what a search may try for each setting
@@ -123,7 +125,7 @@ class Problem:
         Not K-FAC, whose factor of what is above is 0 at dead units, nor L-BFGS, whose line search
         needs the gradient, nor methods with targets of their own.
         """
-        return "revive" if has_bottleneck(self.widths) else "mask"
+        return relu_target_of(self.widths)
 
     def passes(self, batch_size: int) -> Passes:
         """Return how batches of that size, or of the model's own, make epochs."""
