@@ -17,6 +17,7 @@ from new_algorithm.gallery.contrastive.momentum_encoder import Queue, follow
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # of query, key, negatives
 WARM_UP = 0.1  # share of the steps in which the rate rises; then it falls as a cosine
+LEAST_STEPS = 11  # of a schedule: with 10, OneCycleLR divides by a rise of WARM_UP · 10 − 1 steps
 ROWS_AT_ONCE = 1000  # where nothing is learnt
 SCORED_ROWS = 2000  # whose pairs, 2 million, make the uniformity
 
@@ -132,8 +133,9 @@ def features(encoder: nn.Module, x: Tensor) -> Tensor:
 def rate_schedule(
     optimizer: torch.optim.Optimizer, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return the schedule of so many steps, up to the optimizer's own rate and down again."""
+    """Return the schedule of so many steps, up to the optimizer's own rate and down again; fewer
+    than LEAST_STEPS are the first ones of so many."""
     highest = [group["lr"] for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, highest, steps, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, highest, max(steps, LEAST_STEPS), pct_start=WARM_UP, cycle_momentum=False
     )

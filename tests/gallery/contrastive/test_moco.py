@@ -37,6 +37,25 @@ def trained(task, optimizer, epochs=6):
     return one, [one.epoch(x, 32, optimizer, schedule) for _ in range(epochs)]
 
 
+@pytest.mark.parametrize("steps", range(1, 31))
+def test_rates_of_any_number_of_steps_rise_and_fall(steps):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
+    schedule, rates = rate_schedule(optimizer, steps), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    top = int(np.argmax(rates))
+    assert rates[0] == pytest.approx(0.5 / 25)  # OneCycleLR's own
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top:]) < 0).all()
+    if steps > 1:
+        assert 0.45 < rates[top] <= 0.5
+        assert top <= 0.1 * steps + 1
+    if steps > 10:
+        assert rates[-1] < 0.001 * rates[top]
+
+
 def test_an_epoch_of_one_batch_written_out(task):
     one, slow = learner(task), learner(task)
     x = task.train[0][:20]
