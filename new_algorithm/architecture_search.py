@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 PAIRS = "derived_against_random"
 CELLS = ("derived", "random")
 SAME_SIZE = 0.1  # parameters of a random network may be off by this share of the derived one's
+TOLD = {"difference_low_95": "low_95", "difference_high_95": "high_95", "paired_t_p": "t_p"}
 SCORED_ROWS = 2_000  # of the training rows, the first, whose loss is the train loss
 MAY_DIFFER = ("seed", "tag", "overwrite", "threads", "data_dir", "repeats", "gather")  # if gathered
 
@@ -282,7 +283,8 @@ def conclude(pairs: Sequence[Row], run: Run) -> None:
     if len(pairs) > 1:
         row = paired_row(*accuracies)
         run.table("paired_statistics", [row], "Derived − random, paired by seed:")
-        run.result(mean_difference=row["mean_difference"])
+        told = {"mean_difference": "mean_difference", **TOLD}
+        run.result(**{name: row[column] for name, column in told.items() if row[column] != ""})
 
 
 def gather(config: Config) -> None:

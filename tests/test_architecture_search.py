@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import t, ttest_1samp
 
 from new_algorithm import architecture_search
 from new_algorithm.architecture_search import MAY_DIFFER
@@ -67,7 +68,7 @@ def test_a_run_leaves_cells_that_learn_and_a_random_pair_of_their_size(both, wor
     assert len(table(both, "cells")) == 2 * 2 * 2 * 2  # seeds, cells, kinds, edges
 
 
-def test_gathered_pairs_are_those_of_one_run(both, as_if, run_script):
+def test_gathered_pairs_are_those_of_one_run(both, as_if, work_tree, run_script):
     for seed in (0, 1):
         as_if(f"cells_as_{seed}", seed)
     finished = run_script(SCRIPT, "--gather", "cells_as_1", "cells_as_0", "--tag", "cells_gathered")
@@ -77,7 +78,14 @@ def test_gathered_pairs_are_those_of_one_run(both, as_if, run_script):
     statistics = table(both, "paired_statistics")
     assert table(both.parent / "cells_gathered", "paired_statistics") == statistics
     differences = [float(row["difference"]) for row in table(both, "derived_against_random")]
-    assert float(statistics[0]["mean_difference"]) == pytest.approx(np.mean(differences))
+    numbers = record["final_metrics"]
+    assert numbers["mean_difference"] == pytest.approx(np.mean(differences))
+    interval = [numbers["difference_low_95"], numbers["difference_high_95"]]
+    reach = t.ppf(0.975, 1) * np.std(differences, ddof=1) / 2**0.5
+    np.testing.assert_allclose(interval, np.mean(differences) + [-reach, reach])
+    assert numbers["paired_t_p"] == pytest.approx(ttest_1samp(differences, 0).pvalue)
+    note = (work_tree / "figures" / "cells_gathered" / "README.md").read_text()
+    assert f"| paired_t_p | {numbers['paired_t_p']:.5g} |" in note
 
 
 def test_pairs_that_do_not_belong_together_are_refused(both, as_if):

@@ -353,6 +353,12 @@ def test_how_a_run_ended_is_a_hint(state, name, flag):
     assert found[name].flag == flag
 
 
+def test_a_run_over_several_seeds_is_not_asked_for_another():
+    for repeats, told in ((1, ["One seed"]), (10, [])):
+        record = RECORD | {"config": RECORD["config"] | {"repeats": repeats}}
+        assert [one.name for one in advise(record, series())] == told
+
+
 def test_validation_asks_for_one_test():
     numbers = series()
     for quantity in ("loss", "accuracy"):

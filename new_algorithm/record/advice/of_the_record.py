@@ -2,7 +2,7 @@
 
 from new_algorithm.record.advice.finding import Finding, Record, Series, hint, warning
 from new_algorithm.record.advice.readings import held_out
-from new_algorithm.record.advice.remedies import has, of_experiment, other_seed
+from new_algorithm.record.advice.remedies import has, in_force, of_experiment, other_seed
 
 
 def failed(record: Record, series: Series) -> Finding | None:
@@ -38,5 +38,7 @@ def uncommitted(record: Record, series: Series) -> Finding | None:
 
 def one_seed(record: Record, series: Series) -> Finding | None:
     if not series or record.get("status") != "completed" or of_experiment(record):
+        return None
+    if (in_force(record, "repeats") or 1) > 1:
         return None
     return hint("One seed", "a single run says nothing about spread", flag=other_seed(record))
