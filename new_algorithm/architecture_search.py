@@ -6,14 +6,15 @@ strongest ones make a cell, which is trained from scratch on all training rows; 
 cell with as many parameters, from the same seed.
 
     python new_algorithm/architecture_search.py                       # MNIST, small, minutes
-    python new_algorithm/architecture_search.py --hypergradient implicit --damping 40
+    python new_algorithm/architecture_search.py --hypergradient implicit --damping 40  # 20 minutes
     python new_algorithm/architecture_search.py --repeats 10          # with paired statistics
     python new_algorithm/architecture_search.py --dataset cifar10 --nodes 4 --channels 8 \\
         --train-limit 50000 --test-limit 10000 --batch-size 128 --device cuda --tag search_0
 
 The gradient with respect to α is first-order, second-order (through one step of the weights, as in
 the paper) or implicit: through a minimum near the weights, by conjugate gradients. Implicit ones of
-which a condition fails, such as positive curvature, give way to second order, and are counted.
+which a condition fails, such as positive curvature, give way to second order, and are counted. Each
+takes 8 to 10 CPU seconds: a search with the defaults has 124 of them, some 20 minutes.
 Pairs of several runs, say one a seed side by side, are put together by their tags:
 
     python new_algorithm/architecture_search.py --gather search_0 search_1 search_2 --tag verdict
@@ -24,7 +25,7 @@ alphas, search, retraining and derived_against_random, .csv, too.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 PAIRS = "derived_against_random"
 CELLS = ("derived", "random")
 SAME_SIZE = 0.1  # parameters of a random network may be off by this share of the derived one's
-TOLD = {"difference_low_95": "low_95", "difference_high_95": "high_95", "paired_t_p": "t_p"}
+DAMPING = 40.0
 SCORED_ROWS = 2_000  # of the training rows, the first, whose loss is the train loss
 MAY_DIFFER = ("seed", "tag", "overwrite", "threads", "data_dir", "repeats", "gather")  # if gathered
 
@@ -81,7 +82,9 @@ class Config(TorchFlags):
     """Channels of a node in the first cell; twice as many after each reduction."""
     hypergradient: Literal["first-order", "second-order", "implicit"] = "second-order"
     """How the loss on the other half tells α how to change; see above."""
-    damping: PositiveFloat = 40.0
+    damping: Annotated[
+        PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 40)")
+    ] = None
     """Of implicit: ρ of the minimum of L_train + ρ/2 |w - w_now|²; 1/ρ is a length of steps."""
     search_epochs: PositiveInt = 4
     """Passes over each half in the search."""
@@ -98,32 +101,41 @@ class Config(TorchFlags):
     gather: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TAG ...")] = ()
     """Train nothing: put together the pairs of these runs."""
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """Of implicit hypergradients, what is in force."""
+        return {"damping": self.damping or DAMPING}
+
+    def check(self) -> None:
+        """UserError for a flag that has no meaning."""
+        if self.damping is not None and self.hypergradient != "implicit":
+            raise UserError(f"--damping: {self.hypergradient} has none: leave it out")
+
 
 def main() -> None:
     config = parse(Config, __doc__)
+    config.check()
     check_tag(config.tag, config.overwrite)
     if config.gather:
         gather(config)
         return
     fix_threads(config.threads)
     device = torch_device(config.device)
+    from new_algorithm.experiments.pairs import record_pairs
     from new_algorithm.gallery.architecture_search.figures import TABLES
     from new_algorithm.gallery.architecture_search.images import load_images
+    from new_algorithm.gallery.architecture_search.rows import check_halves
 
     limits = config.train_limit, config.test_limit
     data = load_images(config.dataset, config.held_out, *limits, config.data_dir)
-    if config.batch_size > len(data.x_train) // 2:
-        raise UserError(
-            f"--batch-size {config.batch_size} is more than half of the {len(data.x_train)} "
-            f"training samples: give at most {len(data.x_train) // 2}"
-        )
+    check_halves(len(data.x_train), config.batch_size)
     with Run.open(
         script=Path(__file__), config=config, data=data.provenance(), tables=TABLES
     ) as run:
         laboratory = Laboratory(config, data, device, run)
         with profiled(config.profile, "PyTorch", run, config.device):
             pairs = [laboratory.pair(config.seed + i) for i in range(config.repeats)]
-        conclude(pairs, run)
+        record_pairs(pairs, CELLS, PAIRS, run)
 
 
 class Laboratory:
@@ -196,7 +208,7 @@ class Laboratory:
             epochs=config.search_epochs,
             batch_size=config.batch_size,
             alpha_lr=config.alpha_lr,
-            implicit=ImplicitSettings(config.damping),
+            implicit=ImplicitSettings(**config.settings),
         )
         network = self._seeded(seed, self.plan.mixture)
         rng = np.random.default_rng([seed, 1])
@@ -272,30 +284,15 @@ class Laboratory:
         save_csv(self.run.folder / f"{table}.csv", self.tables[table])
 
 
-def conclude(pairs: Sequence[Row], run: Run) -> None:
-    """Record the pairs and, of two or more, what statistics paired by seed make of them."""
-    from new_algorithm.experiments.pairs import paired_row
-
-    run.table(PAIRS, pairs, "Derived against random cells, held-out accuracy (fraction):")
-    accuracies = [{pair["seed"]: pair[f"{cells}_accuracy"] for pair in pairs} for cells in CELLS]
-    means = [float(np.mean(list(of_seeds.values()))) for of_seeds in accuracies]
-    run.result(**{f"{cells}_accuracy_mean": mean for cells, mean in zip(CELLS, means, strict=True)})
-    if len(pairs) > 1:
-        row = paired_row(*accuracies)
-        run.table("paired_statistics", [row], "Derived − random, paired by seed:")
-        told = {"mean_difference": "mean_difference", **TOLD}
-        run.result(**{name: row[column] for name, column in told.items() if row[column] != ""})
-
-
 def gather(config: Config) -> None:
     """Conclude from the pairs of earlier runs; settings in the record are theirs."""
-    from new_algorithm.experiments.pairs import read_pairs
+    from new_algorithm.experiments.pairs import read_pairs, record_pairs
 
     pairs, first = read_pairs(config.gather, f"{PAIRS}.csv", MAY_DIFFER, Layout())
     theirs = {name: value for name, value in first["config"].items() if name not in MAY_DIFFER}
     told = replace(config, **theirs)
     with Run.open(script=Path(__file__), config=told, data=first["data"]) as run:
-        conclude(pairs, run)
+        record_pairs(pairs, CELLS, PAIRS, run)
 
 
 if __name__ == "__main__":

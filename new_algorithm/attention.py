@@ -117,6 +117,11 @@ def main() -> None:
     torch_device(config.device)  # whether it is there
     model = sequence_model(config.task, shape, config.length, config.batch_size, config.seed)
     data = model.load(config.held_out, config.train_limit, config.data_dir)
+    if config.batch_size > (rows := len(data.x_train)):
+        raise UserError(
+            f"--batch-size {config.batch_size} is more than the {rows} training sequences: "
+            f"give at most {rows}"
+        )
 
     from new_algorithm.gallery.attention.figures import TABLES
 

@@ -82,7 +82,7 @@ def test_gathered_pairs_are_those_of_one_run(both, as_if, work_tree, run_script)
     assert numbers["mean_difference"] == pytest.approx(np.mean(differences))
     interval = [numbers["difference_low_95"], numbers["difference_high_95"]]
     reach = t.ppf(0.975, 1) * np.std(differences, ddof=1) / 2**0.5
-    np.testing.assert_allclose(interval, np.mean(differences) + [-reach, reach])
+    np.testing.assert_allclose(interval, np.mean(differences) + np.array([-reach, reach]))
     assert numbers["paired_t_p"] == pytest.approx(ttest_1samp(differences, 0).pvalue)
     note = (work_tree / "figures" / "cells_gathered" / "README.md").read_text()
     assert f"| paired_t_p | {numbers['paired_t_p']:.5g} |" in note
@@ -107,7 +107,9 @@ def test_pairs_that_do_not_belong_together_are_refused(both, as_if):
         (("--cells", "2"), ("--cells 2", "at least 3")),
         (("--channels", "1"), ("--channels 1",)),
         (("--dataset", "strokes", "--train-limit", "40"), ("--batch-size 32", "at most 20")),
-        (("--damping", "0"), ("--damping 0",)),
+        (("--dataset", "strokes", "--train-limit", "1"), ("--train-limit 1", "at least 2")),
+        (("--hypergradient", "implicit", "--damping", "0"), ("--damping 0",)),
+        (("--damping", "3"), ("--damping: second-order has none",)),
     ],
 )
 def test_bad_values_are_refused(flags, words, monkeypatch):

@@ -1,12 +1,15 @@
 """The script of transformers: it learns, records bits and shares, and refuses what cannot be."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from new_algorithm import attention
 from new_algorithm.attention import Config
 from new_algorithm.cli.errors import UserError
+from new_algorithm.record.run import Run
 from tests.processes import assert_one_clear_line
 
 SCRIPT = "new_algorithm/attention.py"
@@ -33,6 +36,14 @@ def test_flags_are_the_shape():
     shape = Config(architecture="hierarchical", router="gumbel", scales=(2, 4), width=64).shape
     assert (shape.routing, shape.scales, shape.width) == ("gumbel", (2, 4), 64)
     assert Config().shape.scales == (1, 4, 16)
+
+
+def test_a_batch_larger_than_the_data_is_refused(monkeypatch):
+    flags = ("--task", "copies", "--context", "16", "--train-limit", "30", "--batch-size", "31")
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *flags])
+    monkeypatch.setattr(Run, "open", None)
+    with pytest.raises(UserError, match=r"--batch-size 31 is more than the 30 .* at most 30"):
+        attention.main()
 
 
 def test_data_that_are_not_there_are_named(work_tree, run_script, tmp_path):

@@ -1,12 +1,21 @@
 """Two scores a seed, recorded by one run or by several, and what their pairs say."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.statistics import compare_paired, summarise
 from new_algorithm.record.files import Row, read_csv, read_record
 from new_algorithm.record.layout import Layout
+from new_algorithm.record.run import Run
+
+TOLD = {  # of a row of paired statistics, as results of a run
+    "mean_difference": "mean_difference",
+    "difference_low_95": "low_95",
+    "difference_high_95": "high_95",
+    "paired_t_p": "t_p",
+}
 
 
 def read_pairs(
@@ -39,6 +48,20 @@ def read_pairs(
     if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
         raise UserError(f"--gather: seed {min(twice)} is there more than once")
     return sorted(rows, key=lambda row: row["seed"]), first
+
+
+def record_pairs(rows: Sequence[Row], names: tuple[str, str], table: str, run: Run) -> None:
+    """Record the rows as a table, the means of the two accuracies and, of two seeds or more, what
+    statistics paired by seed make of the first less the second."""
+    one, other = names[0].capitalize(), names[1]
+    run.table(table, rows, f"{one} against {other}, held-out accuracy (fraction):")
+    a, b = ({row["seed"]: row[f"{name}_accuracy"] for row in rows} for name in names)
+    means = zip(names, (a, b), strict=True)
+    run.result(**{f"{name}_accuracy_mean": fmean(of_seeds.values()) for name, of_seeds in means})
+    if len(rows) > 1:
+        row = paired_row(a, b)
+        run.table("paired_statistics", [row], f"{one} − {other}, paired by seed:")
+        run.result(**{name: row[column] for name, column in TOLD.items() if row[column] != ""})
 
 
 def paired_row(a: Mapping[int, float], b: Mapping[int, float]) -> Row:

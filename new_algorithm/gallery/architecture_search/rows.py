@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from new_algorithm.back_projection.losses import SOFTMAX
 from new_algorithm.back_projection.metrics import Scores, score
-from new_algorithm.cli.errors import DivergedError
+from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.gallery.architecture_search.cells import Alphas
 
 AT_ONCE = 500  # rows that are evaluated together
@@ -39,6 +39,17 @@ class Rows:
         """Return two random halves; a row that is left over is in the first."""
         order = rng.permutation(len(self))
         return self[order[::2]], self[order[1::2]]
+
+
+def check_halves(rows: int, batch_size: int) -> None:
+    """UserError unless each half of so many training rows has a batch."""
+    if rows < 2:
+        raise UserError(f"--train-limit {rows}: a search halves the rows: give at least 2")
+    if batch_size > rows // 2:
+        raise UserError(
+            f"--batch-size {batch_size} is more than half of the {rows} training samples: "
+            f"give at most {rows // 2}"
+        )
 
 
 def scores_of(network: nn.Module, rows: Rows, alphas: Alphas | None = None) -> Scores:
