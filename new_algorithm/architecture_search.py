@@ -82,9 +82,9 @@ class Config(TorchFlags):
     """Channels of a node in the first cell; twice as many after each reduction."""
     hypergradient: Literal["first-order", "second-order", "implicit"] = "second-order"
     """How the loss on the other half tells α how to change; see above."""
-    damping: Annotated[
-        PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 40)")
-    ] = None
+    damping: Annotated[PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 40)")] = (
+        None
+    )
     """Of implicit: ρ of the minimum of L_train + ρ/2 |w - w_now|²; 1/ρ is a length of steps."""
     search_epochs: PositiveInt = 4
     """Passes over each half in the search."""

@@ -56,13 +56,19 @@ from new_algorithm.record.run import Run
 if TYPE_CHECKING:  # torch is imported where it is used, after the flags are checked
     import torch
 
-    from new_algorithm.gallery.contrastive.label_efficiency import ReadOut, Represent
+    from new_algorithm.gallery.contrastive.label_efficiency import Represent
     from new_algorithm.gallery.contrastive.moco import Objective
     from new_algorithm.gallery.contrastive.tasks import Task
 
 EPOCHS = {"mnist": 6, "mnist1d": 100, "strokes": 10}
 LR = {"back-projection": 0.08, "adam": 3e-3}
 LAMBDA_W = 4.0  # of back projection: half its default, as for other networks with norms
+BESIDE = {  # flags that mean something beside another alone, and what they are by default
+    "concentration": ("negatives hard", 1.0),
+    "class_prior": ("negatives hard", 0.1),
+    "supervised_steps": ("supervised", 2000),
+}
+Settings = dict[str, float]
 COLLAPSED = -0.05  # uniformity of embeddings that are nearly one point
 
 
@@ -94,9 +100,13 @@ class Config(TorchFlags):
     """Unit of the cosines in the loss."""
     negatives: Literal["plain", "hard"] = "plain"
     """All keys alike, or more of those like the query (Robinson et al. 2021)."""
-    concentration: NonNegativeFloat = 1.0
+    concentration: Annotated[
+        NonNegativeFloat | None, tyro.conf.arg(help_behavior_hint="(default: 1.0)")
+    ] = None
     """Of hard negatives, β: 0 is none."""
-    class_prior: Fraction = 0.1
+    class_prior: Annotated[Fraction | None, tyro.conf.arg(help_behavior_hint="(default: 0.1)")] = (
+        None
+    )
     """Of hard negatives, τ⁺: the share of negatives of the query's own class, taken off."""
     strength: NonNegativeFloat = 1.0
     """How much views differ; 0 is not at all."""
@@ -104,7 +114,9 @@ class Config(TorchFlags):
     """Numbers of labels, beside all, from which classes are read out."""
     supervised: bool = False
     """Train the same encoder with those labels too, from end to end, on the same views."""
-    supervised_steps: PositiveInt = 2000
+    supervised_steps: Annotated[
+        PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 2000)")
+    ] = None
     """Its batches, for each number of labels."""
 
     @property
@@ -112,14 +124,25 @@ class Config(TorchFlags):
         return EPOCHS[self.dataset] if self.epochs is None else self.epochs
 
     @property
-    def settings(self) -> dict[str, float]:
-        """What is in force of the flags with defaults of their own."""
+    def settings(self) -> Settings:
+        """What is in force of the flags with defaults of their own. UserError for one that means
+        nothing without another."""
         lr = LR[self.optimizer] if self.lr is None else self.lr
-        return {"epochs": self.passes, "lr": lr}
+        settings = {"epochs": self.passes, "lr": lr}
+        is_on = {"negatives hard": self.negatives == "hard", "supervised": self.supervised}
+        for name, (other, usual) in BESIDE.items():
+            given = getattr(self, name)
+            if is_on[other]:
+                settings[name] = usual if given is None else given
+            elif given is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag}: nothing without --{other}: leave it out, or add that")
+        return settings
 
 
 def main() -> None:
     config = parse(Config, __doc__)
+    settings = config.settings
     if not config.labels:
         raise UserError("--labels: give at least one number")
     check_tag(config.tag, config.overwrite)
@@ -139,7 +162,7 @@ def main() -> None:
         encoder = new_encoder(config, task)
         with profiled(config.profile, "PyTorch", run, config.device):
             learn(config, task, encoder, run)
-        compare(config, task, encoder, run)
+        compare(config, settings, task, encoder, run)
 
 
 def check_rows(config: Config, rows: int) -> None:
@@ -213,8 +236,8 @@ def objective(config: Config) -> "Objective":
     return partial(
         hard_negative_loss,
         temperature=config.temperature,
-        concentration=config.concentration,
-        class_prior=config.class_prior,
+        concentration=config.settings["concentration"],
+        class_prior=config.settings["class_prior"],
     )
 
 
@@ -229,11 +252,14 @@ def new_optimizer(config: Config, model: "torch.nn.Module") -> "torch.optim.Opti
     return BackProjection(model, lr=lr, lambda_w=LAMBDA_W)
 
 
-def compare(config: Config, task: "Task", encoder: "torch.nn.Module", run: Run) -> None:
+def compare(
+    config: Config, settings: Settings, task: "Task", encoder: "torch.nn.Module", run: Run
+) -> None:
     """Read classes out of what was learnt, and of what that is compared with; record it."""
     from new_algorithm.gallery.contrastive.figures import EFFICIENCY_FILE
-    from new_algorithm.gallery.contrastive.label_efficiency import read_out
+    from new_algorithm.gallery.contrastive.label_efficiency import read_outs, rows_of
     from new_algorithm.gallery.contrastive.moco import features
+    from new_algorithm.gallery.contrastive.supervised import end_to_end
 
     every_row = len(task.data.x_train)
     counts = sorted({*config.labels, every_row})
@@ -243,57 +269,28 @@ def compare(config: Config, task: "Task", encoder: "torch.nn.Module", run: Run) 
         "pixels": lambda x: x.flatten(1),
     }
     found = {
-        (name, count): read_out(represent, task, count, config.seed)
+        name: read_outs(represent, task, counts, config.seed)
         for name, represent in represented.items()
-        for count in counts
     }
     if config.supervised:
-        for count in progress(counts, "supervised", len(counts)):
-            found["supervised", count] = end_to_end(config, task, count)
-    rows = [
-        {
-            "features": name,
-            "labels": count,
-            "probe_accuracy_fraction": scores.probe,
-            "knn_accuracy_fraction": scores.knn,
-            "penalty": scores.penalty,
+        views, steps = task.views.scaled(config.strength), int(settings["supervised_steps"])
+        how = views, steps, config.batch_size, config.seed
+        found["supervised"] = {
+            count: end_to_end(new_encoder(config, task), task, count, *how)
+            for count in progress(counts, "supervised", len(counts))
         }
-        for (name, count), scores in found.items()
-    ]
     title = f"From few labels, on {task.data.held_out} rows (supervised: its own output layer):"
-    run.table(Path(EFFICIENCY_FILE).stem, rows, title)
-    for (name, count), scores in found.items():
+    run.table(Path(EFFICIENCY_FILE).stem, rows_of(found), title)
+    for name, of_counts in found.items():
         of = "" if name == "learnt" else f"{name}_"
-        labels = "all" if count == every_row else count
-        run.result(
-            **{
-                f"{of}probe_accuracy_{labels}_labels_fraction": scores.probe,
-                f"{of}knn_accuracy_{labels}_labels_fraction": scores.knn,
-            }
-        )
-
-
-def end_to_end(config: Config, task: "Task", count: int) -> "ReadOut":
-    """Train the same encoder with so many labels; the accuracies of its output layer, and of the
-    neighbours among its features."""
-    import torch
-
-    from new_algorithm.gallery.contrastive.label_efficiency import ReadOut, labelled_rows, read_out
-    from new_algorithm.gallery.contrastive.moco import features
-    from new_algorithm.gallery.contrastive.supervised import accuracy, train_supervised
-
-    device = task.train[0].device
-    model = train_supervised(
-        new_encoder(config, task),
-        task,
-        labelled_rows(task, count, config.seed),
-        task.views.scaled(config.strength),
-        steps=config.supervised_steps,
-        batch_size=config.batch_size,
-        generator=torch.Generator(device).manual_seed(config.seed),
-    )
-    of_neighbours = read_out(partial(features, model[0]), task, count, config.seed).knn
-    return ReadOut(accuracy(model, task.held_out), of_neighbours, None)
+        for count, scores in of_counts.items():
+            labels = "all" if count == every_row else count
+            run.result(
+                **{
+                    f"{of}probe_accuracy_{labels}_labels_fraction": scores.probe,
+                    f"{of}knn_accuracy_{labels}_labels_fraction": scores.knn,
+                }
+            )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from new_algorithm.cli.errors import UserError
-from new_algorithm.contrastive import LR, Config, check_rows
+from new_algorithm.contrastive import LR, Config, check_rows, objective
 from tests.processes import assert_one_clear_line
 
 SCRIPT = "new_algorithm/contrastive.py"
@@ -28,11 +28,35 @@ def test_more_than_there_are_rows_is_refused(flag):
     check_rows(Config(), 1500)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"concentration": 1.0}, "--concentration: nothing without --negatives hard"),
+        ({"class_prior": 0.0}, "--class-prior: nothing without --negatives hard"),
+        ({"supervised_steps": 2000}, "--supervised-steps: nothing without --supervised"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(flags, words):
+    with pytest.raises(UserError, match=words):
+        Config(**flags).settings  # noqa: B018
+
+
+def test_flags_beside_another_have_defaults_and_may_be_0():
+    assert Config().settings.keys() == {"epochs", "lr"}
+    usual = {"concentration": 1.0, "class_prior": 0.1}
+    assert usual.items() <= Config(negatives="hard").settings.items()
+    given = {"concentration": 0.0, "class_prior": 0.0, "supervised_steps": 7}
+    settings = Config(negatives="hard", supervised=True, **given).settings
+    assert given.items() <= settings.items()
+    hard = objective(Config(negatives="hard", concentration=0.0, class_prior=0.3))
+    assert (hard.keywords["concentration"], hard.keywords["class_prior"]) == (0.0, 0.3)
+
+
 def test_data_that_are_not_there_are_named_before_anything_is_written(
     work_tree, run_script, tmp_path
 ):
     flags = ("--dataset", "mnist1d", "--data-dir", tmp_path, "--tag", "no_series")
-    assert_one_clear_line(run_script(SCRIPT, *flags), "no mnist1d_data.pkl there")
+    assert_one_clear_line(run_script(SCRIPT, *flags), "no mnist1d.npz there")
     assert not (work_tree / "ploting_data" / "no_series").exists()
 
 

@@ -1,7 +1,7 @@
 """How well classes are read out of features from few labels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from new_algorithm.gallery.contrastive.neighbours import nearest_neighbours
 from new_algorithm.gallery.contrastive.probe import Probe, fit_probe
 from new_algorithm.gallery.contrastive.tasks import Task
+from new_algorithm.record.files import Row
 
 Represent = Callable[[Tensor], Tensor]
 
@@ -48,12 +49,36 @@ def read_out(represent: Represent, task: Task, count: int, seed: int) -> ReadOut
 
     represent: rows (n, …) → features (n, d), both on the device.
     """
-    rows = labelled_rows(task, count, seed)
-    x, labels = (part[rows] for part in task.train)
-    train, held_out = represent(x), represent(task.held_out[0])
-    rng = np.random.default_rng([seed, count])
-    probe = fit_probe(train.cpu().numpy(), labels.cpu().numpy(), task.classes, rng)
-    of_probe = probe.classes(held_out.cpu().numpy())
-    of_knn = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
-    right = task.data.y_test
-    return ReadOut(float((of_probe == right).mean()), float((of_knn == right).mean()), probe)
+    return read_outs(represent, task, (count,), seed)[count]
+
+
+def read_outs(
+    represent: Represent, task: Task, counts: Sequence[int], seed: int
+) -> dict[int, ReadOut]:
+    """Return the read-outs by each number of labels; held-out rows are represented once."""
+    held_out, right = represent(task.held_out[0]), task.data.y_test
+    found = {}
+    for count in counts:
+        x, labels = (part[labelled_rows(task, count, seed)] for part in task.train)
+        train, rng = represent(x), np.random.default_rng([seed, count])
+        probe = fit_probe(train.cpu().numpy(), labels.cpu().numpy(), task.classes, rng)
+        of_probe = probe.classes(held_out.cpu().numpy())
+        of_knn = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
+        scores = (float((named == right).mean()) for named in (of_probe, of_knn))
+        found[count] = ReadOut(*scores, probe)
+    return found
+
+
+def rows_of(found: Mapping[str, Mapping[int, ReadOut]]) -> list[Row]:
+    """Return a row of a table for each of the features, by name, and each number of labels."""
+    return [
+        {
+            "features": name,
+            "labels": count,
+            "probe_accuracy_fraction": scores.probe,
+            "knn_accuracy_fraction": scores.knn,
+            "penalty": scores.penalty,
+        }
+        for name, of_counts in found.items()
+        for count, scores in of_counts.items()
+    ]

@@ -1,6 +1,7 @@
 """The same encoder trained with labels from end to end, which representations are compared with."""
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from new_algorithm.cli.signals import whole_steps
 from new_algorithm.gallery.contrastive.augmentations import Views
 from new_algorithm.gallery.contrastive.encoders import FEATURES
+from new_algorithm.gallery.contrastive.label_efficiency import ReadOut, labelled_rows, read_out
 from new_algorithm.gallery.contrastive.moco import features, rate_schedule
 from new_algorithm.gallery.contrastive.tasks import Labelled, Task
 
@@ -53,6 +55,24 @@ def train_supervised(
             best, kept = now, copy.deepcopy(model.state_dict())
     model.load_state_dict(kept)
     return model
+
+
+def end_to_end(
+    encoder: nn.Module, task: Task, count: int, views: Views, steps: int, batch_size: int, seed: int
+) -> ReadOut:
+    """Train the encoder with so many labels; the accuracies of its output layer, and of the
+    neighbours among its features."""
+    model = train_supervised(
+        encoder,
+        task,
+        labelled_rows(task, count, seed),
+        views,
+        steps=steps,
+        batch_size=batch_size,
+        generator=torch.Generator(task.train[0].device).manual_seed(seed),
+    )
+    of_neighbours = read_out(partial(features, model[0]), task, count, seed).knn
+    return ReadOut(accuracy(model, task.held_out), of_neighbours, None)
 
 
 def accuracy(model: nn.Module, of: Labelled) -> float:

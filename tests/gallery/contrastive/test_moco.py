@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from new_algorithm.gallery.contrastive.label_efficiency import labelled_rows, read_out
+from new_algorithm.gallery.contrastive.label_efficiency import labelled_rows, read_out, read_outs
 from new_algorithm.gallery.contrastive.losses import info_nce
 from new_algorithm.gallery.contrastive.moco import MomentumContrast, features, rate_schedule
 from new_algorithm.gallery.contrastive.supervised import accuracy, train_supervised
@@ -134,6 +134,23 @@ def test_features_that_name_the_class_are_read_out_without_mistakes(task):
 
     found = read_out(known, task, 20, 0)
     assert (found.probe, found.knn) == (1.0, 1.0)
+
+
+def test_read_outs_by_several_counts_are_those_of_each_and_represent_held_out_rows_once(task):
+    calls = []
+
+    def represent(x):
+        calls.append(len(x))
+        return x.flatten(1)
+
+    found = read_outs(represent, task, (20, 50, 200), 1)
+    held_out = len(task.held_out[0])
+    assert sorted(calls) == sorted([held_out, 20, 50, 200])
+    for count, scores in found.items():
+        alone = read_out(represent, task, count, 1)
+        assert scores[:2] == alone[:2]
+        np.testing.assert_array_equal(scores.fitted.weight, alone.fitted.weight)
+    assert found[200].probe > found[20].probe
 
 
 def test_supervised_training_keeps_what_was_best_on_validation_rows(task):
