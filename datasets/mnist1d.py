@@ -66,6 +66,11 @@ def find_mnist1d(data_dir: Path | None = None) -> tuple[str, Arrays]:
     for folder, words in folders_to_search(data_dir):
         if (folder / FILE).is_file():
             return f"{FILE} in {words}", _verified(folder / FILE)
+        if folder == data_dir and not (folder / PICKLED.name).is_file():
+            raise UserError(
+                f"{data_dir}: no {FILE} there, nor {PICKLED.name}; put one of them into that "
+                "folder, or name another"
+            )
     words, content = PICKLED.find(data_dir)
     pickled = pickle.loads(content)  # whose every byte is known: it runs nothing but NumPy's arrays
     return words, _in_our_types({key: pickled[name] for key, name in IN_THE_PICKLE.items()})

@@ -65,7 +65,7 @@ def test_data_that_are_not_there_are_named_before_anything_is_written(
     work_tree, run_script, tmp_path
 ):
     finished = run_script(SCRIPT, "--task", "mnist1d", "--data-dir", tmp_path, "--tag", "none")
-    assert_one_clear_line(finished, "no mnist1d_data.pkl there")
+    assert_one_clear_line(finished, "no mnist1d.npz there", "mnist1d_data.pkl")
     assert not (work_tree / "ploting_data" / "none").exists()
 
 
