@@ -34,7 +34,7 @@ from tests.record.small_runs import (
 
 ROOT = Path(__file__).resolve().parents[2]
 
-WILD, IMBALANCE, CHANCE = "Features on wild scales", "Class imbalance", "Below chance"
+WILD, IMBALANCE, CHANCE = "Features on wild scales", "Class imbalance", "Not above chance"
 LARGE, SMALL, PLATEAU = "Too large steps", "Too small steps", "Plateau"
 EXPLODING, VANISHING, DEAD = "Exploding Δ", "Vanishing Δ", "Dead units"
 CAP, GRAM = "Conjugate gradients end at their cap", "Ill-conditioned Gram matrices"
@@ -250,6 +250,15 @@ def test_a_constructed_fault_is_diagnosed_alone(fault):
     (found,) = warnings(RECORD, series(**arrays))
     assert found.name == name
     assert evidence in found.seen
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "name"), [(0.505, "Hardly above chance"), (0.5, CHANCE), (0.4, CHANCE)]
+)
+def test_an_accuracy_about_chance_is_called_what_it_is(accuracy, name):
+    assert names(RECORD, series(test_accuracy=[0.5, 0.5, 0.5, accuracy])) == [name]
+    at_first = {"test_accuracy": [accuracy] * 4, "train_accuracy": [0.5, 0.5, 0.5, 0.55]}
+    assert names(RECORD, series(**at_first)) == [name]
 
 
 @pytest.mark.parametrize(

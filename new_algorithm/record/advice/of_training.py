@@ -26,6 +26,7 @@ from new_algorithm.record.advice.rises import (
     swings,
 )
 
+NOT_ABOVE = "Not above chance"
 CHANCE_MARGIN = 0.02  # accuracy above the share of the largest class
 NOTHING = 0.1  # of what there is to learn: sound runs are above .2 after two epochs
 THIRD = 1 / 3  # likewise: below it a loss that does not fall is stuck, above it settled
@@ -127,13 +128,14 @@ def stuck(record: Record, series: Series) -> Finding | None:
 
 
 def alien_held_out_rows(record: Record, series: Series) -> Finding | None:
-    """A metric at chance or below on held-out rows, of a network that has learnt."""
+    """A metric about chance or below on held-out rows, of a network that has learnt."""
     seen, train, held = _at_chance(record, series), learnt(record, series), held_out(series)
     if seen is None or train is None or train < THIRD:
         return None
+    name, evidence = seen
     return warning(
-        "Below chance",
-        f"{seen}, though {train:.0%} of what there is to learn was learnt in training",
+        name,
+        f"{evidence}, though {train:.0%} of what there is to learn was learnt in training",
         f"{held} rows whose labels or features are not like those of training",
         words="Compare labels and features of both sets of rows",
     )
@@ -144,20 +146,23 @@ def below_chance(record: Record, series: Series) -> Finding | None:
     seen = _at_chance(record, series)
     if seen is None or too_early(record, series):
         return None
-    return warning("Below chance", seen, "too little training", passes_times(record, 4))
+    return warning(*seen, "too little training", passes_times(record, 4))
 
 
-def _at_chance(record: Record, series: Series) -> str | None:
+def _at_chance(record: Record, series: Series) -> tuple[str, str] | None:
+    """The name of the finding, and its evidence."""
     held = held_out(series)
     share, accuracy = learnt(record, series, held), series.get(f"{held}_accuracy")
     auc = series.get(f"{held}_auc", np.ones(1))[-1]
     if auc < 0.5 - CHANCE_MARGIN:
-        return f"{held} AUC is {auc:.4f}, and .5 by chance"
+        return NOT_ABOVE, f"{held} AUC is {auc:.4f}, and .5 by chance"
     if accuracy is not None and share is not None and share <= CHANCE_MARGIN:
         chance = record["data"]["chance_accuracy"]
-        return f"{held} accuracy is {accuracy[-1]:.4f}, and {chance:.4f} by always naming one class"
+        seen = f"{held} accuracy is {accuracy[-1]:.4f}, and {chance:.4f} by always naming one class"
+        return ("Hardly above chance" if share > 0 else NOT_ABOVE), seen
     if accuracy is None and share is not None and share <= 0:
-        return f"{held} loss is {series[f'{held}_loss'][-1]:.3g}, above that of a constant answer"
+        loss = series[f"{held}_loss"][-1]
+        return NOT_ABOVE, f"{held} loss is {loss:.3g}, above that of a constant answer"
     return None
 
 
