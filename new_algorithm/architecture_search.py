@@ -208,7 +208,7 @@ class Laboratory:
             epochs=config.search_epochs,
             batch_size=config.batch_size,
             alpha_lr=config.alpha_lr,
-            implicit=ImplicitSettings(**config.settings),
+            implicit=ImplicitSettings(config.settings["damping"]),
         )
         network = self._seeded(seed, self.plan.mixture)
         rng = np.random.default_rng([seed, 1])

@@ -145,7 +145,7 @@ def _meta(source: Source) -> Reading:
     problem = make_problem(demand, config["seed"], source.data_dir, CPU)
     rate, steps = (source.record["settings"][name] for name in ("rate", "steps"))
     learner = learner_of(config["learner"], problem.model, rate, steps, config["proximity"])
-    task = problem.held_out.parts(1)[0]
+    task = next(iter(problem.held_out.parts(1)))
 
     def load(theta: Arrays) -> nn.Module:
         given = {name: torch.from_numpy(array) for name, array in theta.items()}

@@ -62,10 +62,10 @@ def read_outs(
         x, labels = (part[labelled_rows(task, count, seed)] for part in task.train)
         train, rng = represent(x), np.random.default_rng([seed, count])
         probe = fit_probe(train.cpu().numpy(), labels.cpu().numpy(), task.classes, rng)
-        of_probe = probe.classes(held_out.cpu().numpy())
-        of_knn = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
-        scores = (float((named == right).mean()) for named in (of_probe, of_knn))
-        found[count] = ReadOut(*scores, probe)
+        named = probe.classes(held_out.cpu().numpy())
+        voted = nearest_neighbours(train, labels, held_out, task.classes).cpu().numpy()
+        accuracies = float((named == right).mean()), float((voted == right).mean())
+        found[count] = ReadOut(*accuracies, probe)
     return found
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from new_algorithm.back_projection.metrics import Scores
-from new_algorithm.gallery.meta_learning.episodes import Episodes
+from new_algorithm.gallery.meta_learning.episodes import Episodes, Tasks
 from new_algorithm.gallery.meta_learning.figures import GIVEN
 from new_algorithm.gallery.meta_learning.learners import Learner
 from new_algorithm.gallery.meta_learning.models import Parameters
@@ -26,11 +26,9 @@ class Errors:
     wrong: Tensor | None
 
 
-def errors(
-    learner: Learner, theta: Parameters, tasks: Episodes, steps: int, first: int = 0
-) -> Errors:
+def errors(learner: Learner, theta: Parameters, tasks: Tasks, steps: int, first: int = 0) -> Errors:
     """Return the errors on the tasks' new rows, after `first` to `steps` steps on the others."""
-    size = max(1, NUMBERS // tasks.new_x[0].numel())
+    size = max(1, NUMBERS // tasks.asked)
     parts = [_errors(learner, theta, part, steps, first) for part in tasks.parts(size)]
     losses, wrong = (torch.cat(columns, 1) for columns in zip(*parts, strict=True))
     return Errors(losses, wrong if learner.model.classes else None)
@@ -49,7 +47,7 @@ def _errors(
     return torch.stack(losses), torch.stack(wrong)
 
 
-def scores(learner: Learner, theta: Parameters, tasks: Episodes) -> Scores:
+def scores(learner: Learner, theta: Parameters, tasks: Tasks) -> Scores:
     """Return the means after as many steps as were trained for."""
     found = errors(learner, theta, tasks, learner.steps, learner.steps)
     accuracy = None if found.wrong is None else 1 - float(found.wrong.mean())
@@ -77,7 +75,7 @@ def half(values: Tensor) -> float:
     return NORMAL_95 * float(values.std()) / len(values) ** 0.5
 
 
-def curves(learner: Learner, theta: Parameters, tasks: Episodes) -> list[Row]:
+def curves(learner: Learner, theta: Parameters, tasks: Tasks) -> list[Row]:
     """Return points of the first tasks: the true curve, what is given, and what is predicted before
     and after the steps that were trained for."""
     few = next(iter(tasks.parts(SHOWN)))

@@ -19,6 +19,7 @@ from new_algorithm.gallery.meta_learning.episodes import (
     FREQUENCIES,
     Episodes,
     Sample,
+    Tasks,
     new_classes,
     sinusoids,
     with_rotations,
@@ -53,7 +54,7 @@ class Problem:
 
     model: Model
     train: Sample
-    held_out: Episodes
+    held_out: Tasks
     provenance: dict[str, Any]
     runs: Episodes | None = None
 
@@ -71,15 +72,15 @@ def make_problem(demand: Demand, seed: int, data_dir: Path | None, device: torch
         return _of_functions(demand, model, device)
     train, held_out, provenance, runs = CLASSES[demand.task](demand, data_dir)
     _check(demand, train, held_out)
-    samples = [
+    draws = [
         new_classes(torch.from_numpy(part).to(device), demand.ways, demand.shots, queries)
         for part, queries in zip((train, held_out), CLASS_QUERIES, strict=True)
     ]
     facts = {"num_classes": demand.ways, "chance_accuracy": 1 / demand.ways, "shots": demand.shots}
     return Problem(
         model,
-        samples[0],
-        _held_out_tasks(samples[1], demand),
+        lambda rng, tasks: draws[0](rng, tasks).whole(),
+        _held_out_tasks(draws[1], demand),
         provenance | facts,
         runs and Episodes(*(array.to(device) for array in runs)),
     )
@@ -109,8 +110,8 @@ def _of_functions(demand: Demand, model: Model, device: torch.device) -> Problem
     return Problem(model, train, _held_out_tasks(held_out, demand), provenance)
 
 
-def _held_out_tasks(sample: Sample, demand: Demand) -> Episodes:
-    return sample(np.random.default_rng(HELD_OUT_SEEDS[demand.held_out]), demand.test_tasks)
+def _held_out_tasks(draw: Callable[[np.random.Generator, int], Tasks], demand: Demand) -> Tasks:
+    return draw(np.random.default_rng(HELD_OUT_SEEDS[demand.held_out]), demand.test_tasks)
 
 
 Runs = tuple[Tensor, Tensor, Tensor, Tensor] | None

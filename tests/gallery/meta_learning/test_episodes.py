@@ -22,7 +22,8 @@ def numbered(classes, each):
 
 
 def test_rows_are_of_the_class_that_their_label_stands_for_and_none_is_asked_that_was_learnt():
-    tasks = new_classes(numbered(9, 7), ways=4, shots=2, queries=3)(np.random.default_rng(0), 50)
+    draw = new_classes(numbered(9, 7), ways=4, shots=2, queries=3)
+    tasks = draw(np.random.default_rng(0), 50).whole()
     assert tasks.x.shape == (50, 8, 2)
     assert tasks.new_x.shape == (50, 12, 2)
     for x, y, new_x, new_y in zip(tasks.x, tasks.y, tasks.new_x, tasks.new_y, strict=True):
@@ -36,8 +37,25 @@ def test_rows_are_of_the_class_that_their_label_stands_for_and_none_is_asked_tha
         assert torch.bincount(new_y).tolist() == [3] * 4
 
 
+def test_places_are_rows_in_one_array_and_parts_are_copies_of_these_alone():
+    examples, ways, shots, queries = numbered(9, 7), 4, 2, 3
+    drawn = new_classes(examples, ways, shots, queries)(np.random.default_rng(0), 5)
+    rng = np.random.default_rng(0)  # the same tasks, all their rows copied
+    classes = rng.random((5, 9)).argsort(1)[:, None, :ways]
+    order = rng.random((5, ways, 7)).argsort(2)[:, :, : shots + queries].swapaxes(1, 2)
+    rows = examples[classes, order].flatten(1, 2)
+    parts = list(drawn.parts(2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    for name, expected in (("x", rows[:, : shots * ways]), ("new_x", rows[:, shots * ways :])):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), expected)
+    assert torch.equal(torch.cat([part.new_y for part in parts]), drawn.new_y)
+    assert drawn.asked == parts[0].asked == ways * queries * 2
+    assert drawn.rows.data_ptr() == examples.data_ptr()
+
+
 def test_a_class_has_every_label_about_as_often():
-    tasks = new_classes(numbered(6, 2), ways=3, shots=1, queries=1)(np.random.default_rng(1), 3000)
+    draw = new_classes(numbered(6, 2), ways=3, shots=1, queries=1)
+    tasks = draw(np.random.default_rng(1), 3000).whole()
     kinds, labels = tasks.x[..., 0].long().flatten(), tasks.y.flatten()
     counts = torch.bincount(kinds * 3 + labels, minlength=18)
     assert counts.min() > 400  # of 500 expected

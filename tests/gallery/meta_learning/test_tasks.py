@@ -51,13 +51,14 @@ def test_held_out_tasks_are_the_same_for_every_seed_and_others_for_validation():
 
 def test_invented_characters_make_tasks_of_images():
     made = problem("strokes", ways=5, shots=2)
-    assert made.held_out.x.shape == (4, 10, 1, 28, 28)
-    assert made.held_out.new_x.shape == (4, 75, 1, 28, 28)
+    held_out = made.held_out.whole()
+    assert held_out.x.shape == (4, 10, 1, 28, 28)
+    assert held_out.new_x.shape == (4, 75, 1, 28, 28)
     theta = made.model.start(0)
-    assert made.model.predict(theta, made.held_out.x).shape == (4, 10, 5)
+    assert made.model.predict(theta, held_out.x).shape == (4, 10, 5)
     assert made.provenance["chance_accuracy"] == 0.2
     drawn = made.train(np.random.default_rng(0), 2)
-    assert not (drawn.x[0, 0] == made.held_out.x.flatten(0, 1)).flatten(1).all(1).any()
+    assert not (drawn.x[0, 0] == held_out.x.flatten(0, 1)).flatten(1).all(1).any()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_classes_of_mnist1d_are_for_training_or_for_the_test():
     rows = {}
     for name, one in (("test", made), ("validation", validation)):
         drawn = one.train(np.random.default_rng(0), 60)
-        for part, x in (("train", drawn.x), ("held out", one.held_out.x)):
+        for part, x in (("train", drawn.x), ("held out", one.held_out.whole().x)):
             rows[name, part] = {row.numpy().tobytes() for row in x.flatten(0, 1)}
     assert not rows["test", "train"] & rows["test", "held out"]
     assert not rows["validation", "train"] & rows["validation", "held out"]
