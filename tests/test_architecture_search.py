@@ -14,7 +14,6 @@ from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.pairs import read_pairs
 from new_algorithm.record.layout import Layout
 from new_algorithm.record.run import Run
-from tests.processes import assert_one_clear_line
 
 SCRIPT = "new_algorithm/architecture_search.py"
 PAIRS = "derived_against_random.csv"
@@ -121,7 +120,9 @@ def test_bad_values_are_refused(flags, words, monkeypatch):
         assert word in str(refusal.value)
 
 
-def test_data_that_are_not_there_are_named(work_tree, run_script, tmp_path):
-    flags = ("--dataset", "cifar10", "--data-dir", tmp_path, "--tag", "no_images")
-    assert_one_clear_line(run_script(SCRIPT, *flags), "no CIFAR-10", "--data-dir")
-    assert not (work_tree / "ploting_data" / "no_images").exists()
+def test_data_that_are_not_there_are_named_before_anything_is_written(tmp_path, monkeypatch):
+    flags = ("--dataset", "cifar10", "--data-dir", str(tmp_path), "--tag", "no_images")
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *flags])
+    monkeypatch.setattr(Run, "open", None)
+    with pytest.raises(UserError, match=r"no CIFAR-10.*--data-dir"):
+        architecture_search.main()

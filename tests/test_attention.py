@@ -1,16 +1,17 @@
 """The script of transformers: it learns, records bits and shares, and refuses what cannot be."""
 
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 
-from new_algorithm import attention
+from new_algorithm import attention, plot_runs
 from new_algorithm.attention import Config
 from new_algorithm.cli.errors import UserError
+from new_algorithm.record.layout import Layout
 from new_algorithm.record.run import Run
-from tests.processes import assert_one_clear_line
 
 SCRIPT = "new_algorithm/attention.py"
 SMALL = ("--task", "copies", "--context", 12, "--width", 32, "--layers", 1, "--scales", 1, 4)
@@ -46,10 +47,11 @@ def test_a_batch_larger_than_the_data_is_refused(monkeypatch):
         attention.main()
 
 
-def test_data_that_are_not_there_are_named(work_tree, run_script, tmp_path):
-    finished = run_script(SCRIPT, "--data-dir", tmp_path, "--tag", "no_sequences")
-    assert_one_clear_line(finished, str(tmp_path))
-    assert not (work_tree / "ploting_data" / "no_sequences").exists()
+def test_data_that_are_not_there_are_named_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [SCRIPT, "--data-dir", str(tmp_path), "--tag", "no_sequences"])
+    monkeypatch.setattr(Run, "open", None)
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))):
+        attention.main()
 
 
 def test_copying_is_learnt_and_recorded(work_tree, run_script):
@@ -70,5 +72,5 @@ def test_copying_is_learnt_and_recorded(work_tree, run_script):
     np.testing.assert_allclose(shares["scale_1"] + shares["scale_4"], 1, rtol=1e-5)
     figures = work_tree / "figures" / "copying"
     drawn = {name: (figures / f"{name}.png").read_bytes() for name in ("bits", "scale_shares")}
-    assert run_script("new_algorithm/plot_runs.py", "copying").returncode == 0
+    plot_runs.draw(["copying"], None, Layout(work_tree))
     assert drawn == {name: (figures / f"{name}.png").read_bytes() for name in drawn}

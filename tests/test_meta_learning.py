@@ -70,7 +70,7 @@ def test_data_that_are_not_there_are_named_before_anything_is_written(
 
 
 def test_a_run_learns_to_learn_waves(work_tree, run_script):
-    flags = ("--iterations", 150, "--test-tasks", 100, "--further-steps", 1, "--seed", 3)
+    flags = ("--iterations", 150, "--test-tasks", 40, "--further-steps", 1, "--seed", 3)
     finished = run_script(SCRIPT, *flags, "--tag", "meta_waves")
     assert finished.returncode == 0, finished.stderr
     folder = work_tree / "ploting_data" / "meta_waves"
