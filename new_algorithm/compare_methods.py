@@ -82,7 +82,7 @@ class Config(ExperimentFlags):
     widths: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="N", **AS_DEFINED)] = ()
     """Units of each hidden layer."""
     metric: Annotated[Metric | None, tyro.conf.arg(**AS_DEFINED)] = None
-    """What decides, on the held-out rows."""
+    """What decides, on the held-out rows, or the train loss."""
     epochs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
     """Passes over the training rows, in place of a CPU time."""
     cpu_seconds: Annotated[PositiveFloat | None, tyro.conf.arg(metavar="S", **AS_DEFINED)] = None

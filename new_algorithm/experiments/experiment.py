@@ -13,7 +13,7 @@ from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
 
 # on the held-out rows; of the loss and the squared error (of probabilities, a row) less is better
-Metric = Literal["accuracy", "auc", "loss", "squared_error"]
+Metric = Literal["accuracy", "auc", "loss", "squared_error", "train_loss"]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from new_algorithm.cli.console import notice
 from new_algorithm.cli.endings import reason
 from new_algorithm.cli.errors import DivergedError, UserError
 from new_algorithm.experiments.experiment import Task, Variation, run_tag
-from new_algorithm.experiments.quantities import less_is_better
+from new_algorithm.experiments.quantities import TRAIN_LOSS, less_is_better
 from new_algorithm.experiments.search import TrialResult, describe_space
 from new_algorithm.experiments.single_run import SingleRunConfig, is_done, single_run
 from new_algorithm.experiments.task_data import task_data, warm_up
@@ -90,9 +90,9 @@ class MethodTraining:
     def trial(self, settings: Settings, number: int) -> TrialResult:
         """Train once on the training rows, with what is fixed and these settings.
 
-        The result is the task's first metric on the validation rows, its negative where less is
-        better. Where a library cannot solve, or finds no memory, these settings are as bad as any
-        that diverge.
+        The result is the task's first metric, on the validation rows unless it is the train loss,
+        its negative where less is better. Where a library cannot solve, or finds no memory, these
+        settings are as bad as any that diverge.
         """
         warm_up(self.variation.method, self._data.num_classes == 2)
         seconds, epochs = 0.0, self.task.epochs or 1
@@ -101,14 +101,14 @@ class MethodTraining:
             epochs = self._epochs(settings)
             for epoch in self._train(settings, epochs):
                 seconds = epoch.clock.cpu_seconds
-            _, held_out = epoch.scores()  # DivergedError, whichever epoch it began in
+            train, held_out = epoch.scores()  # DivergedError, whichever epoch it began in
         except DivergedError:
             return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
         except BROKEN as error:
             name = f"{self.task.name}, {self.variation.name}, trial {number}"
             notice(f"{name}: {reason(error)}: it counts as diverged")
             return TrialResult(None, cpu_seconds=seconds, epochs=epochs)
-        value = getattr(held_out, metric)
+        value = train.loss if metric == TRAIN_LOSS.column else getattr(held_out, metric)
         if value is None:
             raise UserError(f"{self.task.name}: there is no {metric} of these data: name another")
         return TrialResult(-value if less_is_better(metric) else value, seconds, epoch.number)

@@ -52,8 +52,17 @@ class Quantity:
         return difference if self.less_is_better else -difference
 
 
+TRAIN_LOSS = Quantity("train_loss", "train loss")
+CPU_SECONDS = Quantity("train_cpu_seconds", "CPU seconds")
+WALL_SECONDS = Quantity("train_wall_seconds", "wall seconds")
+PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", decimals=1)
+
+
 def metric(name: str, part: str = "test") -> Quantity:
-    """A final metric of a run on the test or validation rows, as a definition names it."""
+    """A final metric of a run on the test or validation rows, as a definition names it; the train
+    loss, which is of neither."""
+    if name == TRAIN_LOSS.column:
+        return TRAIN_LOSS
     words = name.split("_")
     label = " ".join([part, *("AUC" if word == "auc" else word for word in words)])
     less = less_is_better(name)
@@ -83,12 +92,6 @@ def find_metric(recorded: Mapping[str, Any], name: str, part: str) -> tuple[str,
     return None
 
 
-TRAIN_LOSS = Quantity("train_loss", "train loss")
-CPU_SECONDS = Quantity("train_cpu_seconds", "CPU seconds")
-WALL_SECONDS = Quantity("train_wall_seconds", "wall seconds")
-PEAK_MEMORY = Quantity("peak_memory_mb", "peak memory in MB", decimals=1)
-
-
 def columns_of_runs(experiment: Experiment) -> dict[str, str]:
     """Return the metrics that the definition names, by their columns of a run's end."""
     return _columns(experiment, lambda task: dict.fromkeys(("test", task.followed)))
@@ -110,4 +113,5 @@ def _columns(experiment: Experiment, parts: Callable[[AnyTask], Iterable[str]]) 
 
 def compared_quantities(task: AnyTask) -> list[Quantity]:
     """All that the baseline can be worse at, the deciding metric first."""
-    return [*map(metric, task.metrics), TRAIN_LOSS, CPU_SECONDS, PEAK_MEMORY]
+    quantities = [*map(metric, task.metrics), TRAIN_LOSS, CPU_SECONDS, PEAK_MEMORY]
+    return list(dict.fromkeys(quantities))

@@ -66,7 +66,8 @@ def leaderboard_table(
     """A row a variation: score, difference, tests, then what it cost."""
     experiment = record.experiment
     first, *others = map(metric, task.metrics)
-    means, costs = [*others, TRAIN_LOSS], [CPU_SECONDS, WALL_SECONDS, PEAK_MEMORY]
+    means = [one for one in dict.fromkeys([*others, TRAIN_LOSS]) if one != first]
+    costs = [CPU_SECONDS, WALL_SECONDS, PEAK_MEMORY]
     header = [
         "part" if experiment.is_ablation else "method",
         *(first.name, "sd"),

@@ -1,9 +1,18 @@
 """Numbers for a reader."""
 
+from dataclasses import replace
+
 import pytest
 
-from new_algorithm.experiments.quantities import CPU_SECONDS, TRAIN_LOSS, find_metric, metric
+from new_algorithm.experiments.quantities import (
+    CPU_SECONDS,
+    TRAIN_LOSS,
+    compared_quantities,
+    find_metric,
+    metric,
+)
 from new_algorithm.experiments.statistics import Summary
+from tests.experiments.tiny_experiments import TASK
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,16 @@ def test_signs_are_typographic():
     assert metric("accuracy").show(-0.01, signed=True) == "−0.0100"
     assert metric("accuracy").show(0.01, signed=True) == "+0.0100"
     assert TRAIN_LOSS.show(-2e-5) == "−2.00e−05"
+
+
+@pytest.mark.parametrize(
+    "named", [("accuracy", "loss"), ("train_loss", "accuracy"), ("loss", "train_loss")]
+)
+def test_the_train_loss_is_compared_once(named):
+    names = [one.name for one in compared_quantities(replace(TASK, metrics=named))]
+    assert names[0] == metric(named[0]).name
+    assert names.count("train loss") == 1
+    assert metric("train_loss") == metric("train_loss", "validation") == TRAIN_LOSS
 
 
 def test_of_the_metrics_the_losses_alone_are_better_when_less():

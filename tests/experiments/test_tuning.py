@@ -304,3 +304,18 @@ def test_epochs_that_cost_more_now_and_then_count_with_their_mean():
 )
 def test_epochs_are_corrected_by_what_a_trial_took(epochs, took, expected):
     assert nearest_epochs(2.0, epochs, took) == expected
+
+
+@pytest.mark.parametrize(("name", "best"), [("train_loss", max), ("loss", min)])
+def test_a_search_goes_by_the_first_metric_be_it_of_training(name, best, monkeypatch, tmp_path):
+    def train(problem, settings):
+        _, weights = problem.start()
+        scores = [Scores(loss, None, None) for loss in (1 / settings["size"], settings["size"])]
+        yield Epoch(1, TrainingClock(0.1, 0.1), weights, lambda: scores)
+
+    monkeypatch.setitem(METHODS, "pretender", replace(Pretender().method(), train=train))
+    task = replace(TASK, metrics=(name,))
+    found = chosen(tiny("pretender", tasks=(task,), trials=6), tmp_path)
+    tried = [json.loads(row["settings"])["size"] for row in found.trials]
+    assert found.settings["size"] == best(tried)
+    assert len(set(tried)) > 1
