@@ -40,7 +40,15 @@ import tyro
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.device import torch_device
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import Limit, PositiveFloat, PositiveInt, Rule, TorchFlags, parse
+from new_algorithm.cli.flags import (
+    Limit,
+    PositiveFloat,
+    PositiveInt,
+    Rule,
+    TorchFlags,
+    default_as,
+    parse,
+)
 from new_algorithm.cli.progress import progress
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.methods.torch_network import arrays_of
@@ -82,9 +90,7 @@ class Config(TorchFlags):
     """Channels of a node in the first cell; twice as many after each reduction."""
     hypergradient: Literal["first-order", "second-order", "implicit"] = "second-order"
     """How the loss on the other half tells α how to change; see above."""
-    damping: Annotated[PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 40)")] = (
-        None
-    )
+    damping: Annotated[PositiveFloat | None, default_as(f"{DAMPING:g}")] = None
     """Of implicit: ρ of the minimum of L_train + ρ/2 |w - w_now|²; 1/ρ is a length of steps."""
     search_epochs: PositiveInt = 4
     """Passes over each half in the search."""
@@ -106,15 +112,11 @@ class Config(TorchFlags):
         """Of implicit hypergradients, what is in force."""
         return {"damping": self.damping or DAMPING}
 
-    def check(self) -> None:
-        """UserError for a flag that has no meaning."""
-        if self.damping is not None and self.hypergradient != "implicit":
-            raise UserError(f"--damping: {self.hypergradient} has none: leave it out")
-
 
 def main() -> None:
     config = parse(Config, __doc__)
-    config.check()
+    if config.damping is not None and config.hypergradient != "implicit":
+        raise UserError(f"--damping: {config.hypergradient} has none: leave it out")
     check_tag(config.tag, config.overwrite)
     if config.gather:
         gather(config)
@@ -172,8 +174,7 @@ class Laboratory:
         clock = TrainingClock()
         derived = self.search(seed, clock)
         size = sizes.of(derived)
-        rng = np.random.default_rng([seed, 2])
-        drawn = random_of_size(rng, nodes, sizes, size, SAME_SIZE)
+        drawn = random_of_size(np.random.default_rng([seed, 2]), nodes, sizes, size, SAME_SIZE)
         off = sizes.of(drawn) / size - 1
         if abs(off) > SAME_SIZE:
             self.run.anomaly(

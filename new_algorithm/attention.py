@@ -29,8 +29,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -40,7 +38,14 @@ from new_algorithm.back_projection.network import weight_norms
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.device import torch_device
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import Limit, NonNegativeInt, PositiveInt, TorchFlags, parse
+from new_algorithm.cli.flags import (
+    Limit,
+    NonNegativeInt,
+    PositiveInt,
+    TorchFlags,
+    default_as,
+    parse,
+)
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.gallery.attention.shape import SCALES, Architecture, Routing, Shape
 from new_algorithm.gallery.attention.tasks import POINTS, Task, sequence_model
@@ -65,11 +70,9 @@ class Config(OptimizerFlags, TorchFlags):
     """Sequences to learn."""
     architecture: Architecture = "pooled-scales"
     """How places look at each other."""
-    scales: Annotated[
-        tuple[PositiveInt, ...] | None, tyro.conf.arg(help_behavior_hint="(default: 1 4 16)")
-    ] = None
+    scales: Annotated[tuple[PositiveInt, ...] | None, default_as("1 4 16")] = None
     """Places in a pool of each scale, or in a convolution; tokens in a place of each level."""
-    router: Annotated[Routing | None, tyro.conf.arg(help_behavior_hint="(default: soft)")] = None
+    router: Annotated[Routing | None, default_as("soft")] = None
     """How a hierarchy's router chooses; fixed is equal shares."""
     width: PositiveInt = 128
     """Numbers at every place."""

@@ -28,8 +28,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -44,6 +42,7 @@ from new_algorithm.cli.flags import (
     PositiveFloat,
     PositiveInt,
     TorchFlags,
+    default_as,
     parse,
 )
 from new_algorithm.cli.progress import progress
@@ -78,9 +77,7 @@ class Config(TorchFlags):
     """What to learn from; strokes are invented characters, for a trial without data."""
     train_limit: Limit = None
     """Use the first N training rows only."""
-    epochs: Annotated[
-        PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the data's)")
-    ] = None
+    epochs: Annotated[PositiveInt | None, default_as("the data's", metavar="N")] = None
     """Passes over the training rows: 6 of MNIST, 100 of MNIST-1D, 10 of strokes."""
     batch_size: PositiveInt = 128
     """Rows in a batch, each of which gives a query and a key."""
@@ -88,9 +85,7 @@ class Config(TorchFlags):
     """Channels of the first convolution; the others have twice and four times as many."""
     optimizer: Literal["back-projection", "adam"] = "back-projection"
     """What trains the query's encoder."""
-    lr: Annotated[
-        PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: the optimizer's)")
-    ] = None
+    lr: Annotated[PositiveFloat | None, default_as("the optimizer's")] = None
     """The highest learning rate: 0.08 of back projection, 3e-3 of Adam."""
     momentum: Fraction = 0.99
     """What the key's encoder keeps of itself at each step; too little, and all collapses."""
@@ -101,12 +96,10 @@ class Config(TorchFlags):
     negatives: Literal["plain", "hard"] = "plain"
     """All keys alike, or more of those like the query (Robinson et al. 2021)."""
     concentration: Annotated[
-        NonNegativeFloat | None, tyro.conf.arg(help_behavior_hint="(default: 1.0)")
+        NonNegativeFloat | None, default_as(f"{BESIDE['concentration'][1]}")
     ] = None
     """Of hard negatives, β: 0 is none."""
-    class_prior: Annotated[Fraction | None, tyro.conf.arg(help_behavior_hint="(default: 0.1)")] = (
-        None
-    )
+    class_prior: Annotated[Fraction | None, default_as(f"{BESIDE['class_prior'][1]}")] = None
     """Of hard negatives, τ⁺: the share of negatives of the query's own class, taken off."""
     strength: NonNegativeFloat = 1.0
     """How much views differ; 0 is not at all."""
@@ -115,7 +108,7 @@ class Config(TorchFlags):
     supervised: bool = False
     """Train the same encoder with those labels too, from end to end, on the same views."""
     supervised_steps: Annotated[
-        PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 2000)")
+        PositiveInt | None, default_as(f"{BESIDE['supervised_steps'][1]}")
     ] = None
     """Its batches, for each number of labels."""
 

@@ -42,8 +42,6 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-import tyro
-
 if __name__ == "__main__":  # search the repository root, not this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -56,6 +54,7 @@ from new_algorithm.cli.flags import (
     PositiveInt,
     Rule,
     TorchFlags,
+    default_as,
     parse,
 )
 from new_algorithm.cli.progress import progress
@@ -76,7 +75,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: flags are checked first
     from new_algorithm.gallery.meta_learning.tasks import Problem
 
 EPOCHS = 20  # parts of a run, after each of which it is evaluated
-AS_USUAL = {"help_behavior_hint": "(default: the learner's)"}
+AS_USUAL = default_as("the learner's")
 
 
 class Settings(NamedTuple):
@@ -115,27 +114,21 @@ class Config(TorchFlags):
         "maml", "fomaml", "reptile", "implicit", "layer-problem", "warm-layer-problem"
     ] = "layer-problem"
     """How a task is learnt, and learning it."""
-    ways: Annotated[
-        PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 5, of mnist1d 3)")
-    ] = None
+    ways: Annotated[PositiveInt | None, default_as("5, of mnist1d 3")] = None
     """Classes that a task tells apart."""
-    shots: Annotated[
-        PositiveInt | None, tyro.conf.arg(help_behavior_hint="(default: 10, of characters 1)")
-    ] = None
+    shots: Annotated[PositiveInt | None, default_as("10, of characters 1")] = None
     """Rows to learn a task from, of each class where there are classes."""
-    iterations: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
+    iterations: Annotated[PositiveInt | None, AS_USUAL] = None
     """Changes of θ."""
-    tasks: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
+    tasks: Annotated[PositiveInt | None, AS_USUAL] = None
     """Tasks in each of them."""
-    lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    lr: Annotated[PositiveFloat | None, AS_USUAL] = None
     """Adam's learning rate for θ at the beginning; it falls to 0."""
-    rate: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    rate: Annotated[PositiveFloat | None, AS_USUAL] = None
     """Rate of the gradient steps of a task; of layer-problem, of the further ones alone."""
-    steps: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
+    steps: Annotated[PositiveInt | None, AS_USUAL] = None
     """Steps of a task; the solution of (P) is one of them, the last."""
-    proximity: Annotated[
-        PositiveFloat | None, tyro.conf.arg(help_behavior_hint="(default: 10, of classes 50)")
-    ] = None
+    proximity: Annotated[PositiveFloat | None, default_as("10, of classes 50")] = None
     """Of implicit: its λ. A gradient step at a rate of 1/λ goes about as far."""
     test_tasks: Annotated[int, Rule("a whole number of at least 2", lambda v: v >= 2)] = 600
     """Held-out tasks."""

@@ -12,7 +12,8 @@ from new_algorithm.methods.method import Problem, Space
 from new_algorithm.methods.registry import METHODS
 from new_algorithm.models.model import MODELS
 
-# on the held-out rows; of the loss and the squared error (of probabilities, a row) less is better
+# on the held-out rows, all but the train loss; of losses and the squared error (of probabilities,
+# a row) less is better
 Metric = Literal["accuracy", "auc", "loss", "squared_error", "train_loss"]
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from new_algorithm.experiments.experiment import AnyTask, Task
-from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, metric
+from new_algorithm.experiments.quantities import TRAIN_LOSS, Quantity, scored_quantities
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import summarise
 from new_algorithm.plots.style import plain_log_ticks
@@ -74,7 +74,7 @@ def draw_learning_curves(
     The metric is the first of the task's of which there are curves: some are of a run's end alone.
     A quantity or an axis that no run recorded is left out.
     """
-    quantities = [*(metric(name, task.followed) for name in task.metrics), TRAIN_LOSS]
+    quantities = scored_quantities(task, task.followed)
     drawn = {
         (quantity, x): curves
         for quantity, x in product(quantities, X_AXES)

@@ -113,5 +113,10 @@ def _columns(experiment: Experiment, parts: Callable[[AnyTask], Iterable[str]]) 
 
 def compared_quantities(task: AnyTask) -> list[Quantity]:
     """All that the baseline can be worse at, the deciding metric first."""
-    quantities = [*map(metric, task.metrics), TRAIN_LOSS, CPU_SECONDS, PEAK_MEMORY]
-    return list(dict.fromkeys(quantities))
+    return [*scored_quantities(task), CPU_SECONDS, PEAK_MEMORY]
+
+
+def scored_quantities(task: AnyTask, part: str = "test") -> list[Quantity]:
+    """The task's metrics and the train loss, each once, the deciding metric first."""
+    named = [metric(name, part) for name in task.metrics]
+    return list(dict.fromkeys([*named, TRAIN_LOSS]))

@@ -9,10 +9,10 @@ from new_algorithm.experiments.leaderboard import Comparison, Standing
 from new_algorithm.experiments.quantities import (
     CPU_SECONDS,
     PEAK_MEMORY,
-    TRAIN_LOSS,
     WALL_SECONDS,
     Quantity,
     metric,
+    scored_quantities,
 )
 from new_algorithm.experiments.record_tables import ExperimentRecord
 from new_algorithm.experiments.statistics import Summary
@@ -65,8 +65,7 @@ def leaderboard_table(
 ) -> Table:
     """A row a variation: score, difference, tests, then what it cost."""
     experiment = record.experiment
-    first, *others = map(metric, task.metrics)
-    means = [one for one in dict.fromkeys([*others, TRAIN_LOSS]) if one != first]
+    first, *means = scored_quantities(task)
     costs = [CPU_SECONDS, WALL_SECONDS, PEAK_MEMORY]
     header = [
         "part" if experiment.is_ablation else "method",

@@ -1,7 +1,7 @@
 """Small learning problems by the dozen: what is learnt from, and what is asked afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -51,28 +51,23 @@ class Episodes:
 class Places:
     """Tasks whose rows are places in one array, and copies of its rows only in their parts.
 
-    rows (n, …). x, new_x: int64 places in it (tasks, rows), of what is learnt from and asked. y,
-    new_y: labels.
+    rows (n, …). tasks: their x and new_x are int64 places in it (tasks, rows).
     """
 
     rows: Tensor
-    x: Tensor
-    y: Tensor
-    new_x: Tensor
-    new_y: Tensor
+    tasks: Episodes
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.tasks)
 
     @property
     def asked(self) -> int:
-        return self.new_x[0].numel() * self.rows[0].numel()
+        return self.tasks.asked * self.rows[0].numel()
 
     def parts(self, size: int) -> Iterator[Episodes]:
         """Yield the tasks in parts of at most `size`."""
-        columns = self.x, self.y, self.new_x, self.new_y
-        for x, y, new_x, new_y in zip(*(column.split(size) for column in columns), strict=True):
-            yield Episodes(self.rows[x], y, self.rows[new_x], new_y)
+        for part in self.tasks.parts(size):
+            yield replace(part, x=self.rows[part.x], new_x=self.rows[part.new_x])
 
     def whole(self) -> Episodes:
         (one,) = self.parts(len(self))
@@ -119,7 +114,7 @@ def new_classes(examples: Tensor, ways: int, shots: int, queries: int) -> Draw:
         labels = torch.arange(ways, device=examples.device).repeat(tasks, shots + queries)
         x, new_x = places.split((shots * ways, queries * ways), 1)
         y, new_y = labels.split((shots * ways, queries * ways), 1)
-        return Places(examples.flatten(0, 1), x, y, new_x, new_y)
+        return Places(examples.flatten(0, 1), Episodes(x, y, new_x, new_y))
 
     return draw
 

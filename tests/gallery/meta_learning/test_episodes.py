@@ -48,7 +48,7 @@ def test_places_are_rows_in_one_array_and_parts_are_copies_of_these_alone():
     assert [len(part) for part in parts] == [2, 2, 1]
     for name, expected in (("x", rows[:, : shots * ways]), ("new_x", rows[:, shots * ways :])):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), expected)
-    assert torch.equal(torch.cat([part.new_y for part in parts]), drawn.new_y)
+    assert torch.equal(torch.cat([part.new_y for part in parts]), drawn.tasks.new_y)
     assert drawn.asked == parts[0].asked == ways * queries * 2
     assert drawn.rows.data_ptr() == examples.data_ptr()
 
