@@ -33,47 +33,51 @@ if __name__ == "__main__":  # search the repository root, not this folder
 
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, parse
+from new_algorithm.cli.flags import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    default_as,
+    parse,
+)
 from new_algorithm.cli.threads import fix_threads
 
 if TYPE_CHECKING:
     from new_algorithm.model_advice.examined import Examined
-
-NONE = {"help_behavior_hint": "(default: none)"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     of: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.py:MODEL")]
     """The model: a file of Python, and a name in it."""
-    input_shape: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="N", **NONE)] = ()
+    input_shape: Annotated[tuple[PositiveInt, ...], default_as("none", metavar="N")] = ()
     """Shape of a batch that is drawn from a standard normal distribution, rows first."""
-    tokens: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **NONE)] = None
+    tokens: Annotated[PositiveInt | None, default_as("none", metavar="N")] = None
     """Draw whole numbers below N instead, for a model that begins with an embedding."""
-    batch: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz", **NONE)] = None
+    batch: Annotated[Path | None, default_as("none", metavar="FILE.npz")] = None
     """A batch of your own: arrays x, as the model is given it, and y."""
     task: Annotated[
         Literal["classification", "segmentation", "detection", "regression"] | None,
-        tyro.conf.arg(help_behavior_hint="(default: as the targets tell)"),
+        default_as("as the targets tell"),
     ] = None
     """What the model is for."""
-    loss: Annotated[str | None, tyro.conf.arg(metavar="NAME", **NONE)] = None
+    loss: Annotated[str | None, default_as("none", metavar="NAME")] = None
     """Of torch.nn or torch.nn.functional, or, as outputs in a dict or tuple need, FILE.py:LOSS;
     called as loss(output, y)."""
-    optimizer: Annotated[str | None, tyro.conf.arg(metavar="NAME", **NONE)] = None
+    optimizer: Annotated[str | None, default_as("none", metavar="NAME")] = None
     """Of torch.optim, with all parameters in one group."""
-    weight_decay: Annotated[
-        NonNegativeFloat | None,
-        tyro.conf.arg(metavar="X", help_behavior_hint="(default: the optimizer's)"),
-    ] = None
+    weight_decay: Annotated[NonNegativeFloat | None, default_as("the optimizer's", metavar="X")] = (
+        None
+    )
     """The optimizer's weight decay."""
-    clip_norm: Annotated[PositiveFloat | None, tyro.conf.arg(metavar="X", **NONE)] = None
+    clip_norm: Annotated[PositiveFloat | None, default_as("none", metavar="X")] = None
     """The norm at which you clip gradients."""
-    mean: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X", **NONE)] = ()
+    mean: Annotated[tuple[float, ...], default_as("none", metavar="X")] = ()
     """Means that x has been normalised with, one a channel."""
-    std: Annotated[tuple[PositiveFloat, ...], tyro.conf.arg(metavar="X", **NONE)] = ()
+    std: Annotated[tuple[PositiveFloat, ...], default_as("none", metavar="X")] = ()
     """Standard deviations that x has been normalised with."""
-    weights: Annotated[str | None, tyro.conf.arg(metavar="NAME", **NONE)] = None
+    weights: Annotated[str | None, default_as("none", metavar="NAME")] = None
     """Pretrained weights of torchvision that the model begins with: ResNet18_Weights.DEFAULT, …"""
     evaluate: bool = False
     """Look at a model that is to be evaluated, not trained."""
@@ -81,7 +85,7 @@ class Config:
     """Print what to begin with for the task: architectures, losses, augmentations."""
     seed: Seed = 0
     """Seed of the model's weights and of what is drawn."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE.md", **NONE)] = None
+    output: Annotated[Path | None, default_as("none", metavar="FILE.md")] = None
     """Write the advice to this file too."""
 
 

@@ -25,7 +25,7 @@ if __name__ == "__main__":  # search the repository root, not this folder
 from new_algorithm.analysis import PARTS_FILE
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import PositiveInt, RunFlags, parse, validate_tag
+from new_algorithm.cli.flags import PositiveInt, RunFlags, default_as, parse, validate_tag
 from new_algorithm.cli.threads import fix_threads
 from new_algorithm.record.files import Row, read_json, save_csv, save_json, save_npy
 from new_algorithm.record.layout import Layout
@@ -40,22 +40,13 @@ if TYPE_CHECKING:
 class Config(RunFlags):
     of: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TAG")]
     """The run to look into: a folder in ploting_data/, or in that of an experiment."""
-    tag: Annotated[
-        str | None,
-        tyro.conf.arg(
-            metavar="NAME", help_behavior_hint="(default: TAG.analysis, a dot for a slash)"
-        ),
-    ] = None
+    tag: Annotated[str | None, default_as("TAG.analysis, a dot for a slash", metavar="NAME")] = None
     """Name of the analysis."""
     overwrite: bool = False
     """Forget what an earlier analysis found; without it parts that are not asked for now stay."""
-    parts: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="PART", help_behavior_hint="(default: all)")
-    ] = ()
+    parts: Annotated[tuple[str, ...], default_as("all", metavar="PART")] = ()
     """errors, representations, flow, landscape, curvature, fisher, capacity."""
-    beside: Annotated[
-        str | None, tyro.conf.arg(metavar="TAG", help_behavior_hint="(default: none)")
-    ] = None
+    beside: Annotated[str | None, default_as("none", metavar="TAG")] = None
     """A second run of the same architecture, for the parts that compare two."""
     rows: PositiveInt = 1000
     """Rows of the training and of the held-out part each, drawn at random, where all take long."""

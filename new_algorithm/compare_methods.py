@@ -43,11 +43,11 @@ import tyro
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
-    AS_DEFINED,
     ExperimentFlags,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    default_as,
     parse,
 )
 from new_algorithm.experiments.definition import load_experiment
@@ -64,28 +64,27 @@ from new_algorithm.experiments.flag_space import flag_of
 from new_algorithm.experiments.scheduler import run_experiment
 
 Part = TypeVar("Part", bound=AnyTask | AnyVariation)
-ALL = {"help_behavior_hint": "(default: all)"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ExperimentFlags):
     experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")]
     """Name of a definition in experiments/definitions/, or the path of a .toml file."""
-    trials: Annotated[NonNegativeInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    trials: Annotated[NonNegativeInt | None, default_as("as defined", metavar="N")] = None
     """Settings that each search may try; 0 takes the defaults."""
-    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", **ALL)] = ()
+    tasks: Annotated[tuple[str, ...], default_as("all", metavar="NAME")] = ()
     """Leave out all other tasks; a part of the name is enough."""
-    variations: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", **ALL)] = ()
+    variations: Annotated[tuple[str, ...], default_as("all", metavar="NAME")] = ()
     """Leave out all other methods, or components, but the baseline."""
-    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME", **AS_DEFINED)] = None
+    dataset: Annotated[str | None, default_as("as defined", metavar="NAME")] = None
     """In place of the tasks' own, as are the next four."""
-    widths: Annotated[tuple[PositiveInt, ...], tyro.conf.arg(metavar="N", **AS_DEFINED)] = ()
+    widths: Annotated[tuple[PositiveInt, ...], default_as("as defined", metavar="N")] = ()
     """Units of each hidden layer."""
-    metric: Annotated[Metric | None, tyro.conf.arg(**AS_DEFINED)] = None
+    metric: Annotated[Metric | None, default_as("as defined")] = None
     """What decides, on the held-out rows, or the train loss."""
-    epochs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    epochs: Annotated[PositiveInt | None, default_as("as defined", metavar="N")] = None
     """Passes over the training rows, in place of a CPU time."""
-    cpu_seconds: Annotated[PositiveFloat | None, tyro.conf.arg(metavar="S", **AS_DEFINED)] = None
+    cpu_seconds: Annotated[PositiveFloat | None, default_as("as defined", metavar="S")] = None
     """Training time of a run, in place of epochs."""
     added: tyro.conf.Suppress[tuple[str, ...]] = ()
 

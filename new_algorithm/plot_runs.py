@@ -26,7 +26,7 @@ import tyro
 
 from new_algorithm.cli.console import run_main
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import parse, validate_tag
+from new_algorithm.cli.flags import default_as, parse, validate_tag
 from new_algorithm.record.files import RECORD_FILE, read_record
 from new_algorithm.record.fitting import fitting
 from new_algorithm.record.history import read_series
@@ -49,9 +49,7 @@ class Config:
         tyro.conf.arg(metavar="TAG [TAG ...]", help_behavior_hint="(at least one)"),
     ]
     """Runs to draw: names of folders in ploting_data/, or EXPERIMENT/RUN."""
-    output_name: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the tags, joined)")
-    ] = None
+    output_name: Annotated[str | None, default_as("the tags, joined", metavar="NAME")] = None
     """Folder in figures/ for a comparison."""
 
 

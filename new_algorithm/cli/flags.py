@@ -53,9 +53,6 @@ NonNegativeFloat = Annotated[
     float, Rule("finite numbers of at least 0", lambda v: 0 <= v < math.inf)
 ]
 PositiveOrInfinite = Annotated[float, Rule("numbers above 0, `inf` included", lambda v: v > 0)]
-Limit = Annotated[
-    PositiveInt | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")
-]
 
 
 def default_as(words: str, **of_flag: Any) -> Any:
@@ -66,6 +63,9 @@ def default_as(words: str, **of_flag: Any) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {words})", **of_flag)
 
 
+Limit = Annotated[PositiveInt | None, default_as("all", metavar="N")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFlags:
     """The flags of every script that leaves a record; `class Config(…, RunFlags)` lists them."""
@@ -74,9 +74,7 @@ class RunFlags:
     """Seed of everything that is drawn at random."""
     threads: Threads = 1
     """Threads for BLAS and OpenMP."""
-    tag: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: script and date)")
-    ] = None
+    tag: Annotated[str | None, default_as("script and date", metavar="NAME")] = None
     """Name of the run: its record, figures and log are filed under it."""
     overwrite: bool = False
     """Replace the record and figures of an earlier run with the same tag."""
@@ -106,10 +104,7 @@ class CommonFlags(TrainingFlags):
     ] = ()
     """Of a table: the column to learn, classes or numbers; several are a regression of as many
     outputs, or classes written one-hot."""
-    task: Annotated[
-        Literal["classification", "regression"] | None,
-        tyro.conf.arg(help_behavior_hint="(default: found out)"),
-    ] = None
+    task: Annotated[Literal["classification", "regression"] | None, default_as("found out")] = None
     """Of a file: texts and whole numbers are classes, other numbers quantities, unless this says
     otherwise."""
     missing: Literal["refuse", "median"] = "refuse"
@@ -161,19 +156,14 @@ class TorchFlags(TrainingFlags):
     """Where to compute. On a graphics card a run is faster, and its bits may differ."""
 
 
-AS_DEFINED = {"help_behavior_hint": "(default: as defined)"}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ExperimentFlags(RunFlags):
     """The flags of every script that carries out an experiment of many runs, each with its seed."""
 
     seed: tyro.conf.Suppress[int] = 0
-    tag: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: the experiment's)")
-    ] = None
+    tag: Annotated[str | None, default_as("the experiment's", metavar="NAME")] = None
     """Name of the experiment's record; with the same one it goes on where it was cut short."""
-    runs: Annotated[PositiveInt | None, tyro.conf.arg(metavar="N", **AS_DEFINED)] = None
+    runs: Annotated[PositiveInt | None, default_as("as defined", metavar="N")] = None
     """Runs of each method: the first N seeds of the definition."""
     workers: Threads = 1
     """Processes that share the runs. Times are fair as long as each has a core to itself."""

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import tyro
-
 from new_algorithm.cli.errors import UserError
-from new_algorithm.cli.flags import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from new_algorithm.cli.flags import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    default_as,
+)
 from new_algorithm.methods.method import Method, Settings
 from new_algorithm.methods.registry import METHODS
 
@@ -19,7 +23,7 @@ OPTIMIZERS = {
     "muon": "muon",
 }
 
-AS_USUAL = {"help_behavior_hint": "(default: the optimizer's)"}
+AS_USUAL = default_as("the optimizer's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +34,21 @@ class OptimizerFlags:
         "back-projection"
     )
     """Back projection as torch.optim has optimizers, or what it is compared with."""
-    lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    lr: Annotated[PositiveFloat | None, AS_USUAL] = None
     """The highest learning rate."""
-    lambda_w: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    lambda_w: Annotated[PositiveFloat | None, AS_USUAL] = None
     """Back projection's penalty on weight changes, per mean eigenvalue of the Gram matrix."""
-    momentum: Annotated[Fraction | None, tyro.conf.arg(**AS_USUAL)] = None
+    momentum: Annotated[Fraction | None, AS_USUAL] = None
     """What the average of gradients keeps at each step; of AdamW and SOAP, β₁."""
-    outer: Annotated[Literal["trust", "orthogonal", "adam"] | None, tyro.conf.arg(**AS_USUAL)] = (
-        None
-    )
+    outer: Annotated[Literal["trust", "orthogonal", "adam"] | None, AS_USUAL] = None
     """Back projection's way from least-squares changes to steps."""
-    head: Annotated[Literal["solved", "rest"] | None, tyro.conf.arg(**AS_USUAL)] = None
+    head: Annotated[Literal["solved", "rest"] | None, AS_USUAL] = None
     """Whether back projection solves the last layer too, or leaves it to AdamW."""
-    adam_lr: Annotated[PositiveFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    adam_lr: Annotated[PositiveFloat | None, AS_USUAL] = None
     """Muon's rate for all that it leaves to Adam."""
-    largest_side: Annotated[PositiveInt | None, tyro.conf.arg(**AS_USUAL)] = None
+    largest_side: Annotated[PositiveInt | None, AS_USUAL] = None
     """The longest side of a matrix that SOAP preconditions."""
-    weight_decay: Annotated[NonNegativeFloat | None, tyro.conf.arg(**AS_USUAL)] = None
+    weight_decay: Annotated[NonNegativeFloat | None, AS_USUAL] = None
     """Weight decay, decoupled but of SGD with momentum. Shampoo has none."""
 
     @property
