@@ -34,9 +34,12 @@ LATENCY_S = 2e-5  # of one message within a data centre; assumed, not measured
 NODES = (1, 2, 4, 8, 16, 32, 64)
 GIGABITS = (10, 100)
 
-# by batch size: a setting that takes more epochs counts as one that does not reach the loss
-MOST_EPOCHS = {4_096: 8, 16_384: 20}
+# by batch size: a setting that takes more passes counts as one that does not reach the loss
+MOST_PASSES = {4_096: 8, 16_384: 20}
+PARTS = 4  # of a pass, after each of which the loss is known
 HIDDEN_LAMBDA_W = (0.1, 1.0)
+OURS, WITH_LAMBDA_H, ADAM_IN_TORCH = "back projection", "back projection, λ_h 0.5", "adam"
+LAMBDA_H = {OURS: np.inf, WITH_LAMBDA_H: 0.5}
 STEPS: tuple[dict[str, Any], ...] = (
     *({"step_bounds": bounds} for bounds in ((1e-2, 1.0), (5e-2, 1.0), (2e-1, 2.0))),
     {"outer": "adam", "step_size": 0.01},
@@ -64,12 +67,13 @@ class CountingRanks(Ranks):
 
 
 def until_loss(
-    loss: float, steps_an_epoch: int, epochs: Iterator[Epoch], sent_bytes: Callable[[], int]
+    loss: float, steps: Callable[[int], int], epochs: Iterator[Epoch], sent_bytes: Callable[[], int]
 ) -> Row | None:
     """Train until the loss; return the columns that this decides, None if it is not reached.
 
-    sent_bytes: returns, after an epoch, what its steps have sent. The loss is known after each
-    epoch, and iterations are interpolated linearly between the last two.
+    steps: returns how many so many epochs have. sent_bytes: returns, after an epoch, what its steps
+    have sent. The loss is known after each epoch, and iterations are interpolated linearly between
+    the last two.
     """
     losses, sent = [], 0
     try:
@@ -83,9 +87,9 @@ def until_loss(
     except DivergedError:
         return None
     part = (losses[-2] - loss) / (losses[-2] - losses[-1]) if len(losses) > 1 else 1.0
-    made = epoch.number * steps_an_epoch
+    made, before = steps(epoch.number), steps(epoch.number - 1)
     return {
-        "iterations": (epoch.number - 1 + part) * steps_an_epoch,
+        "iterations": before + part * (made - before),
         "cpu_s_an_iteration": epoch.clock.cpu_seconds / made,
         "bytes_an_iteration": sent / made,
         "train_loss": losses[-1],
@@ -100,19 +104,21 @@ def to_the_same_loss(
     layers = pairwise([data.x_train.shape[1], *widths, 1])
     parameters = sum((below + 1) * above for below, above in layers)
     table: list[Row] = []
-    jobs = list(product(("back projection", "adam"), MOST_EPOCHS))
+    jobs = list(product((OURS, WITH_LAMBDA_H, ADAM_IN_TORCH), MOST_PASSES))
     for name, batch in progress(jobs, "to the same loss", len(jobs)):
-        problem = Problem(data, widths, MOST_EPOCHS[batch], seed=0, threads=threads)
+        epochs = PARTS * MOST_PASSES[batch]
+        problem = Problem(data, widths, epochs, seed=0, threads=threads, parts=PARTS)
+        steps = problem.passes(batch).steps
         ended = [
             {"setting": setting} | reached
-            if (reached := until_loss(loss, len(data.x_train) // batch, *training))
+            if (reached := until_loss(loss, steps, *training))
             else None
             for setting, training in large_batch_trainings(name, problem, batch)
         ]
         found = [row for row in ended if row]
         row: Row = dict.fromkeys(SAME_LOSS_COLUMNS, "") | {
             "method": f"{name}, batches of {batch:,}",
-            "reached": f"{len(found)} of {len(ended)} in {MOST_EPOCHS[batch]} epochs",
+            "reached": f"{len(found)} of {len(ended)} in {MOST_PASSES[batch]} passes",
         }
         if found:
             row |= min(found, key=lambda one: one["iterations"])
@@ -125,7 +131,7 @@ def to_the_same_loss(
 
 def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[tuple[str, Counted]]:
     """Yield trainings in large batches without a schedule, by the name of their setting."""
-    if name == "adam":
+    if name == ADAM_IN_TORCH:
         for lr in ADAM_RATES:
             settings = ADAM.defaults | {"lr": lr, "batch_size": batch}
             epochs = train_with_optimizer(problem, adam, settings, one_cycle=False)
@@ -136,13 +142,14 @@ def large_batch_trainings(name: str, problem: Problem, batch: int) -> Iterator[t
             batch_size=batch,
             schedule="constant",
             lambda_w_layers=input_and_hidden(1.0, hidden_lambda_w, len(problem.widths)),
+            lambda_h_layers=(LAMBDA_H[name],),
             weight_decay=0.0,  # nor does Adam decay here
             decoupled_decay=0.0,
             **steps,
         )
         values = [
-            f"{name} {'/'.join(f'{one:g}' for one in value) if name == 'step_bounds' else value}"
-            for name, value in steps.items()
+            f"{key} {'/'.join(f'{one:g}' for one in value) if key == 'step_bounds' else value}"
+            for key, value in steps.items()
         ]
         setting = " ".join([f"hidden_lambda_w {hidden_lambda_w:g}", *values])
         yield setting, counted_training(of_training, problem)

@@ -67,8 +67,12 @@ def training(losses, diverges=False):
     assert losses[-1] > 0.4, "a training that has reached the loss was asked for more"
 
 
+def ten_an_epoch(epochs):
+    return 10 * epochs
+
+
 def test_iterations_are_interpolated_between_epochs():
-    reached = until_loss(0.4, 10, training([0.9, 0.5, 0.3]), lambda: 600)
+    reached = until_loss(0.4, ten_an_epoch, training([0.9, 0.5, 0.3]), lambda: 600)
     assert reached["iterations"] == pytest.approx(25)  # half way from 0.5 to 0.3
     assert reached["train_loss"] == 0.3
     assert reached["cpu_s_an_iteration"] == pytest.approx(0.2)
@@ -76,12 +80,12 @@ def test_iterations_are_interpolated_between_epochs():
 
 
 def test_loss_of_the_first_epoch_has_nothing_to_interpolate_from():
-    assert until_loss(0.4, 10, training([0.2]), lambda: 0)["iterations"] == 10
+    assert until_loss(0.4, ten_an_epoch, training([0.2]), lambda: 0)["iterations"] == 10
 
 
 @pytest.mark.parametrize("diverges", [False, True])
 def test_loss_that_is_not_reached(diverges):
-    assert until_loss(0.05, 10, training([0.9, 0.5], diverges), lambda: 0) is None
+    assert until_loss(0.05, ten_an_epoch, training([0.9, 0.5], diverges), lambda: 0) is None
 
 
 def small_problem():
