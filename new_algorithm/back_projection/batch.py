@@ -34,7 +34,7 @@ class RowSums:
     moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. in_chunks: whether a batch may have
     several; then sums are kept in float64, so that they do not depend on how many there were. On
     their way between processes they are of the weights' type, and of each symmetric one a triangle.
-    Of outputs, on request: Σ d dᵀ of the hidden layers' ReLU masks, and Σ ∂²loss/∂f².
+    Of outputs, on request: Σ g gᵀ of each layer's sampled residuals (right_factors.py).
     """
 
     def __init__(self, weights: FlatParameters, in_chunks: bool, all_sum: AllSum | None) -> None:
@@ -77,19 +77,13 @@ class RowSums:
         elif need == "gram":
             np.matmul(scaled.T, scaled, out=self._grams[index])
 
-        if self.outputs_needed and index > 0:
-            masks = scaled_rows((inputs[:, :-1] > 0).astype(inputs.dtype), row_weights)
-            self._add_of_outputs(index - 1, masks.T @ masks)
-
-    def add_curvature(self, total: NDArray) -> None:
-        """Take in Σ ∂²loss/∂f² of a chunk."""
-        self._add_of_outputs(-1, total)
-
-    def _add_of_outputs(self, index: int, total: NDArray) -> None:
-        if self.in_chunks:
-            self._of_outputs[index] += total
-        else:
-            self._of_outputs[index][:] = total
+    def add_of_outputs(self, sampled: Sequence[NDArray]) -> None:
+        """Take in g (c, d_out) of a chunk, of each layer."""
+        for total, g in zip(self._of_outputs, sampled, strict=True):
+            if self.in_chunks:
+                total += g.T @ g
+            else:
+                np.matmul(g.T, g, out=total)
 
     def finish(self) -> None:
         """Add up over all processes, and make the moments means over the rows."""
@@ -109,7 +103,7 @@ class RowSums:
         return GramSum(total, trace, self.rows, len(gram))
 
     def of_outputs(self) -> list[NDArray] | None:
-        """Return Σ d dᵀ of each hidden layer and Σ ∂²loss/∂f² where they were asked for."""
+        """Return Σ g gᵀ of each layer where they were asked for."""
         if not self.outputs_needed:
             return None
         dtype = self.moments.flat.dtype

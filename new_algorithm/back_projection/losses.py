@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 @dataclass(frozen=True)
 class Loss:
     """losses(F, y) → float64 (n,), in nats or squared target units; residual(F, y) → R like F;
-    curvature(F, s) → Σ_i s_i ∂²loss_i/∂f² (m, m), which no target has a part in, for rows that
-    weigh s (n, 1) or 1; accuracy(F, y) → share in [0, 1], None without classes;
-    squared_error(F, y) → mean over the rows, of probabilities alone."""
+    sampled_residual(F, rng) → r like F, the residual for targets drawn from p(y | F), whose −log p
+    the loss is: E[r rᵀ] = ∂²loss/∂f², the curvature, in which no target has a part (Martens 2020,
+    section 9.2); accuracy(F, y) → share in [0, 1], None without classes; squared_error(F, y) → mean
+    over the rows, of probabilities alone."""
 
     losses: Callable[[NDArray, NDArray], NDArray[np.float64]]
     residual: Callable[[NDArray, NDArray], NDArray]
-    curvature: Callable[[NDArray, NDArray | float], NDArray]
+    sampled_residual: Callable[[NDArray, np.random.Generator], NDArray]
     accuracy: Callable[[NDArray, NDArray], float] | None
     squared_error: Callable[[NDArray, NDArray], float] | None = None
 
@@ -39,9 +40,9 @@ def _squared_residual(output: NDArray, targets: NDArray) -> NDArray:
     return targets - output
 
 
-def _squared_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
-    rows = len(output) if isinstance(row_weights, float) else row_weights.sum()
-    return rows * np.eye(output.shape[1], dtype=output.dtype)
+def _squared_sample(output: NDArray, rng: np.random.Generator) -> NDArray:
+    # y − f of a normal y with variance 1 about f
+    return rng.standard_normal(output.shape, output.dtype)  # type: ignore[arg-type]
 
 
 def softmax(output: NDArray) -> NDArray:
@@ -65,11 +66,14 @@ def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
     return residual
 
 
-def _softmax_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
-    # diag(p) − p pᵀ
+def _softmax_sample(output: NDArray, rng: np.random.Generator) -> NDArray:
+    # a label of each row, where its p add up to a number drawn from [0, 1)
     p = softmax(output)
-    weighted = row_weights * p
-    return np.diag(weighted.sum(axis=0)) - weighted.T @ p
+    drawn = rng.random((len(output), 1), output.dtype)  # type: ignore[arg-type]
+    labels = (np.cumsum(p, axis=1) < drawn).sum(axis=1)
+    residual = -p
+    residual[np.arange(len(output)), np.minimum(labels, output.shape[1] - 1)] += 1
+    return residual
 
 
 def _softmax_accuracy(output: NDArray, labels: NDArray) -> float:
@@ -105,10 +109,10 @@ def _bernoulli_residual(output: NDArray, targets: NDArray) -> NDArray:
     return targets - sigmoid(output)
 
 
-def _bernoulli_curvature(output: NDArray, row_weights: NDArray | float) -> NDArray:
-    # p (1 − p), of each output by itself
+def _bernoulli_sample(output: NDArray, rng: np.random.Generator) -> NDArray:
+    # each output is the logit of a label of its own
     p = sigmoid(output)
-    return np.diag((row_weights * p * (1 - p)).sum(axis=0))
+    return (rng.random(output.shape, output.dtype) < p) - p  # type: ignore[arg-type]
 
 
 def _bernoulli_squared_error(output: NDArray, targets: NDArray) -> float:
@@ -117,12 +121,12 @@ def _bernoulli_squared_error(output: NDArray, targets: NDArray) -> float:
     return float(np.square(errors, dtype=np.float64).sum(axis=1).mean())
 
 
-SQUARED = Loss(_squared_losses, _squared_residual, _squared_curvature, None)
-SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_curvature, _softmax_accuracy)
-LOGISTIC = Loss(_logistic_losses, _logistic_residual, _bernoulli_curvature, _logistic_accuracy)
+SQUARED = Loss(_squared_losses, _squared_residual, _squared_sample, None)
+SOFTMAX = Loss(_softmax_losses, _softmax_residual, _softmax_sample, _softmax_accuracy)
+LOGISTIC = Loss(_logistic_losses, _logistic_residual, _bernoulli_sample, _logistic_accuracy)
 # of targets (n, m) in [0, 1]
 BERNOULLI = Loss(
-    _bernoulli_losses, _bernoulli_residual, _bernoulli_curvature, None, _bernoulli_squared_error
+    _bernoulli_losses, _bernoulli_residual, _bernoulli_sample, None, _bernoulli_squared_error
 )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg.blas import get_blas_funcs
 
+from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.state import State
 
 
@@ -258,3 +259,20 @@ def revive(delta: NDArray, hidden: NDArray) -> None:
 
 Target = Literal["mask", "project", "revive"]
 RELU_TARGETS: dict[Target, ReluTarget] = {"mask": mask, "project": project, "revive": revive}
+
+
+def residuals_below(
+    weights: Sequence[NDArray],
+    workspace: Workspace,
+    residual: NDArray,
+    relu_target: ReluTarget = mask,
+) -> list[NDArray]:
+    """Return Δ_1 … Δ_L of Δ_L (n, d_L), Δ_{l−1} = Δ_l W_lᵀ where the ReLU lets it through.
+
+    For the activations of the last forward pass; in `workspace.deltas`, valid until the next call.
+    """
+    deltas = [*workspace.deltas, residual]
+    for index in range(len(weights) - 1, 0, -1):
+        times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])
+        relu_target(deltas[index - 1], workspace.hidden[index - 1])
+    return deltas

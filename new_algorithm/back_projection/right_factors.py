@@ -21,12 +21,16 @@ factor and the layer's M stand the masks of the ReLUs, row by row, and a product
 positive definite matrix and the back-propagated residual may point uphill, more so with every
 layer (tests/back_projection/test_right_factors.py has such a network).
 
-S follows from above by KFRA's recursion (Botev, Ritter and Barber 2017), with W without its bias,
+S_l is E[g gᵀ] of residuals g that are projected back, by the masks and the weights alone, from what
+the output's would be for labels drawn from the network's own predictions,
 
-    S_L = E[∂²loss/∂f²],    S_l = (W_{l+1} S_{l+1} W_{l+1}ᵀ) ∘ E[d_l d_lᵀ],
+    g_L = r,  E[r rᵀ] = ∂²loss/∂f²;    g_{l−1} = W_l g_l where Z_{l−1} > 0,
 
-d_l the ReLU's masks, 0 or 1, which are taken to be independent of all else. Both expectations are
-moving averages, like Ḡ.
+so that S_l = E[J_lᵀ ∂²loss/∂f² J_l] with J_l the derivative of the outputs in Z_l: the Gauss–Newton
+matrix, and K-FAC's factor (Martens and Grosse 2015, section 3). One draw a row is enough, as S
+averages over rows and, like Ḡ, over batches. KFRA's recursion needs none, S_{l−1} =
+(W_l S_l W_lᵀ) ∘ E[d dᵀ] with d the masks (Botev, Ritter and Barber 2017), but takes these to be
+independent of all else, and is worse (notebook, What lies above).
 """
 
 from collections.abc import Sequence
@@ -37,18 +41,9 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse, next_factoring
 from new_algorithm.back_projection.layer_problem import spectrum
 from new_algorithm.back_projection.network import FlatParameters
-from new_algorithm.back_projection.state import Stateful
+from new_algorithm.back_projection.state import State, Stateful, part
 
-
-def curvatures(
-    weights: Sequence[NDArray], of_output: NDArray, mask_grams: Sequence[NDArray]
-) -> list[NDArray]:
-    """Return S_1 … S_L from W̃_1 … W̃_L, S_L (d_L, d_L) and E[d dᵀ] (d_l, d_l) of hidden layers."""
-    found = [of_output]
-    for weight, masks in zip(weights[:0:-1], mask_grams[::-1], strict=True):
-        w = weight[:-1]
-        found.insert(0, (w @ found[0] @ w.T) * masks)
-    return found
+DRAWS = 7  # the stream of labels
 
 
 def right_factor(curvature: NDArray, lambda_h: float, relative: bool = True) -> NDArray:
@@ -80,7 +75,7 @@ class RightFactors(Stateful):
     are I.
     """
 
-    remembered = ("_averages", "_factors", "_iteration", "_next_factoring")
+    remembered = ("_curvatures", "_factors", "_iteration", "_next_factoring")
 
     def __init__(
         self,
@@ -93,30 +88,32 @@ class RightFactors(Stateful):
         split: bool = False,
     ) -> None:
         self._lambda_h, self._relative, self._split = list(lambda_h), relative, split
-        self._averages = [MovingGram(decay) for _ in lambda_h]  # E[d dᵀ] of hidden layers; S_L
+        self._curvatures = [MovingGram(decay) for _ in lambda_h]
         self._factors: list[NDArray | None] = [None] * len(self._lambda_h)
         self._gram_every, self._factor_every = gram_every, factor_every
         self._iteration = self._next_factoring = 0
 
-    def begin(self) -> bool:
-        """Return whether this iteration's masks and output curvature are needed."""
+    def begin(self) -> np.random.Generator | None:
+        """Return what draws this iteration's labels, None where S is not renewed.
+
+        It is the same in every process, and where a run is resumed.
+        """
         self._due = self._iteration >= self._next_factoring
         needed = self._due or self._iteration % self._gram_every == 0
         if self._due:
             self._next_factoring = next_factoring(self._iteration, self._factor_every)
         self._iteration += 1
-        return needed
+        return np.random.default_rng([DRAWS, self._iteration]) if needed else None
 
-    def observe(self, totals: Sequence[NDArray], rows: int, weights: Sequence[NDArray]) -> None:
-        """Take in Σ d dᵀ of each hidden layer and Σ ∂²loss/∂f² of `rows` rows. LinAlgError."""
-        for average, total in zip(self._averages, totals, strict=True):
+    def observe(self, totals: Sequence[NDArray], rows: int) -> None:
+        """Take in Σ g gᵀ (d_l, d_l) of each layer, of `rows` rows. LinAlgError."""
+        for average, total in zip(self._curvatures, totals, strict=True):
             average.update(total, rows)
         if not self._due:
             return
-        *masks, of_output = (average.value for average in self._averages)
-        found = curvatures(weights, of_output, masks)
-        for index, (curvature, lambda_h) in enumerate(zip(found, self._lambda_h, strict=True)):
+        for index, lambda_h in enumerate(self._lambda_h):
             if np.isfinite(lambda_h):
+                curvature = self._curvatures[index].value
                 factor = right_factor(curvature, lambda_h, self._relative)
                 self._factors[index] = root(factor) if self._split else factor
 
@@ -131,7 +128,13 @@ class RightFactors(Stateful):
 
     def forget(self) -> None:
         """Drop what came from earlier batches: the weights have gone back."""
-        for average in self._averages:
+        for average in self._curvatures:
             average.forget()
         self._factors = [None] * len(self._factors)
         self._iteration = self._next_factoring = 0
+
+    def load_state_dict(self, state: State) -> None:
+        if part("_curvatures", state):
+            super().load_state_dict(state)
+        else:  # older ones hold averages of masks
+            self.forget()

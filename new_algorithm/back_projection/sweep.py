@@ -25,7 +25,12 @@ from new_algorithm.back_projection.batch import AllSum, Batch, RowSums, scaled_r
 from new_algorithm.back_projection.conjugate_gradients import CGResult
 from new_algorithm.back_projection.gram import GramNeed
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import FlatParameters, ReluTarget, Workspace
+from new_algorithm.back_projection.network import (
+    FlatParameters,
+    ReluTarget,
+    Workspace,
+    residuals_below,
+)
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.solvers import LayerSolver, decay_cost
 
@@ -108,8 +113,9 @@ class Sweep:
         """
         sums, workspace = self._sums, self.workspace
         self.slope, self.solves = np.nan, [None] * len(self._solvers)
-        factors = self._right_factors
-        sums.clear(self._begin(weights, damping), outputs=factors is not None and factors.begin())
+        needs, factors = self._begin(weights, damping), self._right_factors
+        draws = factors.begin() if factors is not None else None
+        sums.clear(needs, outputs=draws is not None)
         for inputs, targets, *of_rows in batch:
             rows, row_weights = len(inputs), of_rows[0] if of_rows else None
             if rows == 0:
@@ -124,18 +130,14 @@ class Sweep:
             delta /= rows
             if row_weights is not None:
                 delta *= row_weights[:, None]
-            if sums.outputs_needed:
-                weighing = 1.0 if row_weights is None else row_weights[:, None]
-                sums.add_curvature(self._loss.curvature(output, weighing))
             self._project_back(weights, workspace, delta)
+            if draws is not None:
+                sampled = scaled_rows(self._loss.sampled_residual(output, draws), row_weights)
+                sums.add_of_outputs(residuals_below(weights, workspace, sampled))
         sums.finish()
-        of_outputs = sums.of_outputs()
-        if factors is not None and of_outputs is not None:
-            self._observe_outputs(factors, of_outputs, weights)
+        self._observe_outputs(workspace)
         self._complete(weights, workspace, self._right_side)
-        if not with_loss:
-            return None
-        return sums.losses / sums.rows + self.decay_cost(weights)
+        return sums.losses / sums.rows + self.decay_cost(weights) if with_loss else None
 
     def over(self, weights: Sequence[NDArray], workspace: Workspace, residual: NDArray) -> None:
         """Sweep over what `workspace` holds, with R (n, d_L) and the solvers as they are."""
@@ -171,13 +173,15 @@ class Sweep:
                 raise NumericalError(number, str(error)) from error
         return needs
 
-    def _observe_outputs(
-        self, factors: RightFactors, of_outputs: list[NDArray], weights: Sequence[NDArray]
-    ) -> None:
+    def _observe_outputs(self, workspace: Workspace) -> None:
+        of_outputs = self._sums.of_outputs()
+        if self._right_factors is None or of_outputs is None:
+            return
         try:
-            factors.observe(of_outputs, self._sums.rows, weights)
+            self._right_factors.observe(of_outputs, self._sums.rows)
         except np.linalg.LinAlgError as error:
-            raise NumericalError(len(weights), str(error)) from error
+            self._blame_what_is_not_finite(workspace)
+            raise NumericalError(len(of_outputs), str(error)) from error
 
     def _project_back(
         self, weights: Sequence[NDArray], workspace: Workspace, delta: NDArray
@@ -263,8 +267,9 @@ class Sweep:
 
     def relative_residuals(self) -> list[float]:
         """Return ‖b − A x‖/‖b‖ at the end of each layer's solve, 0 where there was none."""
+        norm = np.linalg.norm
         return [
-            0.0 if solve is None else float(solve.residual_norms[-1]) / max(_norm(moment), TINY)
+            0.0 if solve is None else float(solve.residual_norms[-1] / max(norm(moment), TINY))
             for solve, moment in zip(self.solves, self.moments.matrices, strict=True)
         ]
 
@@ -288,10 +293,6 @@ def _condition(solver: LayerSolver, inputs: NDArray) -> float:
         return solver.condition(inputs)
     except np.linalg.LinAlgError:
         return float("nan")
-
-
-def _norm(array: NDArray) -> float:
-    return float(np.linalg.norm(array))
 
 
 def _require_finite(change: NDArray, index: int) -> None:

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse
-from new_algorithm.back_projection.losses import SOFTMAX, SQUARED, Loss, sigmoid, softmax
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
@@ -43,25 +42,6 @@ from new_algorithm.methods.outer_steps import Step, decayed, heavy_ball
 
 BATCHES_AN_INVERSE = 5  # that enter the averages; each takes a second backward pass
 RANDOM_LABELS = 6  # the stream of the seed
-
-
-def sampled_residual(loss: Loss, output: NDArray, rng: np.random.Generator) -> NDArray:
-    """Return ∂ log p(y | F)/∂F (n, m) with y drawn from p(· | F), whose −log p is the loss.
-
-    Softmax: a label of each row. Squared loss: unit normal noise. Otherwise each output is the
-    logit of a label of its own.
-    """
-    if loss is SQUARED:
-        return rng.standard_normal(output.shape, output.dtype)  # type: ignore[arg-type]
-    if loss is SOFTMAX:
-        probabilities = softmax(output)
-        drawn = rng.random((len(output), 1), output.dtype)  # type: ignore[arg-type]
-        label = (np.cumsum(probabilities, axis=1) < drawn).sum(axis=1)
-        residual = -probabilities
-        residual[np.arange(len(output)), np.minimum(label, output.shape[1] - 1)] += 1
-        return residual
-    probabilities = sigmoid(output)
-    return (rng.random(output.shape) < probabilities) - probabilities
 
 
 def damped_inverses(a: NDArray, s: NDArray, damping: float) -> tuple[NDArray, NDArray]:
@@ -114,7 +94,7 @@ class KFAC:
             np.matmul(of_a @ moment, of_s, out=change)
 
     def _update_factors(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
-        sampled = sampled_residual(self._loss, workspace.output, self._rng)
+        sampled = self._loss.sampled_residual(workspace.output, self._rng)
         rows = len(sampled)
         deltas = residuals_below(weights, workspace, sampled)
         for (a, s), inputs, delta in zip(self._factors, workspace.activations, deltas, strict=True):

@@ -11,7 +11,6 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.layer_problem import times_transpose
 from new_algorithm.back_projection.losses import Loss
 from new_algorithm.back_projection.network import (
     RELU_TARGETS,
@@ -19,6 +18,7 @@ from new_algorithm.back_projection.network import (
     ReluTarget,
     Workspace,
     mask,
+    residuals_below,
 )
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.minibatch_training import BatchChanges, train_by_minibatches
@@ -53,21 +53,6 @@ def layer_residuals(
     residual = loss.residual(workspace.forward(weights), targets)
     residual /= len(residual)
     return residuals_below(weights, workspace, residual, relu_target)
-
-
-def residuals_below(
-    weights: Sequence[NDArray],
-    workspace: Workspace,
-    residual: NDArray,
-    relu_target: ReluTarget = mask,
-) -> list[NDArray]:
-    """Return Δ_1 … Δ_L of Δ_L (n, d_L), for the activations of the last forward pass; valid until
-    the next call."""
-    deltas = [*workspace.deltas, residual]
-    for index in range(len(weights) - 1, 0, -1):
-        times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])
-        relu_target(deltas[index - 1], workspace.hidden[index - 1])
-    return deltas
 
 
 def layerwise(

@@ -1,5 +1,7 @@
 """A finite λ_h in the layer's own problem: the curvature, the solution, and that it descends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from new_algorithm.back_projection import layer_problem
 from new_algorithm.back_projection.network import FlatParameters, forward
-from new_algorithm.back_projection.right_factors import RightFactors, curvatures, right_factor, root
+from new_algorithm.back_projection.right_factors import DRAWS, RightFactors, right_factor, root
 from new_algorithm.back_projection.solvers import Penalties
 from tests.back_projection.problems import (
     LOSSES,
@@ -43,45 +45,66 @@ def positive(rng, k):
     return a @ a.T
 
 
+def sampled_curvatures(made, row_weights=None, first=0, last=None):
+    """Σ s_i g_i g_iᵀ of each layer, by the derivatives of the outputs in each Z, row by row."""
+    rng = np.random.default_rng([DRAWS, 1])
+    activations, output = forward(made.weights, made.inputs[first:last])
+    residuals = made.loss.sampled_residual(output, rng)
+    found = [np.zeros((weight.shape[1],) * 2) for weight in made.weights]
+    for row, residual in enumerate(residuals):
+        of_row = 1.0 if row_weights is None else row_weights[row]
+        jacobian = np.eye(output.shape[1])  # ∂f/∂z_l
+        for index in reversed(range(len(found))):
+            g = jacobian.T @ residual
+            found[index] += of_row * np.outer(g, g)
+            if index:
+                on = np.diag(activations[index][row, :-1] > 0)
+                jacobian = jacobian @ made.weights[index][:-1].T @ on
+    return found
+
+
+def total_of_first_layer(made):
+    """Σ g gᵀ of the first layer, as a sweep adds it up."""
+    watched = factors(len(made.weights))
+    seen = []
+    watched.observe = lambda totals, rows: seen.extend(totals)
+    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=watched)
+    sweep(made.weights, made.chunks())
+    return seen[0]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
-def test_curvature_of_an_output_is_minus_the_derivative_of_the_residual(loss):
-    made = problem(loss=loss)
-    output, eps = forward(made.weights, made.inputs)[1], 1e-6
-    weights = np.random.default_rng(0).random((len(output), 1))
-    expected = np.empty((output.shape[1],) * 2)
-    for j in range(output.shape[1]):
-        moved = [output.copy(), output.copy()]
-        moved[0][:, j] += eps
-        moved[1][:, j] -= eps
-        up, down = (made.loss.residual(one, made.targets) for one in moved)
-        expected[j] = (weights * (down - up) / (2 * eps)).sum(axis=0)
-    assert_near(made.loss.curvature(output, weights), expected, 1e-6)
-    assert_near(
-        made.loss.curvature(output, 1.0), made.loss.curvature(output, np.ones_like(weights)), 1e-12
+def test_mean_of_many_draws_is_the_gauss_newton_matrix(loss):
+    # of the squared norm of the derivative of f in the first layer's Z, weighted by the loss's own
+    # second derivative, by differences of f and of the residual
+    made, eps, draws = problem((4, 5, 3), loss, rows=3), 1e-6, 20_000
+    activations, output = forward(made.weights, made.inputs)
+    z, upper = activations[0] @ made.weights[0], made.weights[1]
+    m, expected = output.shape[1], np.zeros((5, 5))
+    for row in range(3):
+
+        def outputs(of_z):
+            return np.append(np.maximum(of_z, 0), 1) @ upper
+
+        jacobian = [
+            (outputs(z[row] + move) - outputs(z[row] - move)) / (2 * eps)
+            for move in eps * np.eye(5)
+        ]
+        moved = [output[row] + eps * np.eye(m), output[row] - eps * np.eye(m)]
+        up, down = (made.loss.residual(one, made.targets[[row] * m]) for one in moved)
+        expected += np.array(jacobian) @ ((down - up) / (2 * eps)) @ np.transpose(jacobian)
+    repeated = replace(
+        made, inputs=made.inputs.repeat(draws, axis=0), targets=made.targets.repeat(draws, axis=0)
     )
-
-
-def test_recursion_is_exact_where_masks_and_outputs_are_independent():
-    # squared loss: below one ReLU layer S = E[diag(d) W Wᵀ diag(d)], and where every unit is on
-    # that of the layer below is W S Wᵀ
-    rng = np.random.default_rng(1)
-    weights = [rng.standard_normal(shape) for shape in [(4, 5), (6, 3), (4, 2)]]
-    masks = (rng.random((30, 3)) < 0.6).astype(float)
-    found = curvatures(weights, np.eye(2), [np.ones((5, 5)), masks.T @ masks / 30])
-    w3, w2 = weights[2][:-1], weights[1][:-1]
-    expected = np.mean([np.outer(d, d) * (w3 @ w3.T) for d in masks], axis=0)
-    assert_near(found[1], expected)
-    assert_near(found[0], w2 @ expected @ w2.T)
-    assert_near(found[2], np.eye(2))
+    found = total_of_first_layer(repeated) / draws
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_factors_of_a_sweep_are_those_of_its_batch(loss):
     made = problem(loss=loss)
-    activations, output = forward(made.weights, made.inputs)
-    masks = [(hidden[:, :-1] > 0).astype(float) for hidden in activations[1:]]
-    grams = [mask.T @ mask / made.rows for mask in masks]
-    found = curvatures(made.weights, made.loss.curvature(output, 1.0) / made.rows, grams)
+    activations = forward(made.weights, made.inputs)[0]
+    found = [total / made.rows for total in sampled_curvatures(made)]
     sweep = swept(made, rho=0.5)
     for curvature, change, moment, inputs in zip(
         found, sweep.changes.matrices, sweep.moments.matrices, activations, strict=True
@@ -129,8 +152,8 @@ def test_what_is_passed_down_can_point_uphill():
     assert loss(1e-3) > loss(0.0)
     # in its own problem no λ_h turns the layer round
     for rho in 1e-3, 0.1, 10.0:
-        curvature = curvatures([w1, w2], np.eye(2), [mask.T @ mask])[0]
-        own = moment @ right_factor(curvature, rho)
+        of_output = w2[:-1] * mask.T  # where the first unit alone is on
+        own = moment @ right_factor(of_output @ of_output.T, rho)
         assert np.vdot(own, moment) > 0
 
 
@@ -142,9 +165,11 @@ def test_limits_of_rho(make):
     without(made.weights, made.chunks())
     assert_near(swept(made, 1e9, make).changes.flat, without.changes.flat, 1e-7)
     assert_near(swept(made, np.inf, make).changes.flat, without.changes.flat, 1e-12)
-    # ρ → 0: the Gauss–Newton step in the output's own curvature, here of squares, S = I
+    # ρ → 0: the Gauss–Newton step, δW̃ S = s̄ (G + λ_w)⁻¹ M
     squares = problem((5, 3), "squared")
-    assert_near(swept(squares, 1e-9).changes.flat, swept(squares, np.inf).changes.flat, 1e-8)
+    [s] = sampled_curvatures(squares)
+    found, left = (swept(squares, rho).changes.matrices[0] for rho in (1e-10, np.inf))
+    assert_near(found @ s / (np.trace(s) / 3), left, 1e-8)
 
 
 @pytest.mark.parametrize("rho", [1e-3, 1.0, 50.0])
@@ -190,28 +215,34 @@ def test_chunks_are_the_whole_batch(cuts):
 def test_processes_with_shards_are_one():
     made = problem()
 
+    # each draws its labels by the same numbers
+    shards = [(0, 12), (12, 31), (31, 40)]
+    summed = [sampled_curvatures(made, first=a, last=b) for a, b in shards]
+    whole = factors(len(made.weights))
+    whole.begin()
+    whole.observe([sum(of_layer) for of_layer in zip(*summed, strict=True)], made.rows)
+
     def work(rank, all_sum):
-        mine = made.chunks(first=[0, 12, 31][rank], last=[12, 31, 40][rank])
-        return swept(made, chunks=mine, in_chunks=True, all_sum=all_sum).changes.flat.copy()
+        a, b = shards[rank]
+        ours = factors(len(made.weights))
+        solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
+        sweep = made.sweep(solvers, right_factors=ours, in_chunks=True, all_sum=all_sum)
+        sweep(made.weights, made.chunks(first=a, last=b))
+        return multiplied(ours, sweep.moments), sweep.moments
 
-    for found in in_processes(3, work):
-        assert_near(found, swept(made).changes.flat, 1e-9)
+    for found, moments in in_processes(3, work):
+        assert_near(found, multiplied(whole, moments), 1e-9)
 
 
-def test_weighted_rows_are_repeated_ones():
+def test_rows_count_by_their_weights():
     made = problem()
-    counts = np.random.default_rng(5).integers(0, 4, made.rows)
-    weighted = [(made.inputs, made.targets, counts / counts.mean())]
-    repeated = [(made.inputs.repeat(counts, axis=0), made.targets.repeat(counts, axis=0))]
-    solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
-    sweep = made.sweep(solvers, right_factors=factors(3))
-    sweep(made.weights, weighted)
-    larger = problem(rows=counts.sum())
-    other = larger.sweep(
-        [factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=factors(3)
-    )
-    other(made.weights, repeated)
-    assert_near(sweep.changes.flat, other.changes.flat, 1e-8)
+    row_weights = np.random.default_rng(5).random(made.rows)
+    ours, expected = factors(3), factors(3)
+    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)
+    sweep(made.weights, [(made.inputs, made.targets, row_weights)])
+    expected.begin()
+    expected.observe(sampled_curvatures(made, row_weights), made.rows)
+    assert_near(multiplied(ours, sweep.moments), multiplied(expected, sweep.moments), 1e-9)
 
 
 def test_intervals_and_memory():
@@ -222,7 +253,7 @@ def test_intervals_and_memory():
         if ours.begin():
             needed.append(ours._iteration - 1)
             totals = [positive(rng, weight.shape[1]) for weight in made.weights]
-            ours.observe(totals, 10, made.weights)
+            ours.observe(totals, 10)
     assert needed == [0, 2, 3, 4, 6, 7, 8, 10, 11, 12]  # even ones; due at 0, 3, 7, 11
     moments = FlatParameters.of(made.weights)
     assert np.linalg.norm(multiplied(ours, moments) - moments.flat) > 0.1

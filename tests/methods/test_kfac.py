@@ -42,7 +42,7 @@ def test_factors_of_one_row_make_the_dense_fisher_matrix(name, loss, targets):
     rng = np.random.default_rng(0)
     row, weight = append_ones(rng.standard_normal((1, 4)))[0], rng.standard_normal((5, 3))
     outputs = np.tile(row @ weight, (DRAWS, 1))
-    sampled = kfac.sampled_residual(loss, outputs, rng)
+    sampled = loss.sampled_residual(outputs, rng)
     s = sampled.T @ sampled / DRAWS
     fisher = np.kron(np.outer(row, row), s)
     expected = hessian(name, row, weight, targets)
@@ -52,7 +52,7 @@ def test_factors_of_one_row_make_the_dense_fisher_matrix(name, loss, targets):
 
 def test_labels_of_a_logit_are_drawn_with_its_probability():
     rng, logit = np.random.default_rng(0), 1.3
-    sampled = kfac.sampled_residual(LOGISTIC, np.full((DRAWS, 1), logit), rng)
+    sampled = LOGISTIC.sampled_residual(np.full((DRAWS, 1), logit), rng)
     p = 1 / (1 + np.exp(-logit))
     np.testing.assert_allclose(np.unique(sampled), [-p, 1 - p])
     np.testing.assert_allclose((sampled > 0).mean(), p, atol=0.01)
