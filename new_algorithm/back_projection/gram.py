@@ -21,7 +21,7 @@ ONE_LEADING_IN = 32  # eigenvectors: applying so many costs a sixteenth of a who
 FEWEST_LEADING = 16  # with 8 of 257 accuracy suffers
 OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
 MANY_IN_A_BATCH = 2_048  # rows: steps are few then, with little noise in them
-OVERHEAD_OF_MANY = 0.08  # there: fresh factors are worth more than the steps they cost
+OVERHEAD_OF_MANY = 0.15  # there: fresh factors are worth more than the steps they cost
 LONGEST_INTERVAL = 1_000
 
 GramNeed = Literal["nothing", "trace", "gram"]

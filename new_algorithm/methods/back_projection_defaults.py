@@ -21,6 +21,7 @@ from new_algorithm.back_projection.batch import rows_of_batch
 from new_algorithm.back_projection.gram import MANY_IN_A_BATCH
 from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.schedule import WARM_UP
+from new_algorithm.back_projection.solvers.of_layers import GRAM_AVERAGE
 from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
 from new_algorithm.methods.method import VERY_DEEP, relu_target_of
@@ -30,6 +31,7 @@ LAMBDA_H_FROM = 10  # hidden layers
 BATCH, BATCH_OF_MANY_ROWS = 128, 512
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
 FEWEST_TO_TELL_DEAD = 32  # rows of a batch: on fewer, units are 0 on all of them by chance
+GRAM_AVERAGE_OF_ALL = 0.2  # the whole training set shows Ḡ without noise: older ones lag behind
 LONGEST_WARM_UP = 0.5  # share of the steps; between 30 and 50 hidden layers it grows with them
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -49,6 +51,8 @@ def following(
     size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
         rule |= _in_large_batches(len(widths), whole=size == rows)
+    if size == rows:
+        rule["gram_average"] = GRAM_AVERAGE_OF_ALL
     if in_chunks or size < FEWEST_TO_TELL_DEAD:
         rule["target"] = "mask"
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
@@ -85,7 +89,7 @@ def in_words(settings: Settings, resolved: Settings) -> str:
 def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     hidden, widest = len(widths), max(widths, default=0)
     layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
-    layers |= {"target": relu_target_of(widths)}
+    layers |= {"target": relu_target_of(widths), "gram_average": GRAM_AVERAGE}
     layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
         return (
@@ -117,7 +121,7 @@ def _in_large_batches(hidden: int, whole: bool) -> dict[str, Any]:
     """Return what narrow layers have for large batches, or for the whole training set at once."""
     return {
         "lambda_w_layers": input_and_hidden(1.0, 0.05, hidden),
-        "lambda_h_layers": (0.25,),
+        "lambda_h_layers": (0.5,),
         "step_bounds": lengthened(50 if whole else 20),
         "warm_up": 0.1,
         "weight_decay": 5e-4,

@@ -15,7 +15,7 @@ from new_algorithm.back_projection.outer_steps import Outer
 from new_algorithm.back_projection.right_factors import RightFactors
 from new_algorithm.back_projection.schedule import Schedule
 from new_algorithm.back_projection.solvers import LayerSolver, Penalties
-from new_algorithm.back_projection.solvers.of_layers import GRAM_AVERAGE, Solver, layer_solvers
+from new_algorithm.back_projection.solvers.of_layers import Solver, layer_solvers
 from new_algorithm.back_projection.step_control import STEP_BOUNDS, StepControl, control_of_steps
 from new_algorithm.cli.errors import UserError
 from new_algorithm.cli.flags import (
@@ -73,8 +73,9 @@ class Settings(PenaltyFlags):
 
     input_rank: PositiveInt | None = None
     """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
-    gram_average: Fraction = GRAM_AVERAGE
-    """Decay of the moving averages of hidden Gram matrices; 0 takes each batch's own."""
+    gram_average: Annotated[Fraction | None, default_as("0.9, in full batch 0.2")] = None
+    """Decay of the moving averages of hidden Gram matrices, and of what lies above, as own λ_h sees
+    it; 0 takes each batch's own."""
     solver: Solver = "exact"
     """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
     cg_iterations: PositiveInt = 3
@@ -204,6 +205,7 @@ def right_factors_of(
     """Return those of layers whose λ_h acts in their own problems, None if there are none."""
     if not settings.solves_with_right_factors(len(weights)):
         return None
+    assert settings.gram_average is not None
     return RightFactors(
         settings.lambda_h(len(weights)),
         settings.gram_average,
@@ -235,6 +237,7 @@ def solvers_of(
     settings: Settings, basis: Eigenbasis, weights: list[NDArray], batch_size: int, in_chunks: bool
 ) -> list[LayerSolver]:
     """Return the solver of each layer: the eigenbasis for the data, --solver for the others."""
+    assert settings.gram_average is not None
     return layer_solvers(
         settings.penalties(len(weights)),
         [weight.shape for weight in weights],

@@ -142,7 +142,10 @@ def test_batches_of_many_rows_make_longer_and_less_damped_steps():
     assert math.isinf(few.lambda_h_layers[0])
     assert math.isfinite(many.lambda_h_layers[0])
     for size in ("full", 4_096):  # of which there are a thousand at most
-        assert of(size, rows=1_000) == replace(of(125, rows=1_000), batch_size=size)
+        alike = replace(of(125, rows=1_000), gram_average=whole.gram_average)  # all are in a batch
+        assert of(size, rows=1_000) == replace(alike, batch_size=size)
+    assert whole.gram_average < many.gram_average == few.gram_average
+    assert of("full", gram_average=0.5).gram_average == 0.5
     for widths in ((512,), (64,) * 100):  # that are not narrow, or so deep that the start decides
         assert of(4_096, widths=widths) == replace(of(128, widths=widths), batch_size=4_096)
     assert math.isinf(of("full", order="sequential").lambda_h_layers[0])
