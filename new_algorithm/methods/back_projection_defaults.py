@@ -124,7 +124,6 @@ def _in_large_batches(hidden: int, whole: bool) -> dict[str, Any]:
         "lambda_h_layers": (0.5,),
         "step_bounds": lengthened(50 if whole else 20),
         "warm_up": 0.1,
-        "weight_decay": 5e-4,
         "decoupled_decay": min(8e-3, 0.064 / hidden) if hidden else 0.0,  # of few steps
     }
 
