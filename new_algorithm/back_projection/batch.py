@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import GramNeed, GramSum
+from new_algorithm.back_projection.gram import GramNeed, GramSum, rows_shown
 from new_algorithm.back_projection.network import FlatParameters
 
 Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
@@ -19,8 +19,13 @@ AllSum = Callable[[NDArray], None]  # adds an array up over all processes, in pl
 
 
 def scaled_rows(inputs: NDArray, row_weights: NDArray | None) -> NDArray:
-    """Return √s_i h_i, rows of which plain sums H̃ᵀH̃ are weighted ones; `inputs` without weights."""
-    return inputs if row_weights is None else np.sqrt(row_weights)[:, None] * inputs
+    """Return √s_i h_i, rows of which plain sums H̃ᵀH̃ are weighted ones; `inputs` without weights.
+
+    row_weights: those of `inputs`, and maybe of rows after them.
+    """
+    if row_weights is None:
+        return inputs
+    return np.sqrt(row_weights[: len(inputs)])[:, None] * inputs
 
 
 def rows_of_batch(size: int | str, rows: int) -> int:
@@ -31,7 +36,8 @@ def rows_of_batch(size: int | str, rows: int) -> int:
 class RowSums:
     """What a sweep needs of its rows: Σ 1, Σ loss, and of each layer H̃ᵀΔ and, on request, H̃ᵀH̃.
 
-    moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. in_chunks: whether a batch may have
+    moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. Gram matrices are of a batch's first
+    rows alone where it is large (gram.GRAM_ROWS) and one chunk. in_chunks: whether a batch may have
     several; then sums are kept in float64, so that they do not depend on how many there were. On
     their way between processes they are of the weights' type, and of each symmetric one a triangle.
     Of outputs, on request: Σ g gᵀ of each layer's sampled residuals (right_factors.py).
@@ -70,7 +76,7 @@ class RowSums:
         if self._totals is not None:
             self._totals.matrices[index] += len(inputs) * moment
         if need != "nothing":
-            scaled = scaled_rows(inputs, row_weights)
+            scaled = scaled_rows(self.shown(inputs), row_weights)
             self._traces[index] += float(np.vdot(scaled, scaled))
         if need == "gram" and self._totals is not None:
             self._grams[index] += scaled.T @ scaled
@@ -100,7 +106,16 @@ class RowSums:
             return None
         gram, trace = self._grams[index], self._traces[index]
         total = gram.astype(self.moments.flat.dtype, copy=False) if need == "gram" else None
-        return GramSum(total, trace, self.rows, len(gram))
+        return GramSum(total, trace, self.rows_shown, len(gram))
+
+    @property
+    def rows_shown(self) -> int:
+        """How many rows the Gram matrices are of."""
+        return rows_shown(self.rows, self.in_chunks)
+
+    def shown(self, rows: NDArray) -> NDArray:
+        """Return those of a chunk's rows that they are of."""
+        return rows[: rows_shown(len(rows), self.in_chunks)]
 
     def of_outputs(self) -> list[NDArray] | None:
         """Return Σ g gᵀ of each layer where they were asked for."""

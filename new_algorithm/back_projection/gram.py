@@ -21,6 +21,7 @@ ONE_LEADING_IN = 32  # eigenvectors: applying so many costs a sixteenth of a who
 FEWEST_LEADING = 16  # with 8 of 257 accuracy suffers
 OVERHEAD = 0.02  # of a step's cost, that averaging, and that factoring, may add to it
 MANY_IN_A_BATCH = 2_048  # rows: steps are few then, with little noise in them
+GRAM_ROWS = 8_192  # of a batch in one chunk: as many show a Gram matrix, at a share of the cost
 OVERHEAD_OF_MANY = 0.15  # there: fresh factors are worth more than the steps they cost
 LONGEST_INTERVAL = 1_000
 
@@ -148,7 +149,14 @@ def inverse_times(inverse: Inverse, moment: NDArray, out: NDArray | None = None)
     return product
 
 
-def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+def rows_shown(rows: int, in_chunks: bool) -> int:
+    """Return from how many rows of a batch Gram matrices are made; of one in chunks, from all."""
+    return rows if in_chunks else min(rows, GRAM_ROWS)
+
+
+def intervals(
+    rows: int, shapes: Sequence[tuple[int, ...]], in_chunks: bool = False
+) -> tuple[int, int]:
     """Return how many iterations lie between two updates of Ḡ, and between two factorisations.
 
     Each may add OVERHEAD, or in large batches OVERHEAD_OF_MANY, to the cost of an iteration, more
@@ -159,7 +167,7 @@ def intervals(rows: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     timed, so that the same seed gives the same bits.
     """
     step = sum(6 * rows * d * m for d, m in shapes)
-    averaging = sum(2 * rows * d * d for d, _ in shapes[1:])
+    averaging = sum(2 * rows_shown(rows, in_chunks) * d * d for d, _ in shapes[1:])
     factoring = sum(
         600 * d**2 + 3 * d**3 if d <= DENSE_UP_TO else 2000 * d**2 + 10 * d**3
         for d, _ in shapes[1:]

@@ -269,8 +269,10 @@ def residuals_below(
 ) -> list[NDArray]:
     """Return Δ_1 … Δ_L of Δ_L (n, d_L), Δ_{l−1} = Δ_l W_lᵀ where the ReLU lets it through.
 
-    For the activations of the last forward pass; in `workspace.deltas`, valid until the next call.
+    For the last forward pass, of all its rows or the first ones; in `workspace.deltas`, valid until
+    the next call.
     """
+    workspace = workspace.first(len(residual))
     deltas = [*workspace.deltas, residual]
     for index in range(len(weights) - 1, 0, -1):
         times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])

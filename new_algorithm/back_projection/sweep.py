@@ -132,8 +132,8 @@ class Sweep:
                 delta *= row_weights[:, None]
             self._project_back(weights, workspace, delta)
             if draws is not None:
-                sampled = scaled_rows(self._loss.sampled_residual(output, draws), row_weights)
-                sums.add_of_outputs(residuals_below(weights, workspace, sampled))
+                g = scaled_rows(self._loss.sampled_residual(sums.shown(output), draws), row_weights)
+                sums.add_of_outputs(residuals_below(weights, workspace, g))
         sums.finish()
         self._observe_outputs(workspace)
         self._complete(weights, workspace, self._right_side)
@@ -178,7 +178,7 @@ class Sweep:
         if self._right_factors is None or of_outputs is None:
             return
         try:
-            self._right_factors.observe(of_outputs, self._sums.rows)
+            self._right_factors.observe(of_outputs, self._sums.rows_shown)
         except np.linalg.LinAlgError as error:
             self._blame_what_is_not_finite(workspace)
             raise NumericalError(len(of_outputs), str(error)) from error

@@ -200,7 +200,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def right_factors_of(
-    settings: Settings, weights: Sequence[NDArray], batch_size: int
+    settings: Settings, weights: Sequence[NDArray], batch_size: int, in_chunks: bool
 ) -> RightFactors | None:
     """Return those of layers whose λ_h acts in their own problems, None if there are none."""
     if not settings.solves_with_right_factors(len(weights)):
@@ -209,7 +209,7 @@ def right_factors_of(
     return RightFactors(
         settings.lambda_h(len(weights)),
         settings.gram_average,
-        *intervals(batch_size, [weight.shape for weight in weights]),
+        *intervals(batch_size, [weight.shape for weight in weights], in_chunks),
         relative=not settings.absolute_penalties,
         split=settings.outer == "orthogonal",
     )

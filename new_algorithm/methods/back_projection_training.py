@@ -98,7 +98,7 @@ class Training:
                 in_chunks=bool(chunk_rows),
                 outer=settings.outer,
                 momentum=settings.momentum,
-                right_factors=right_factors_of(settings, weights, batch_size),
+                right_factors=right_factors_of(settings, weights, batch_size, bool(chunk_rows)),
                 decoupled_decay=self._decay_beside_steps(settings),
                 target=settings.target,
                 order=settings.order,

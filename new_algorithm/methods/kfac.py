@@ -5,7 +5,8 @@
 
 The block-diagonal form (section 4.2). Labels are drawn from the network's own predictions, one for
 each row, so that it is the Fisher matrix and not the empirical one; A and S are moving averages
-over batches, inverted at intervals (section 5, section 8). Step sizes are not those of the paper's
+over batches, inverted at intervals (section 5, section 8), and of a large batch some rows show
+them (section 8). Step sizes are not those of the paper's
 quadratic model (sections 6.4 and 7), but the norm constraint of Ba, Grosse and Martens (ICLR 2017,
 section 5), which bounds the KL divergence of a step by δ, below the schedule of all methods:
 
@@ -23,7 +24,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import MovingGram, dense_inverse
+from new_algorithm.back_projection.gram import GRAM_ROWS, MovingGram, dense_inverse
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
@@ -96,12 +97,12 @@ class KFAC:
             np.matmul(of_a @ moment, of_s, out=change)
 
     def _update_factors(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
-        sampled = self._loss.sampled_residual(workspace.output, self._rng)
-        rows = len(sampled)
+        sampled = self._loss.sampled_residual(workspace.output[:GRAM_ROWS], self._rng)
+        shown = workspace.first(len(sampled)).activations
         deltas = residuals_below(weights, workspace, sampled)
-        for (a, s), inputs, delta in zip(self._factors, workspace.activations, deltas, strict=True):
-            a.update(inputs.T @ inputs, rows)
-            s.update(delta.T @ delta, rows)
+        for (a, s), inputs, delta in zip(self._factors, shown, deltas, strict=True):
+            a.update(inputs.T @ inputs, len(sampled))
+            s.update(delta.T @ delta, len(sampled))
 
     def stepper(self, weights: FlatParameters) -> Step:
         """Return steps with heavy-ball momentum, each shortened to the norm constraint.

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection import gram
 from new_algorithm.back_projection.batch import AllSum, RowSums
 from new_algorithm.back_projection.network import FlatParameters
 from tests.back_projection.problems import in_processes
@@ -48,14 +49,14 @@ def assert_complete(sums: RowSums, rtol: float = 1e-12) -> None:
         moment = h.T @ delta / ROWS
         scale = np.abs(h).T @ np.abs(delta) / ROWS  # of what rounding may come to
         assert (np.abs(sums.moments.matrices[index] - moment) <= rtol * scale).all()
-    nothing, trace, gram = (sums.gram(index) for index in range(3))
+    nothing, trace, square = (sums.gram(index) for index in range(3))
     assert nothing is None
     assert trace.total is None
     expected = drawn()[2][0].T @ drawn()[2][0]
-    np.testing.assert_allclose(gram.total, expected, rtol=rtol, atol=rtol * expected.max())
-    assert gram.trace == pytest.approx(np.trace(expected), rel=rtol)
+    np.testing.assert_allclose(square.total, expected, rtol=rtol, atol=rtol * expected.max())
+    assert square.trace == pytest.approx(np.trace(expected), rel=rtol)
     assert trace.trace == pytest.approx(np.square(drawn()[1][0]).sum(), rel=rtol)
-    assert (trace.rows, trace.order, gram.rows, gram.order) == (ROWS, 5, ROWS, 4)
+    assert (trace.rows, trace.order, square.rows, square.order) == (ROWS, 5, ROWS, 4)
 
 
 EDGES = st.lists(st.integers(0, ROWS), max_size=5).map(lambda cuts: [0, *sorted(cuts), ROWS])
@@ -72,6 +73,17 @@ def test_one_chunk(in_chunks, dtype, rtol):
     for _ in range(2):  # nothing is left of an earlier batch
         assert_complete(summed(sums, [slice(0, ROWS)], dtype), rtol)
     assert sums.moments.flat.dtype == sums.gram(2).total.dtype == dtype
+
+
+def test_grams_of_a_large_batch_are_of_its_first_rows_but_in_chunks_of_all(monkeypatch):
+    monkeypatch.setattr(gram, "GRAM_ROWS", 10)
+    sums = summed(RowSums(weights(), False, None), [slice(0, ROWS)])
+    h = drawn()[2][0][:10]
+    np.testing.assert_allclose(sums.gram(2).total, h.T @ h, rtol=1e-12, atol=1e-12)
+    assert sums.gram(2).rows == sums.gram(1).rows == 10
+    assert sums.gram(1).trace == pytest.approx(np.square(drawn()[1][0][:10]).sum())
+    assert len(sums.shown(drawn()[0][0])) == 10
+    assert_complete(summed(RowSums(weights(), True, None), pieces_of([0, 17, ROWS])))
 
 
 @given(edges=EDGES)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.gram import (
     DENSE_UP_TO,
+    GRAM_ROWS,
     LONGEST_INTERVAL,
     MANY_IN_A_BATCH,
     OVERHEAD,
@@ -245,12 +246,13 @@ def test_an_earlier_inverse_is_where_the_search_starts():
 shapes = st.lists(st.tuples(st.integers(2, 900), st.integers(1, 900)), min_size=1, max_size=6)
 
 
-@given(rows=st.integers(1, 5_000), shapes=shapes)
-def test_averaging_and_factoring_add_no_more_than_the_overhead_to_a_step(rows, shapes):
-    gram_every, factor_every = intervals(rows, shapes)
+@given(rows=st.integers(1, 9_000), shapes=shapes, in_chunks=st.booleans())
+def test_averaging_and_factoring_add_no_more_than_the_overhead_to_a_step(rows, shapes, in_chunks):
+    gram_every, factor_every = intervals(rows, shapes, in_chunks)
     allowed = OVERHEAD if rows < MANY_IN_A_BATCH else OVERHEAD_OF_MANY
     allowed *= sum(6 * rows * d * m for d, m in shapes)
-    averaging = sum(2 * rows * d * d for d, _ in shapes[1:])
+    shown = rows if in_chunks else min(rows, GRAM_ROWS)
+    averaging = sum(2 * shown * d * d for d, _ in shapes[1:])
     factoring = sum(
         600 * d**2 + 3 * d**3 if d <= DENSE_UP_TO else 2_000 * d**2 + 10 * d**3
         for d, _ in shapes[1:]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from new_algorithm.back_projection import layer_problem
+from new_algorithm.back_projection import gram, layer_problem
 from new_algorithm.back_projection.network import FlatParameters, forward
 from new_algorithm.back_projection.right_factors import DRAWS, RightFactors, right_factor, root
 from new_algorithm.back_projection.solvers import Penalties
@@ -68,8 +68,9 @@ def total_of_first_layer(made):
     watched = factors(len(made.weights))
     seen = []
     watched.observe = lambda totals, rows: seen.extend(totals)
-    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=watched)
-    sweep(made.weights, made.chunks())
+    solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
+    # in chunks, which show all of their rows
+    made.sweep(solvers, right_factors=watched, in_chunks=True)(made.weights, made.chunks())
     return seen[0]
 
 
@@ -232,6 +233,17 @@ def test_processes_with_shards_are_one():
 
     for found, moments in in_processes(3, work):
         assert_near(found, multiplied(whole, moments), 1e-9)
+
+
+def test_of_a_large_batch_the_first_rows_show_what_lies_above(monkeypatch):
+    monkeypatch.setattr(gram, "GRAM_ROWS", 15)
+    made, ours, expected = problem(), factors(3), factors(3)
+    row_weights = np.random.default_rng(5).random(made.rows)
+    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)
+    sweep(made.weights, [(made.inputs, made.targets, row_weights)])
+    expected.begin()
+    expected.observe(sampled_curvatures(made, row_weights, last=15), 15)
+    assert_near(multiplied(ours, sweep.moments), multiplied(expected, sweep.moments), 1e-9)
 
 
 def test_rows_count_by_their_weights():

@@ -33,7 +33,7 @@ def layer_solvers(
     layer is solved like the others. gram_average: 0 takes each batch's own Gram matrix. in_chunks:
     whether a batch may come in several. cg: what conjugate gradients are told, see CGSolver.
     """
-    gram_every, factor_every = intervals(batch_size, shapes)
+    gram_every, factor_every = intervals(batch_size, shapes, in_chunks)
     if gram_average == 0:
         gram_every = factor_every = 1
 
