@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 class Loss:
     """losses(F, y) → float64 (n,), in nats or squared target units; residual(F, y) → R like F;
     sampled_residual(F, rng) → r like F, the residual for targets drawn from p(y | F), whose −log p
-    the loss is: E[r rᵀ] = ∂²loss/∂f², the curvature, in which no target has a part (Martens 2020,
-    section 9.2); accuracy(F, y) → share in [0, 1], None without classes; squared_error(F, y) → mean
-    over the rows, of probabilities alone."""
+    the loss is: E[r rᵀ] = ∂²loss/∂f², the curvature, in which no target has a part (of the Fisher
+    and the Gauss–Newton matrix Martens 2020); accuracy(F, y) → share in [0, 1], None without
+    classes; squared_error(F, y) → mean over the rows, of probabilities alone."""
 
     losses: Callable[[NDArray, NDArray], NDArray[np.float64]]
     residual: Callable[[NDArray, NDArray], NDArray]

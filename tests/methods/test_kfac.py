@@ -5,57 +5,10 @@ import pytest
 import torch
 
 from datasets import load_dataset
-from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
 from new_algorithm.back_projection.network import FlatParameters, Workspace, append_ones, forward
 from new_algorithm.methods import kfac
 from new_algorithm.methods.method import Problem
 from tests.training import final_weights
-
-DRAWS = 40_000
-
-
-def hessian(loss, row, weight, targets):
-    """Of torch's loss in W̃ of one linear layer and one row; it is the Fisher matrix, since loss
-    and output are canonical."""
-    losses = {
-        "softmax": lambda f: torch.nn.functional.cross_entropy(f[None], targets),
-        "bernoulli": lambda f: torch.nn.functional.binary_cross_entropy_with_logits(
-            f, targets, reduction="sum"
-        ),
-        "squared": lambda f: 0.5 * (f - targets).square().sum(),
-    }
-    by_weight = torch.autograd.functional.hessian(
-        lambda w: losses[loss](torch.tensor(row) @ w), torch.tensor(weight)
-    )
-    return by_weight.reshape(weight.size, weight.size).numpy()
-
-
-@pytest.mark.parametrize(
-    ("name", "loss", "targets"),
-    [
-        ("softmax", SOFTMAX, torch.tensor([1])),
-        ("bernoulli", BERNOULLI, torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)),
-        ("squared", SQUARED, torch.tensor([0.3, 1.0, -2.0], dtype=torch.float64)),
-    ],
-)
-def test_factors_of_one_row_make_the_dense_fisher_matrix(name, loss, targets):
-    rng = np.random.default_rng(0)
-    row, weight = append_ones(rng.standard_normal((1, 4)))[0], rng.standard_normal((5, 3))
-    outputs = np.tile(row @ weight, (DRAWS, 1))
-    sampled = loss.sampled_residual(outputs, rng)
-    s = sampled.T @ sampled / DRAWS
-    fisher = np.kron(np.outer(row, row), s)
-    expected = hessian(name, row, weight, targets)
-    assert np.abs(fisher - expected).max() < 0.03 * np.abs(expected).max()  # 1/√DRAWS is 0.005
-    assert np.abs(sampled.mean(axis=0)).max() < 0.02  # scores have mean zero
-
-
-def test_labels_of_a_logit_are_drawn_with_its_probability():
-    rng, logit = np.random.default_rng(0), 1.3
-    sampled = LOGISTIC.sampled_residual(np.full((DRAWS, 1), logit), rng)
-    p = 1 / (1 + np.exp(-logit))
-    np.testing.assert_allclose(np.unique(sampled), [-p, 1 - p])
-    np.testing.assert_allclose((sampled > 0).mean(), p, atol=0.01)
 
 
 def factors(seed=0):
