@@ -277,7 +277,8 @@ def with_preset(config: Config, of_higgs: Config) -> Config:
 #   away what a full step would do, and only a small one is made: far worse at 8 layers.
 # - Passed down, finite λ_h is no direction of descent: at 10 it is as good as ∞ in 8 layers, with
 #   strong λ_w slightly better (figures/bench_lambda_map), and less stable at 40; at 1 and below it
-#   is worse. In the layer's own problem it always descends.
+#   is worse. In the layer's own problem it always descends; what lies above is shown by labels
+#   drawn from the predictions, as KFRA's recursion, which needs none, is far worse in full batch.
 # - λ_w 0.01 in hidden layers explodes at 100 layers; from .03 to 3 it hardly matters in 20 and 40.
 # - Decay is worth more than any of the steps, beside the full step more than with η, and a little
 #   inside (P) as well. Early on it kills deep networks: it waits for the loss.

@@ -274,6 +274,18 @@ def test_intervals_and_memory():
     assert ours.begin()
 
 
+def test_a_state_with_averages_of_masks_is_begun_anew():
+    made, ours = problem(), factors(3)
+    made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)(
+        made.weights, made.chunks()
+    )
+    older = {key.replace("_curvatures", "_averages"): v for key, v in ours.state_dict().items()}
+    ours.load_state_dict(older)
+    moments = FlatParameters.of(made.weights)
+    np.testing.assert_array_equal(multiplied(ours, moments), moments.flat)
+    assert ours.begin()
+
+
 @pytest.mark.parametrize("option", [{"pass_residual": True}, {"after_layer": lambda index: None}])
 def test_layers_solved_on_the_way_have_no_curvature_yet(option):
     with pytest.raises(ValueError, match="a sweep that is over"):
