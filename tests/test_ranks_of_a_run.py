@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import socket
@@ -44,11 +45,14 @@ with join_ranks(60.0) as ranks:
         np.savez(Path(sys.argv[1]) / f"{name}_{ranks.rank}", *run.weights, scores=scores)
 """
 
-DOUBLE = {"dtype": "float64"}
+# own λ_h draws labels, of each process for rows of its own
+SINGLE = {"lambda_h_layers": (math.inf,)}
+DOUBLE = SINGLE | {"dtype": "float64"}
+DRAWN = ("minibatches", "own_lambda_h")
 CASES = {
-    "single": {},
+    "single": SINGLE,
     "double": DOUBLE,
-    "finite": DOUBLE | {"lambda_h_layers": (2.0,)},
+    "finite": DOUBLE | {"lambda_h_layers": (2.0,), "hidden_penalty": "passed-down"},
     "cg": DOUBLE | {"solver": "cg"},
     "projected": DOUBLE | {"target": "project"},
     "two_classes": DOUBLE | {"classes": 2},
@@ -56,6 +60,7 @@ CASES = {
     "two_rows": DOUBLE | {"rows": 2},
     "one_row": DOUBLE | {"rows": 1},
     "minibatches": {"batch_size": 64, "rows": 2_000},
+    "own_lambda_h": {},
 }
 
 
@@ -150,7 +155,7 @@ def in_ranks(start_ranks, tmp_path_factory):
     return load
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "minibatches"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in DRAWN])
 def test_ranks_are_one_process(in_ranks, name):
     alone = trained(chunk_rows=700, **CASES[name])
     expected = [(*epoch["train"], *epoch["held_out"]) for epoch in alone.epochs]

@@ -1,7 +1,8 @@
 """A batch: rows in one chunk or in many, on one process or shared out over several.
 
 Whatever a sweep needs of its rows is a sum over them, so that neither the number of chunks nor
-that of processes changes what it finds, but for rounding.
+that of processes changes what it finds, but for rounding, and for the labels that are drawn of the
+rows of each process where λ_h acts in the layers' own problems (right_factors.py).
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -17,6 +17,7 @@ from new_algorithm.back_projection.network import (
     momentum_step,
 )
 from new_algorithm.back_projection.optimizer import BackProjection
+from new_algorithm.back_projection.solvers.of_layers import GRAM_AVERAGE
 from new_algorithm.back_projection.step_control import STEP_BOUNDS, control_of_steps
 from new_algorithm.methods.back_projection_settings import Settings, solvers_of
 from new_algorithm.record.files import Row
@@ -55,7 +56,9 @@ def back_projection(widths: Sequence[int], rows: int) -> tuple[BackProjection, C
     inputs, labels, weights = random_batch(widths, rows)
     rank = widths[0]  # unit eigenvalues, undamped: they do not affect the cost
     basis = Eigenbasis(np.eye(rank, dtype=np.float32), np.ones(rank, np.float32), 1.0, 1.0)
-    settings = Settings(lambda_w_layers=(0.0, *[0.1] * (len(weights) - 1)))
+    settings = Settings(
+        lambda_w_layers=(0.0, *[0.1] * (len(weights) - 1)), gram_average=GRAM_AVERAGE
+    )
     optimizer = BackProjection(
         weights,
         SOFTMAX,
