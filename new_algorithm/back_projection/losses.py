@@ -59,11 +59,15 @@ def _softmax_losses(output: NDArray, labels: NDArray) -> NDArray[np.float64]:
     return np.log(np.exp(shifted).sum(axis=1)) - at_label
 
 
-def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
+def _one_hot_minus(p: NDArray, labels: NDArray) -> NDArray:
     # R = Y − softmax(F), Y the one-hot rows of the labels
-    residual = -softmax(output)
+    residual = -p
     residual[np.arange(len(labels)), labels] += 1
     return residual
+
+
+def _softmax_residual(output: NDArray, labels: NDArray) -> NDArray:
+    return _one_hot_minus(softmax(output), labels)
 
 
 def _softmax_sample(output: NDArray, rng: np.random.Generator) -> NDArray:
@@ -71,9 +75,7 @@ def _softmax_sample(output: NDArray, rng: np.random.Generator) -> NDArray:
     p = softmax(output)
     drawn = rng.random((len(output), 1), output.dtype)  # type: ignore[arg-type]
     labels = (np.cumsum(p, axis=1) < drawn).sum(axis=1)
-    residual = -p
-    residual[np.arange(len(output)), np.minimum(labels, output.shape[1] - 1)] += 1
-    return residual
+    return _one_hot_minus(p, np.minimum(labels, output.shape[1] - 1))
 
 
 def _softmax_accuracy(output: NDArray, labels: NDArray) -> float:

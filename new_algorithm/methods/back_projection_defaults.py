@@ -51,8 +51,7 @@ def following(
     size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
         rule |= _in_large_batches(len(widths), whole=size == rows)
-    if size == rows:
-        rule["gram_average"] = GRAM_AVERAGE_OF_ALL
+    rule["gram_average"] = GRAM_AVERAGE_OF_ALL if size == rows else GRAM_AVERAGE
     if in_chunks or size < FEWEST_TO_TELL_DEAD:
         rule["target"] = "mask"
     if settings.solves_on_the_way or settings.hidden_penalty != "own-solve":
@@ -89,7 +88,7 @@ def in_words(settings: Settings, resolved: Settings) -> str:
 def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
     hidden, widest = len(widths), max(widths, default=0)
     layers: dict[str, Any] = {"lambda_w_layers": (1.0,), "lambda_h_layers": (math.inf,)}
-    layers |= {"target": relu_target_of(widths), "gram_average": GRAM_AVERAGE}
+    layers |= {"target": relu_target_of(widths)}
     layers |= {"batch_size": BATCH, "warm_up": min(max(WARM_UP, hidden / 100), LONGEST_WARM_UP)}
     if rows >= MANY_ROWS and hidden <= FEW_LAYERS:
         return (

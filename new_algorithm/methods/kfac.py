@@ -5,10 +5,10 @@
 
 The block-diagonal form (section 4.2). Labels are drawn from the network's own predictions, one for
 each row, so that it is the Fisher matrix and not the empirical one; A and S are moving averages
-over batches, inverted at intervals (section 5, section 8), and of a large batch some rows show
-them (section 8). Step sizes are not those of the paper's
-quadratic model (sections 6.4 and 7), but the norm constraint of Ba, Grosse and Martens (ICLR 2017,
-section 5), which bounds the KL divergence of a step by δ, below the schedule of all methods:
+over batches, inverted at intervals (section 5, section 8), and of a large batch some rows show them
+(section 8). Step sizes are not those of the paper's quadratic model (sections 6.4 and 7), but the
+norm constraint of Ba, Grosse and Martens (ICLR 2017, section 5), which bounds the KL divergence of
+a step by δ, below the schedule of all methods:
 
     η = min(lr, √(2 δ / vᵀF v)),   vᵀF v ≈ <v, g> for v = F⁻¹ g
 

@@ -27,9 +27,11 @@ def factors(layers: int, rho: float = 0.5, **options) -> RightFactors:
     return RightFactors([rho] * layers, decay=0.0, gram_every=1, factor_every=1, **options)
 
 
-def swept(made, rho=0.5, make=factored, chunks=None, **options):
+def swept(made, rho=0.5, make=factored, chunks=None, ours=None, **options):
+    """ours: the right factors, which it changes; others, with ρ, unless they are given."""
     solvers = [make(Penalties(LAMBDA_W)) for _ in made.weights]
-    sweep = made.sweep(solvers, right_factors=factors(len(solvers), rho), **options)
+    ours = ours or factors(len(solvers), rho)
+    sweep = made.sweep(solvers, right_factors=ours, **options)
     sweep(made.weights, chunks or made.chunks())
     return sweep
 
@@ -68,16 +70,14 @@ def total_of_first_layer(made):
     watched = factors(len(made.weights))
     seen = []
     watched.observe = lambda totals, rows: seen.extend(totals)
-    solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
-    # in chunks, which show all of their rows
-    made.sweep(solvers, right_factors=watched, in_chunks=True)(made.weights, made.chunks())
+    swept(made, ours=watched, in_chunks=True)  # which show all of their rows
     return seen[0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_mean_of_many_draws_is_the_gauss_newton_matrix(loss):
-    # of the squared norm of the derivative of f in the first layer's Z, weighted by the loss's own
-    # second derivative, by differences of f and of the residual
+    # Σ Jᵀ ∂²loss/∂f² J, J the derivative of f in the first layer's Z: by differences of f, and of
+    # the residual
     made, eps, draws = problem((4, 5, 3), loss, rows=3), 1e-6, 20_000
     activations, output = forward(made.weights, made.inputs)
     z, upper = activations[0] @ made.weights[0], made.weights[1]
@@ -197,9 +197,7 @@ def test_what_says_nothing_changes_nothing(bad):
 def test_halves_make_the_whole():
     made = problem()
     split = factors(len(made.weights), split=True)
-    solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
-    sweep = made.sweep(solvers, right_factors=split)
-    sweep(made.weights, made.chunks())
+    sweep = swept(made, ours=split)
     assert_near(multiplied(split, sweep.changes), swept(made).changes.flat)
 
 
@@ -226,9 +224,8 @@ def test_processes_with_shards_are_one():
     def work(rank, all_sum):
         a, b = shards[rank]
         ours = factors(len(made.weights))
-        solvers = [factored(Penalties(LAMBDA_W)) for _ in made.weights]
-        sweep = made.sweep(solvers, right_factors=ours, in_chunks=True, all_sum=all_sum)
-        sweep(made.weights, made.chunks(first=a, last=b))
+        mine = made.chunks(first=a, last=b)
+        sweep = swept(made, chunks=mine, ours=ours, in_chunks=True, all_sum=all_sum)
         return multiplied(ours, sweep.moments), sweep.moments
 
     for found, moments in in_processes(3, work):
@@ -239,8 +236,7 @@ def test_of_a_large_batch_the_first_rows_show_what_lies_above(monkeypatch):
     monkeypatch.setattr(gram, "GRAM_ROWS", 15)
     made, ours, expected = problem(), factors(3), factors(3)
     row_weights = np.random.default_rng(5).random(made.rows)
-    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)
-    sweep(made.weights, [(made.inputs, made.targets, row_weights)])
+    sweep = swept(made, chunks=[(made.inputs, made.targets, row_weights)], ours=ours)
     expected.begin()
     expected.observe(sampled_curvatures(made, row_weights, last=15), 15)
     assert_near(multiplied(ours, sweep.moments), multiplied(expected, sweep.moments), 1e-9)
@@ -250,8 +246,7 @@ def test_rows_count_by_their_weights():
     made = problem()
     row_weights = np.random.default_rng(5).random(made.rows)
     ours, expected = factors(3), factors(3)
-    sweep = made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)
-    sweep(made.weights, [(made.inputs, made.targets, row_weights)])
+    sweep = swept(made, chunks=[(made.inputs, made.targets, row_weights)], ours=ours)
     expected.begin()
     expected.observe(sampled_curvatures(made, row_weights), made.rows)
     assert_near(multiplied(ours, sweep.moments), multiplied(expected, sweep.moments), 1e-9)
@@ -276,9 +271,7 @@ def test_intervals_and_memory():
 
 def test_a_state_with_averages_of_masks_is_begun_anew():
     made, ours = problem(), factors(3)
-    made.sweep([factored(Penalties(LAMBDA_W)) for _ in made.weights], right_factors=ours)(
-        made.weights, made.chunks()
-    )
+    swept(made, ours=ours)
     older = {key.replace("_curvatures", "_averages"): v for key, v in ours.state_dict().items()}
     ours.load_state_dict(older)
     moments = FlatParameters.of(made.weights)
