@@ -88,7 +88,7 @@ def product_rate(profile: Profile, shape: tuple[int, int, int]) -> float:
     until = clock() + MEASURED_SECONDS
     while (began := clock()) < until:
         once()
-        quickest = min(quickest, clock() - began)
+        quickest = min(quickest, clock() - began or quickest)
     return product(*shape) / quickest
 
 
@@ -150,7 +150,7 @@ def summary_rows(profile: Profile, rate: float) -> list[Row]:
     flops = sum(phase.flops for phase in phases) / profile.steps
     of_cpu = profile.clock is time.process_time
     seconds = measured.cpu_seconds if of_cpu else measured.wall_seconds
-    achieved = flops * measured.steps / seconds
+    achieved = flops * measured.steps / seconds if seconds else 0.0  # of a coarse clock
     rows: list[tuple[str, float | None, str]] = [
         ("steps profiled", float(profile.steps), ""),
         ("a step, profiled", MS * with_it.wall_seconds / with_it.steps, "ms"),

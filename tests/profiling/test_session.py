@@ -149,7 +149,8 @@ def test_blocks_are_short_where_a_step_has_many_operators(monkeypatch):
     monkeypatch.setattr(torch_profile, "MOST_EVENTS", 1)
     told = {row["quantity"]: row["value"] for row in trained("PyTorch", True).tables["profile"]}
     assert told["steps profiled"] == 2
-    assert np.isfinite(told["cost of the profile, of a step's CPU time"])
+    cost = told["cost of the profile, of a step's CPU time"]
+    assert cost is None or np.isfinite(cost)  # where the clock stood still over a step
 
 
 def test_memory_of_steps_by_torch_func_is_that_of_one_step():
