@@ -1,12 +1,14 @@
 """Settings that follow from the problem: rows, widths and depth say what a flag does not.
 
 One rule in place of settings for each data set. Where it draws its lines, and the numbers in it,
-come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels, rows like HIGGS and other
-synthetic data (AGENTS.md, The step); experiments judge it on test rows, and on other data.
+come from trials on validation rows of MNIST, CIFAR-10 in 16 × 16 pixels, rows like HIGGS, other
+synthetic data and public tables (AGENTS.md, The step); experiments judge it on test rows, and on
+other data.
 
 - Many rows in few layers are seen a few times: Adam's moments of δW̃ at a high rate, large batches.
 - Wide layers: Adam's moments, with much damping above the input; of more than FEW_LAYERS at a
-  higher rate, with less.
+  higher rate, with less. Few rows, which they soon know by heart, get larger steps that are damped
+  less, and more decay.
 - A layer half as wide as some on both its sides: units of the network that die revive.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
@@ -26,7 +28,8 @@ from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.methods.back_projection_settings import RATES, Settings
 from new_algorithm.methods.method import VERY_DEEP, relu_target_of
 
-MANY_ROWS, FEW_LAYERS, WIDE = 100_000, 3, 128  # hidden layers; units of a hidden layer
+MANY_ROWS, FEW_ROWS = 100_000, 20_000
+FEW_LAYERS, WIDE = 3, 128  # hidden layers; units of a hidden layer
 LAMBDA_H_FROM = 10  # hidden layers
 BATCH, BATCH_OF_MANY_ROWS = 128, 512
 FEWEST_BATCHES = 8  # of a pass: few rows get smaller ones
@@ -100,9 +103,12 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
         return layers | _steps("adam", 5e-3) | {"lambda_w_layers": (3.0,)}
     if widest > WIDE:
         # as a penalty beside the sum of the losses, which counts less the more rows there are
-        decay = min(max(50.0 / max(rows, 1), 1e-3), 3e-3)
+        decay = {"decoupled_decay": min(max(50.0 / max(rows, 1), 1e-3), 8e-3)}
+        if rows < FEW_ROWS:
+            layers["lambda_w_layers"] = input_and_hidden(0.5, 1.0, hidden)
+            return layers | _steps("adam", 9e-3) | decay | {"weight_decay": 1e-3}
         layers["lambda_w_layers"] = input_and_hidden(1.0, 10.0, hidden)
-        return layers | _steps("adam") | {"decoupled_decay": decay}
+        return layers | _steps("adam") | decay
     if hidden > VERY_DEEP:
         layers["lambda_h_layers"] = (1.0,)
         layers["lambda_w_layers"] = input_and_hidden(3.0, 0.1, hidden)
