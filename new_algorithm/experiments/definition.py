@@ -16,6 +16,8 @@ batch_size = 512                        # optional: of all methods, in place of 
                                         # as there are rows, or more, is the full batch
 parts = 4                               # optional: an epoch is a quarter of a pass over the rows,
                                         # but of methods whose epochs are whole (methods/method.py)
+label_smoothing = 0.1                   # optional: of what is trained towards, not of what is
+                                        # scored; not of methods that fit losses of their own
 
 [tasks."plain CNN, CIFAR-10"]
 model = "cnn"                           # in place of data set and widths: one of models/model.py

@@ -80,6 +80,8 @@ def _check_task(where: str, task: Task) -> None:
         raise UserError(f"{where}: give dataset and widths, or a model")
     if task.batch_size is not None and task.model is not None:
         raise UserError(f"{where}: batch_size: a model has one of its own: leave it out")
+    if task.label_smoothing and task.model is not None:
+        raise UserError(f"{where}: label_smoothing: a model has a loss of its own: leave it out")
 
 
 def _check_script_task(where: str, task: ScriptTask) -> None:

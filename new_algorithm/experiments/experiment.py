@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from datasets import Dataset
-from new_algorithm.cli.flags import NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from new_algorithm.cli.errors import UserError
+from new_algorithm.cli.flags import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from new_algorithm.experiments.flag_space import parse_space
 from new_algorithm.methods.method import Problem, Space
 from new_algorithm.methods.registry import METHODS
@@ -25,7 +26,8 @@ class Task:
     first one decides, on the validation rows in a search and on the test rows in the end.
     cpu_seconds: training time of a run, which determines its epochs; or `epochs` directly.
     batch_size: of every method, in place of its own. parts: of a pass over the training rows, each
-    of which is an epoch, but of methods whose epochs are whole.
+    of which is an epoch, but of methods whose epochs are whole. label_smoothing: of what methods
+    with a loss at the output train towards; what is scored has none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Task:
     batch_size: PositiveInt | None = None
     model: Literal[tuple(MODELS)] | None = None  # type: ignore[valid-type]
     parts: PositiveInt = 1
+    label_smoothing: Fraction = 0.0
 
     @property
     def followed(self) -> str:
@@ -54,9 +57,20 @@ class Task:
         return self.dataset or f"of the {MODELS[self.model or ''].name}"
 
     def problem(self, data: Dataset, epochs: int, seed: int, threads: int) -> Problem:
-        """Return what a method is given."""
+        """Return what a method is given. UserError for smoothed labels of a regression."""
+        if self.label_smoothing and data.num_classes is None:
+            raise UserError(f"{self.name}: label_smoothing: there are no classes: leave it out")
         model = MODELS[self.model] if self.model else None
-        return Problem(data, self.widths, epochs, seed, threads, model=model, parts=self.parts)
+        return Problem(
+            data,
+            self.widths,
+            epochs,
+            seed,
+            threads,
+            model=model,
+            parts=self.parts,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 @dataclass(frozen=True)

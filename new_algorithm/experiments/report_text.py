@@ -53,6 +53,8 @@ def describe(task: AnyTask) -> str:
         return f"Model {task.model} of new_algorithm/models{rows}; {cost}."
     units = "-".join(map(str, task.widths))
     size = f"; batches of {task.batch_size:,}" if task.batch_size else ""
+    if task.label_smoothing:
+        size += f"; labels smoothed by {task.label_smoothing:g}"
     return f"Data set {task.dataset}{rows}; hidden layers of {units} units{size}; {cost}."
 
 

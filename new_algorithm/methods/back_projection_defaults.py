@@ -103,12 +103,12 @@ def _rule(rows: int, widths: tuple[int, ...]) -> dict[str, Any]:
         return layers | _steps("adam", 5e-3) | {"lambda_w_layers": (3.0,)}
     if widest > WIDE:
         # as a penalty beside the sum of the losses, which counts less the more rows there are
-        decay = {"decoupled_decay": min(max(50.0 / max(rows, 1), 1e-3), 8e-3)}
+        decays = {"decoupled_decay": min(max(50.0 / max(rows, 1), 1e-3), 8e-3)}
         if rows < FEW_ROWS:
             layers["lambda_w_layers"] = input_and_hidden(0.5, 1.0, hidden)
-            return layers | _steps("adam", 9e-3) | decay | {"weight_decay": 1e-3}
+            return layers | _steps("adam", 9e-3) | decays | {"weight_decay": 1e-3}
         layers["lambda_w_layers"] = input_and_hidden(1.0, 10.0, hidden)
-        return layers | _steps("adam") | decay
+        return layers | _steps("adam") | decays
     if hidden > VERY_DEEP:
         layers["lambda_h_layers"] = (1.0,)
         layers["lambda_w_layers"] = input_and_hidden(3.0, 0.1, hidden)

@@ -84,7 +84,7 @@ class Training:
             self._batch_rows = batch_size * len(self.rows) // samples  # of this rank
             self._sample = self.rows.first(START_ROWS)  # they are diagnosed too
             # a shard's first rows say nothing to the other ranks
-            loss = loss_in_training(settings, self.loss)
+            loss = loss_in_training(settings, problem.trained_loss)
             start = evaluate(loss, weights, [self._sample]).loss if not chunk_rows else np.inf
             solvers = solvers_of(settings, self.basis, weights, batch_size, bool(chunk_rows))
             start += decay_cost(solvers, weights)

@@ -58,7 +58,7 @@ class KFAC:
     """The factors of all layers, and the steps, which need the gradients too."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
-        self._loss, self._damping = problem.loss, settings["damping"]
+        self._loss, self._damping = problem.trained_loss, settings["damping"]
         self._inverse_every = settings["inverse_every"]
         average = settings["factor_average"]  # 0: what no inverse is made of is not needed
         batches = BATCHES_AN_INVERSE if average else 1

@@ -86,5 +86,5 @@ def train_layerwise(
     redraw: Callable[[np.random.Generator, Sequence[NDArray]], None] | None = None,
 ) -> Iterator[Weights]:
     """Yield the weights after each epoch of `train_by_minibatches` with `layerwise` changes."""
-    batch_changes = layerwise(problem.loss, changes_of, RELU_TARGETS[problem.relu_target])
+    batch_changes = layerwise(problem.trained_loss, changes_of, RELU_TARGETS[problem.relu_target])
     return train_by_minibatches(problem, settings, stepper, batch_changes, redraw=redraw)

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from datasets import Dataset
 from new_algorithm.back_projection.eigenbasis import Eigenbasis
-from new_algorithm.back_projection.losses import Loss, loss_for
+from new_algorithm.back_projection.losses import Loss, loss_for, smoothed
 from new_algorithm.back_projection.metrics import Scores
 from new_algorithm.back_projection.network import (
     Target,
@@ -99,7 +99,8 @@ class Problem:
     epochs: how long to train. basis: in whose eigenvectors x_train is given, if it is. model: in
     place of a ReLU network; it has a loss of its own. parts: of a pass over the training rows, each
     of which is an epoch, but of methods whose epochs are whole. device: of methods that train
-    models.
+    models. label_smoothing: of what is trained towards, by methods with a loss at the output; what
+    is scored has none.
     """
 
     data: Dataset
@@ -111,12 +112,18 @@ class Problem:
     model: Model | None = None
     parts: int = 1
     device: str = "cpu"
+    label_smoothing: float = 0.0
 
     @property
     def loss(self) -> Loss:
         if self.model is not None:
             return self.model.loss
         return loss_of(self.data)[0]
+
+    @property
+    def trained_loss(self) -> Loss:
+        """The loss with smoothed labels. ValueError where there are no classes."""
+        return smoothed(self.loss, self.label_smoothing)
 
     @property
     def relu_target(self) -> Target:

@@ -62,7 +62,7 @@ def local_changes(loss: Loss) -> BatchChanges:
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
     stepper = adam(settings["momentum"], settings["beta2"])
-    changes, further = local_changes(problem.loss), initial_projections(problem)
+    changes, further = local_changes(problem.trained_loss), initial_projections(problem)
     return train_by_minibatches(problem, settings, stepper, changes, further=further)
 
 

@@ -134,7 +134,7 @@ class PredictiveCoding:
 
 
 def _weights(problem: Problem, settings: Settings) -> Iterator[Weights]:
-    coding = PredictiveCoding(problem.loss, settings)
+    coding = PredictiveCoding(problem.trained_loss, settings)
     return train_by_minibatches(problem, settings, outer_steps(settings), coding.changes)
 
 

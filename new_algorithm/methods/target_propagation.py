@@ -58,7 +58,7 @@ class TargetPropagation:
     """Changes of the weights towards targets, and the feedback that makes these."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
-        self._loss, self._sigma = problem.loss, settings["noise"]
+        self._loss, self._sigma = problem.trained_loss, settings["noise"]
         self._layers_a_batch = settings["layers_a_batch"]
         self._rng = np.random.default_rng([problem.seed, NOISE])
         average, damping = settings["feedback_average"], settings["damping"]

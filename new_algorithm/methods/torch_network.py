@@ -47,13 +47,16 @@ def folded_weights(model: "torch.nn.Module") -> list[NDArray]:
     return [np.vstack([w.T, b]) for w, b in zip(parameters[::2], parameters[1::2], strict=True)]
 
 
-def torch_objective(loss: Loss) -> "Objective":
-    """Return `loss` as a torch function (F, y) → scalar; F may have further leading dimensions."""
+def torch_objective(loss: Loss, label_smoothing: float = 0.0) -> "Objective":
+    """Return `loss` as a torch function (F, y) → scalar; F may have further leading dimensions.
+
+    label_smoothing: of losses of classes.
+    """
     from torch.nn import functional
 
     if loss is SOFTMAX:
         return lambda output, labels: functional.cross_entropy(
-            output.flatten(0, -2), labels.flatten()
+            output.flatten(0, -2), labels.flatten(), label_smoothing=label_smoothing
         )
     if loss is BERNOULLI:
         return lambda output, targets: (
@@ -62,8 +65,9 @@ def torch_objective(loss: Loss) -> "Objective":
         )
     if loss is SQUARED:
         return lambda output, targets: (targets - output).square().sum() / (2 * len(output))
+    kept, shared = 1 - label_smoothing, label_smoothing / 2  # between the two classes
     return lambda output, labels: functional.binary_cross_entropy_with_logits(
-        output[:, 0], labels.to(output.dtype)
+        output[:, 0], kept * labels.to(output.dtype) + shared
     )
 
 
@@ -101,7 +105,7 @@ class TorchTraining:
             self.model = problem.model.build(problem.data)
             self._evaluated = copy.deepcopy(self.model).to(problem.device)
         self.model.to(problem.device)
-        self._objective = torch_objective(problem.loss)
+        self._objective = torch_objective(problem.loss, problem.label_smoothing)
         data = problem.data
         self.x, self.y = (x.to(problem.device) for x in tensors(data.x_train, data.y_train))
 

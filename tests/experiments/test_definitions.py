@@ -6,12 +6,13 @@ from itertools import product
 
 import pytest
 
+from datasets import load_dataset
 from datasets.public_tables.catalogue import half
 from new_algorithm.cli.errors import UserError
 from new_algorithm.experiments.collect import definition_of
 from new_algorithm.experiments.definition import FOLDER, experiment_from, load_experiment
 from new_algorithm.experiments.entries import read_entries
-from new_algorithm.experiments.experiment import Experiment, ScriptTask, ScriptVariation
+from new_algorithm.experiments.experiment import Experiment, ScriptTask, ScriptVariation, Task
 from new_algorithm.experiments.tuning import trainable_of
 from new_algorithm.methods.method import Choice, Range
 from new_algorithm.methods.registry import METHODS
@@ -162,6 +163,11 @@ WIDTHS = 'give the units of each hidden layer, as [512, 256] or "8 × 64"'
             "t: batch_size: a model has one of its own: leave it out",
         ),
         (
+            {"tasks": {"t": {"model": "cnn", "epochs": 1, "label_smoothing": 0.1}}},
+            "t: label_smoothing: a model has a loss of its own: leave it out",
+        ),
+        (task(label_smoothing=1), "t: label_smoothing: 1 is not allowed"),
+        (
             {"tasks": {"t": {"model": "resnet", "epochs": 1}}},
             't: model: "resnet" is not allowed: give one of cnn, cnn_batch_norm, transformer, ',
         ),
@@ -300,3 +306,10 @@ def test_what_is_recorded_of_a_definition_is_read_again(path):
     experiment = load_experiment(path.stem)
     recorded = json.loads(json.dumps(definition_of(experiment)))
     assert read_entries(Experiment, recorded, "experiment") == experiment
+
+
+def test_labels_are_smoothed_where_there_are_some():
+    task = Task("t", "synthetic", (8,), epochs=1, label_smoothing=0.1)
+    assert task.problem(load_dataset("synthetic"), 1, 0, 1).label_smoothing == 0.1
+    with pytest.raises(UserError, match="t: label_smoothing: there are no classes"):
+        task.problem(load_dataset("regression"), 1, 0, 1)

@@ -64,6 +64,7 @@ def test_parts_of_a_pass_are_told_and_whose_epochs_are_whole(tmp_path):
     parts = replace(MNIST, parts=4)
     assert "; an epoch is 1/4 of a pass." in describe(parts)
     assert "of a pass" not in describe(MNIST)
+    assert "; labels smoothed by 0.1; " in describe(replace(MNIST, label_smoothing=0.1))
 
     def rules(task, *methods):
         variations = tuple(Variation(key, key) for key in ("adam", *methods))

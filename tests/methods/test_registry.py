@@ -7,11 +7,13 @@ import pytest
 
 from datasets import load_dataset
 from new_algorithm.back_projection.eigenbasis import NARROW
+from new_algorithm.methods.epochs import scores_of
 from new_algorithm.methods.method import Choice, Problem
 from new_algorithm.methods.registry import METHODS
 from tests.training import final_weights, trained
 
 REFERENCES = "logistic_regression", "gradient_boosting"
+OWN_LOSSES = "block_coordinate_descent", "scalable_admm"
 WITH_WEIGHTS = [name for name in METHODS if name not in REFERENCES]
 
 
@@ -52,6 +54,18 @@ def test_epochs_that_are_parts_of_a_pass_make_its_steps_and_others_stay_whole(na
     assert [epoch.number for epoch in epochs] == [*range(1, 2 * parts + 1)]
     for weight, same in zip(passes[-1].weights, epochs[-1].weights, strict=True):
         np.testing.assert_array_equal(weight, same)
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_WEIGHTS if name not in OWN_LOSSES])
+def test_smoothed_labels_are_trained_towards_and_not_scored(name, problem):
+    plain, smooth = (
+        trained(METHODS[name], replace(problem, label_smoothing=smoothing))[-1]
+        for smoothing in (0.0, 0.3)
+    )
+    assert not np.allclose(plain.weights[-1], smooth.weights[-1], rtol=1e-3)
+    x, y = problem.data.x_train, problem.data.y_train
+    scored = scores_of(problem.loss, smooth.weights, x, y)
+    assert smooth.scores()[0].loss == pytest.approx(scored.loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_WEIGHTS if METHODS[name].components])

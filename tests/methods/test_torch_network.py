@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datasets import load_dataset
-from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED
+from new_algorithm.back_projection.losses import BERNOULLI, LOGISTIC, SOFTMAX, SQUARED, smoothed
 from new_algorithm.back_projection.network import append_ones, forward, initial_weights, revive
 from new_algorithm.methods.method import Problem
 from new_algorithm.methods.registry import METHODS
@@ -89,15 +89,19 @@ class KilledCode(Problem):
         return rng, weights
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("loss", [SQUARED, SOFTMAX, LOGISTIC, BERNOULLI])
-def test_torch_objective_has_the_value_that_is_recorded(loss):
+def test_torch_objective_has_the_value_that_is_recorded(loss, smoothing):
     rng = np.random.default_rng(1)
     output = rng.standard_normal((12, 1 if loss is LOGISTIC else 3)).astype(np.float32)
     targets = rng.integers(0, 2, 12)
     if loss in (SQUARED, BERNOULLI):
         targets = rng.uniform(size=output.shape).astype(np.float32)
-    value = torch_objective(loss)(torch.from_numpy(output), torch.from_numpy(targets))
-    assert value.item() == pytest.approx(loss.value(output, targets), rel=1e-5)
+    if loss in (SQUARED, BERNOULLI):
+        smoothing = 0.0  # of classes alone
+    objective = torch_objective(loss, smoothing)
+    value = objective(torch.from_numpy(output), torch.from_numpy(targets))
+    assert value.item() == pytest.approx(smoothed(loss, smoothing).value(output, targets), rel=1e-5)
 
 
 def test_a_step_is_the_optimizers_along_the_gradient_of_the_batch():
