@@ -51,6 +51,7 @@ def following(
     steps, steps that are controlled.
     """
     rule, outer = _rule(rows, widths), settings.outer
+    rule["batch_size"] = min(rule["batch_size"], max(1, rows // FEWEST_BATCHES))
     size = rows_of_batch(settings.batch_size or rule["batch_size"], rows)
     if size >= MANY_IN_A_BATCH and rule["outer"] == "nesterov" and len(widths) <= VERY_DEEP:
         rule |= _in_large_batches(len(widths), whole=size == rows)
@@ -63,7 +64,6 @@ def following(
         outer = outer or "nesterov"
     if outer is not None and not _of_one_kind(outer, rule["outer"]):
         rule |= _steps(outer)
-    rule["batch_size"] = min(rule["batch_size"], max(1, rows // FEWEST_BATCHES))
     missing = {name: value for name, value in rule.items() if getattr(settings, name) in (None, ())}
     return replace(settings, **missing)
 

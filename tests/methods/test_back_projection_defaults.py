@@ -166,6 +166,10 @@ def test_dead_units_revive_where_a_layer_is_narrower_than_its_neighbours():
 def test_few_rows_get_small_batches():
     sizes = [following(Settings(), n, (64,)).batch_size for n in (1, 7, 60, 1_000, 2_000, 99_999)]
     assert sizes == [1, 1, 7, 125, 128, 128]
+    # of which units are 0 by chance, and which are noisy
+    assert following(Settings(), 200, (64, 16, 64)).target == "mask"
+    few, many = (following(Settings(), rows, (64,)).gram_average for rows in (100, 2_000))
+    assert few == many
 
 
 def test_lambda_h_acts_in_depth_alone():
