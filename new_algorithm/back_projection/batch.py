@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import GramNeed, GramSum, rows_shown
+from new_algorithm.back_projection.gram import GramNeed, GramSum, rows_shown, shown_every
 from new_algorithm.back_projection.network import FlatParameters
 
 Chunk = tuple[NDArray, NDArray]  # inputs H̃_0 (c, d), targets (c,) or (c, m)
@@ -20,13 +20,8 @@ AllSum = Callable[[NDArray], None]  # adds an array up over all processes, in pl
 
 
 def scaled_rows(inputs: NDArray, row_weights: NDArray | None) -> NDArray:
-    """Return √s_i h_i, rows of which plain sums H̃ᵀH̃ are weighted ones; `inputs` without weights.
-
-    row_weights: those of `inputs`, and maybe of rows after them.
-    """
-    if row_weights is None:
-        return inputs
-    return np.sqrt(row_weights[: len(inputs)])[:, None] * inputs
+    """Return √s_i h_i, rows of which plain sums H̃ᵀH̃ are weighted ones; `inputs` without weights."""
+    return inputs if row_weights is None else np.sqrt(row_weights)[:, None] * inputs
 
 
 def rows_of_batch(size: int | str, rows: int) -> int:
@@ -37,8 +32,8 @@ def rows_of_batch(size: int | str, rows: int) -> int:
 class RowSums:
     """What a sweep needs of its rows: Σ 1, Σ loss, and of each layer H̃ᵀΔ and, on request, H̃ᵀH̃.
 
-    moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. Gram matrices are of a batch's first
-    rows alone where it is large (gram.GRAM_ROWS) and one chunk. in_chunks: whether a batch may have
+    moments: M = H̃ᵀΔ/n of each layer, complete after `finish`. Of a large batch in one chunk every
+    k-th row alone is in the Gram matrices (gram.shown_every). in_chunks: whether a batch may have
     several; then sums are kept in float64, so that they do not depend on how many there were. On
     their way between processes they are of the weights' type, and of each symmetric one a triangle.
     Of outputs, on request: Σ g gᵀ of each layer's sampled residuals (right_factors.py).
@@ -77,7 +72,9 @@ class RowSums:
         if self._totals is not None:
             self._totals.matrices[index] += len(inputs) * moment
         if need != "nothing":
-            scaled = scaled_rows(self.shown(inputs), row_weights)
+            every = shown_every(len(inputs), self.in_chunks)
+            of_shown = None if row_weights is None else row_weights[::every]
+            scaled = scaled_rows(inputs[::every], of_shown)
             self._traces[index] += float(np.vdot(scaled, scaled))
         if need == "gram" and self._totals is not None:
             self._grams[index] += scaled.T @ scaled
@@ -113,10 +110,6 @@ class RowSums:
     def rows_shown(self) -> int:
         """How many rows the Gram matrices are of."""
         return rows_shown(self.rows, self.in_chunks)
-
-    def shown(self, rows: NDArray) -> NDArray:
-        """Return those of a chunk's rows that they are of."""
-        return rows[: rows_shown(len(rows), self.in_chunks)]
 
     def of_outputs(self) -> list[NDArray] | None:
         """Return Σ g gᵀ of each layer where they were asked for."""

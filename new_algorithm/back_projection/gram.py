@@ -149,9 +149,15 @@ def inverse_times(inverse: Inverse, moment: NDArray, out: NDArray | None = None)
     return product
 
 
-def rows_shown(rows: int, in_chunks: bool) -> int:
-    """Return from how many rows of a batch Gram matrices are made; of one in chunks, from all."""
-    return rows if in_chunks else min(rows, GRAM_ROWS)
+def shown_every(rows: int, in_chunks: bool = False) -> int:
+    """Return k where every k-th row of a batch is one that Gram matrices are made from: 1, or of
+    more than GRAM_ROWS in one chunk as many as leave no more than these. The rows may be sorted."""
+    return 1 if in_chunks else -(-rows // GRAM_ROWS)
+
+
+def rows_shown(rows: int, in_chunks: bool = False) -> int:
+    """Return how many rows that are."""
+    return -(-rows // shown_every(rows, in_chunks))
 
 
 def intervals(
@@ -161,6 +167,7 @@ def intervals(
 
     Each may add OVERHEAD, or in large batches OVERHEAD_OF_MANY, to the cost of an iteration, more
     only where LONGEST_INTERVAL is reached; between two updates there is nothing to factor anew.
+    What lies above is renewed as often, and not counted (notebook, Few rows, and sorted ones).
     Costs are in multiplications and additions of a matrix product, from measurements on one thread:
     a layer (d, m) takes 6 n d m an iteration; forming G 2 n d²; inverting it, for small matrices
     mostly overhead, as long as 600 d² + 3 d³, its eigenvectors 2000 d² + 10 d³. Counted and not

@@ -219,6 +219,21 @@ class Workspace:
         part._before_relu = [z[:rows] for z in self._before_relu]
         return part
 
+    def every(self, step: int) -> "Workspace":
+        """Return every step-th row of a forward pass, to project back from; itself if all.
+
+        Its deltas are the first rows of these.
+        """
+        if step == 1:
+            return self
+        part = copy(self)
+        part.inputs, part.output = self.inputs[::step], self.output[::step]
+        part.hidden = [hidden[::step] for hidden in self.hidden]
+        part.deltas = [delta[: len(part.output)] for delta in self.deltas]
+        if self.row_weights is not None:
+            part.row_weights = self.row_weights[::step]
+        return part
+
 
 # The part of a wanted hidden change δH that a ReLU can make, as a wanted change of its input Z.
 # All work in place on δH/n (n, d), as a sweep over n rows keeps it, given H̃ (n, d + 1).
@@ -269,10 +284,8 @@ def residuals_below(
 ) -> list[NDArray]:
     """Return Δ_1 … Δ_L of Δ_L (n, d_L), Δ_{l−1} = Δ_l W_lᵀ where the ReLU lets it through.
 
-    For the last forward pass, of all its rows or the first ones; in `workspace.deltas`, valid until
-    the next call.
+    For the last forward pass; in `workspace.deltas`, valid until the next call.
     """
-    workspace = workspace.first(len(residual))
     deltas = [*workspace.deltas, residual]
     for index in range(len(weights) - 1, 0, -1):
         times_transpose(deltas[index], weights[index][:-1], deltas[index - 1])

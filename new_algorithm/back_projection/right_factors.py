@@ -38,12 +38,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from new_algorithm.back_projection.batch import scaled_rows
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse, next_factoring
 from new_algorithm.back_projection.layer_problem import spectrum
-from new_algorithm.back_projection.network import FlatParameters
+from new_algorithm.back_projection.losses import Loss
+from new_algorithm.back_projection.network import FlatParameters, Workspace, residuals_below
 from new_algorithm.back_projection.state import State, Stateful, part
 
 DRAWS = 7  # the stream of labels
+
+
+def sampled_residuals(
+    loss: Loss, weights: Sequence[NDArray], workspace: Workspace, draws: np.random.Generator
+) -> list[NDArray]:
+    """Return g_1 … g_L (n, d_l) of the last forward pass, times √s_i where rows have weights s."""
+    g = scaled_rows(loss.sampled_residual(workspace.output, draws), workspace.row_weights)
+    return residuals_below(weights, workspace, g)
 
 
 def right_factor(curvature: NDArray, lambda_h: float, relative: bool = True) -> NDArray:

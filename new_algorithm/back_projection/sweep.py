@@ -23,15 +23,10 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.batch import AllSum, Batch, RowSums, scaled_rows
 from new_algorithm.back_projection.conjugate_gradients import CGResult
-from new_algorithm.back_projection.gram import GramNeed
+from new_algorithm.back_projection.gram import GramNeed, shown_every
 from new_algorithm.back_projection.losses import Loss
-from new_algorithm.back_projection.network import (
-    FlatParameters,
-    ReluTarget,
-    Workspace,
-    residuals_below,
-)
-from new_algorithm.back_projection.right_factors import RightFactors
+from new_algorithm.back_projection.network import FlatParameters, ReluTarget, Workspace
+from new_algorithm.back_projection.right_factors import RightFactors, sampled_residuals
 from new_algorithm.back_projection.solvers import LayerSolver, decay_cost
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -132,8 +127,8 @@ class Sweep:
                 delta *= row_weights[:, None]
             self._project_back(weights, workspace, delta)
             if draws is not None:
-                g = scaled_rows(self._loss.sampled_residual(sums.shown(output), draws), row_weights)
-                sums.add_of_outputs(residuals_below(weights, workspace, g))
+                shown = workspace.every(shown_every(rows, sums.in_chunks))
+                sums.add_of_outputs(sampled_residuals(self._loss, weights, shown, draws))
         sums.finish()
         self._observe_outputs(workspace)
         self._complete(weights, workspace, self._right_side)

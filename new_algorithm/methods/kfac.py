@@ -24,11 +24,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from new_algorithm.back_projection.gram import GRAM_ROWS, MovingGram, dense_inverse
+from new_algorithm.back_projection.gram import MovingGram, dense_inverse, shown_every
 from new_algorithm.back_projection.network import FlatParameters, Workspace
+from new_algorithm.back_projection.right_factors import sampled_residuals
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
-from new_algorithm.methods.layer_residuals import gradients, layer_residuals, residuals_below
+from new_algorithm.methods.layer_residuals import gradients, layer_residuals
 from new_algorithm.methods.method import (
     DECAYS_OF_ADAM,
     Choice,
@@ -97,12 +98,11 @@ class KFAC:
             np.matmul(of_a @ moment, of_s, out=change)
 
     def _update_factors(self, weights: Sequence[NDArray], workspace: Workspace) -> None:
-        sampled = self._loss.sampled_residual(workspace.output[:GRAM_ROWS], self._rng)
-        shown = workspace.first(len(sampled)).activations
-        deltas = residuals_below(weights, workspace, sampled)
-        for (a, s), inputs, delta in zip(self._factors, shown, deltas, strict=True):
-            a.update(inputs.T @ inputs, len(sampled))
-            s.update(delta.T @ delta, len(sampled))
+        shown = workspace.every(shown_every(len(workspace.output)))
+        sampled = sampled_residuals(self._loss, weights, shown, self._rng)
+        for (a, s), inputs, g in zip(self._factors, shown.activations, sampled, strict=True):
+            a.update(inputs.T @ inputs, len(g))
+            s.update(g.T @ g, len(g))
 
     def stepper(self, weights: FlatParameters) -> Step:
         """Return steps with heavy-ball momentum, each shortened to the norm constraint.
@@ -135,7 +135,7 @@ METHOD = Method(
         "divergence": (1.1e-3, Range(1e-5, 0.1)),
         "momentum": (0.9, Choice((0.0, 0.7, 0.9, 0.95))),
         "weight_decay": (0.1, DECAYS_OF_ADAM),  # the norm constraint makes η some 1e-2
-        "inverse_every": (50, Choice((5, 15, 50))),
+        "inverse_every": (50, Choice((3, 5, 15, 50))),
         "factor_average": (0.9, Choice((0.0, 0.5, 0.9))),
         "batch_size": (128, Choice((64, 128, 256, 512))),
         "inputs": (EIGENVECTORS, INPUTS),
@@ -143,7 +143,7 @@ METHOD = Method(
     # the best with decay of some forty trials of 40 steps over rows of MNIST, 8 × 64
     large_batches={
         **{"lr": 1.0, "damping": 7.5e-3, "divergence": 5e-3, "momentum": 0.7},
-        **{"inverse_every": 5, "factor_average": 0.0},
+        **{"inverse_every": 3, "factor_average": 0.0},
     },
     train=partial(train_in_epochs, _weights),
     components={

@@ -23,6 +23,7 @@ from new_algorithm.back_projection.gram import (
     leading_inverse,
     leading_rank,
     ridge_inverse,
+    rows_shown,
 )
 
 
@@ -251,7 +252,8 @@ def test_averaging_and_factoring_add_no_more_than_the_overhead_to_a_step(rows, s
     gram_every, factor_every = intervals(rows, shapes, in_chunks)
     allowed = OVERHEAD if rows < MANY_IN_A_BATCH else OVERHEAD_OF_MANY
     allowed *= sum(6 * rows * d * m for d, m in shapes)
-    shown = rows if in_chunks else min(rows, GRAM_ROWS)
+    shown = rows_shown(rows, in_chunks)
+    assert shown == rows if in_chunks or rows <= GRAM_ROWS else GRAM_ROWS / 2 < shown <= GRAM_ROWS
     averaging = sum(2 * shown * d * d for d, _ in shapes[1:])
     factoring = sum(
         600 * d**2 + 3 * d**3 if d <= DENSE_UP_TO else 2_000 * d**2 + 10 * d**3
