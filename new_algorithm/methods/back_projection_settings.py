@@ -75,7 +75,7 @@ class Settings(PenaltyFlags):
     """Eigenvectors of the input's Gram matrix to work in; by default chosen from its spectrum."""
     gram_average: Annotated[Fraction | None, default_as("0.9, in full batch 0.2")] = None
     """Decay of the moving averages of hidden Gram matrices, and of what lies above, as own λ_h sees
-    it; 0 takes each batch's own."""
+    it; 0 takes each batch's own, of what lies above where it is renewed."""
     solver: Solver = "exact"
     """Hidden layers in closed form, by conjugate gradients, or not at all: M/(λ_w ḡ)."""
     cg_iterations: PositiveInt = 3
