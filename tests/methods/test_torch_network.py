@@ -104,6 +104,24 @@ def test_torch_objective_has_the_value_that_is_recorded(loss, smoothing):
     assert value.item() == pytest.approx(smoothed(loss, smoothing).value(output, targets), rel=1e-5)
 
 
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="not with this processor")
+def test_momentum_of_a_dead_unit_ends_at_zero():
+    """And does not stay at the least number of float32, which times .7 rounds to itself."""
+    training = TorchTraining(Problem(load_dataset("synthetic", train_limit=40), (4,), 1, seed=0))
+    hidden = training.model[0]
+    optimizer = torch.optim.SGD(training.model.parameters(), lr=0.01, momentum=0.7)
+    rows = np.arange(40)
+    training.step(optimizer, rows)
+    with torch.no_grad():
+        hidden.bias[0] = -1e6
+    for _ in range(300):
+        training.step(optimizer, rows)
+    velocity = optimizer.state[hidden.weight]["momentum_buffer"]
+    assert not velocity[0].any()
+    assert velocity[1:].any()
+    assert np.float32(1e-40) * np.float32(0.5) > 0, "left as it was"
+
+
 def test_a_step_is_the_optimizers_along_the_gradient_of_the_batch():
     problem = Problem(load_dataset("synthetic", train_limit=50), (9, 8), epochs=1, seed=0)
     training, rows = TorchTraining(problem), np.arange(3, 20)
