@@ -210,28 +210,23 @@ class Workspace:
 
     def first(self, rows: int) -> "Workspace":
         """Return a workspace of so many rows within this one, without a copy; itself if all."""
-        if rows == len(self.output):
-            return self
-        part = copy(self)
-        part.inputs, part.output = self.inputs[:rows], self.output[:rows]
-        part.hidden = [hidden[:rows] for hidden in self.hidden]
-        part.deltas = [delta[:rows] for delta in self.deltas]
-        part._before_relu = [z[:rows] for z in self._before_relu]
-        return part
+        return self if rows == len(self.output) else self._part(slice(rows))
 
     def every(self, step: int) -> "Workspace":
         """Return every step-th row of a forward pass, to project back from; itself if all.
 
         Its deltas are the first rows of these.
         """
-        if step == 1:
-            return self
+        return self if step == 1 else self._part(slice(None, None, step))
+
+    def _part(self, rows: slice) -> "Workspace":
         part = copy(self)
-        part.inputs, part.output = self.inputs[::step], self.output[::step]
-        part.hidden = [hidden[::step] for hidden in self.hidden]
+        part.inputs, part.output = self.inputs[rows], self.output[rows]
+        part.hidden = [hidden[rows] for hidden in self.hidden]
+        part._before_relu = [z[rows] for z in self._before_relu]
         part.deltas = [delta[: len(part.output)] for delta in self.deltas]
         if self.row_weights is not None:
-            part.row_weights = self.row_weights[::step]
+            part.row_weights = self.row_weights[rows]
         return part
 
 

@@ -97,7 +97,6 @@ def test_torch_objective_has_the_value_that_is_recorded(loss, smoothing):
     targets = rng.integers(0, 2, 12)
     if loss in (SQUARED, BERNOULLI):
         targets = rng.uniform(size=output.shape).astype(np.float32)
-    if loss in (SQUARED, BERNOULLI):
         smoothing = 0.0  # of classes alone
     objective = torch_objective(loss, smoothing)
     value = objective(torch.from_numpy(output), torch.from_numpy(targets))
