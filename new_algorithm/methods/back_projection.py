@@ -75,7 +75,7 @@ METHOD = Method(
         "hidden_lambda_w": (None, Range(0.03, 30.0)),
         "lambda_h": (None, Choice((math.inf, 1.0, 0.5, 0.25))),
         "outer": (None, Choice(("nesterov", "adam", "orthogonal"))),
-        "step": (None, Range(0.5, 50.0)),
+        "step": (None, Range(0.5, 200.0)),
         "weight_decay": (None, Choice((0.0, 5e-4, 1e-3))),
         "decoupled_decay": (None, Choice((0.0, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))),
         "batch_size": (None, Choice((64, 128, 256, 512))),

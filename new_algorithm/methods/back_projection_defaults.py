@@ -12,7 +12,8 @@ other data.
 - A layer half as wide as some on both its sides: units of the network that die revive.
 - Narrow layers: controlled steps. From ten hidden layers on λ_h acts in the layers' own problems;
   beyond fifty the start decides, which takes a longer warm-up and shorter steps. Batches of many
-  rows make few steps with little noise in them: longer ones, less damped.
+  rows make few steps with little noise in them: longer ones, from the start, less damped, with less
+  momentum, as what is many steps old is most of such a run.
 """
 
 import math
@@ -127,8 +128,9 @@ def _in_large_batches(hidden: int, whole: bool) -> dict[str, Any]:
     return {
         "lambda_w_layers": input_and_hidden(1.0, 0.05, hidden),
         "lambda_h_layers": (0.5,),
-        "step_bounds": lengthened(50 if whole else 20),
-        "warm_up": 0.1,
+        "step_bounds": lengthened(200 if whole else 100),
+        "warm_up": 0.04,
+        "momentum": 0.85 if whole else 0.8,
         "decoupled_decay": min(8e-3, 0.064 / hidden) if hidden else 0.0,  # of few steps
     }
 
@@ -138,6 +140,7 @@ def _steps(outer: Outer, step_size: float | None = None) -> dict[str, Any]:
     controlled = outer not in RATES
     return {
         "outer": outer,
+        "momentum": 0.9,
         "step_size": step_size,
         "step_bounds": lengthened(4),
         "weight_decay": 1e-3 if controlled else 0.0,

@@ -97,11 +97,11 @@ class Settings(PenaltyFlags):
     judge_every: Annotated[PositiveInt | None, default_as("see below", metavar="N")] = None
     """Iterations between two judgements of a step by the loss after it. By default 20, or where a
     pass over the rows has fewer 1, in batches of 2,048 rows and more 5."""
-    momentum: Fraction = 0.9
+    momentum: Annotated[Fraction | None, default_as("0.9; less in large batches")] = None
     schedule: Schedule = "warm-up-decay"
     """Of the steps over the run: up from 0 over the share --warm-up and down to 0, or none."""
     warm_up: Annotated[
-        Fraction | None, default_as("0.3; to 0.5 in depth, 0.1 in large batches")
+        Fraction | None, default_as("0.3; to 0.5 in depth, 0.04 in large batches")
     ] = None
 
     chunk_rows: Annotated[PositiveInt | None, default_as("see below", metavar="N")] = None

@@ -68,6 +68,7 @@ class Training:
         assert settings.target is not None
         assert settings.outer is not None
         assert settings.warm_up is not None
+        assert settings.momentum is not None
         self.ranks = ranks = ranks or Ranks()
         self.epoch, self.sent_bytes, self.clock = 0, 0, TrainingClock()
         data, self.loss = problem.data, problem.loss

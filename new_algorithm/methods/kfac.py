@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from new_algorithm.back_projection.gram import MovingGram, dense_inverse, shown_every
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.back_projection.right_factors import sampled_residuals
+from new_algorithm.back_projection.schedule import WARM_UP
 from new_algorithm.methods.epochs import AS_THEY_ARE, EIGENVECTORS, INPUTS, train_in_epochs
 from new_algorithm.methods.foof import is_inverse_due
 from new_algorithm.methods.layer_residuals import gradients, layer_residuals
@@ -133,17 +134,18 @@ METHOD = Method(
         "lr": (1.1, Range(0.01, 3.0)),
         "damping": (0.056, Range(1e-4, 1.0)),
         "divergence": (1.1e-3, Range(1e-5, 0.1)),
-        "momentum": (0.9, Choice((0.0, 0.7, 0.9, 0.95))),
+        "momentum": (0.9, Choice((0.0, 0.5, 0.7, 0.9, 0.95))),
         "weight_decay": (0.1, DECAYS_OF_ADAM),  # the norm constraint makes η some 1e-2
         "inverse_every": (50, Choice((3, 5, 15, 50))),
         "factor_average": (0.9, Choice((0.0, 0.5, 0.9))),
+        "warm_up": (WARM_UP, Choice((0.04, WARM_UP))),
         "batch_size": (128, Choice((64, 128, 256, 512))),
         "inputs": (EIGENVECTORS, INPUTS),
     },
     # the best with decay of some forty trials of 40 steps over rows of MNIST, 8 × 64
     large_batches={
-        **{"lr": 1.0, "damping": 7.5e-3, "divergence": 5e-3, "momentum": 0.7},
-        **{"inverse_every": 3, "factor_average": 0.0},
+        **{"lr": 1.0, "damping": 7.5e-3, "divergence": 1e-2, "momentum": 0.7},
+        **{"inverse_every": 3, "factor_average": 0.0, "warm_up": 0.04},
     },
     train=partial(train_in_epochs, _weights),
     components={

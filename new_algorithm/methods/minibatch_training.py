@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from new_algorithm.back_projection.network import FlatParameters, Workspace
 from new_algorithm.back_projection.rows import RowsInMemory
-from new_algorithm.back_projection.schedule import scheduled
+from new_algorithm.back_projection.schedule import WARM_UP, scheduled
 from new_algorithm.cli.errors import DivergedError
 from new_algorithm.methods.method import Problem, Settings, Weights
 from new_algorithm.methods.outer_steps import Stepper
@@ -27,12 +27,14 @@ def train_by_minibatches(
 ) -> Iterator[Weights]:
     """Yield the weights after each epoch of shuffled minibatches, each a step of scale · lr.
 
-    settings: batch_size, lr, and schedule, which decides on the scale, by default up to 1 over 30%
-    of the steps, then down to 0. stepper: how the weights move. redraw: replaces the initial
-    weights, in place, by those of a paper. further: matrices that are trained with the weights,
-    after which they come, and are not yielded. DivergedError where a batch gives no changes.
+    settings: batch_size, lr, and schedule, which decides on the scale, by default up to 1 over the
+    share warm_up of the steps, 30% where it is not given, then down to 0. stepper: how the weights
+    move. redraw: replaces the initial weights, in place, by those of a paper. further: matrices
+    that are trained with the weights, after which they come, and are not yielded. DivergedError
+    where a batch gives no changes.
     """
-    lr, scale = settings["lr"], scheduled(settings.get("schedule", "warm-up-decay"))
+    lr, schedule = settings["lr"], settings.get("schedule", "warm-up-decay")
+    scale = scheduled(schedule, settings.get("warm_up", WARM_UP))
     rng, weights = problem.start()
     if redraw is not None:
         redraw(rng, weights)

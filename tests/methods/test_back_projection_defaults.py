@@ -93,6 +93,19 @@ def test_deep_networks_lose_no_more_in_all_layers_than_shallower_ones():
     assert warm_up == [0.3, 0.3, 0.4, 0.5, 0.5]
 
 
+def test_less_momentum_in_large_batches_goes_with_their_own_steps_alone():
+    widths = (64,) * 8
+    usual, part, whole = (
+        following(Settings(batch_size=size), 50_000, widths).momentum
+        for size in (128, 4_096, "full")
+    )
+    assert part < whole < usual == 0.9
+    averages = following(Settings(batch_size="full", outer="adam"), 50_000, widths)
+    assert averages.momentum == 0.9  # β₁
+    given = following(Settings(batch_size="full", momentum=0.3), 50_000, widths)
+    assert given.momentum == 0.3
+
+
 def test_a_penalty_counts_less_with_more_rows():
     decay = [following(Settings(), n, (512,)).decoupled_decay for n in (100, 20_000, 50_000)]
     assert decay == [8e-3, 2.5e-3, 1e-3]
