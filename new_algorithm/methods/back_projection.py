@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from new_algorithm.back_projection.step_control import STEP_BOUNDS
 from new_algorithm.cli.flags import per_layer
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_defaults import following, lengthened
-from new_algorithm.methods.back_projection_settings import RATES, Settings
+from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import Training
 from new_algorithm.methods.chunks import chunk_rows_in_force, comes_in_chunks
 from new_algorithm.methods.method import Choice, Epoch, Method, Problem, Range
@@ -28,8 +27,8 @@ def _train(problem: Problem, searched: method.Settings) -> Iterator[Epoch]:
 def settings_of(problem: Problem, searched: method.Settings) -> Settings:
     """Return the flags that these mean, with what follows from the problem where they leave it.
 
-    input_lambda_w, hidden_lambda_w: λ_w of the first layer and of the others. step: length of steps
-    in units of STEP_BOUNDS, or of RATES where they are not controlled. None: as it follows.
+    input_lambda_w, hidden_lambda_w: λ_w of the first layer and of the others; None: as it follows.
+    step: a factor on what follows for the bounds of controlled steps, or for η of others.
     """
     rest, layers = dict(searched), len(problem.widths) + 1
     of_input, of_hidden = rest.pop("input_lambda_w"), rest.pop("hidden_lambda_w")
@@ -41,26 +40,21 @@ def settings_of(problem: Problem, searched: method.Settings) -> Settings:
     first = first if of_input is None else of_input
     others = others if of_hidden is None else [of_hidden] * len(others)
     flags = replace(flags, lambda_w_layers=(first, *others))
-    if step is None:
-        return flags
-    if flags.outer in RATES:
-        return replace(flags, step_size=step * RATES[flags.outer])
-    return replace(flags, step_bounds=lengthened(step))
+    if flags.eta is not None:
+        return replace(flags, step_size=step * flags.eta)
+    assert flags.step_bounds is not None
+    least, most = flags.step_bounds
+    return replace(flags, step_bounds=(step * least, step * most))
 
 
 def in_values(problem: Problem, searched: method.Settings) -> method.Settings:
     """Return the settings of METHOD with a value for each that follows from the problem."""
     flags = settings_of(problem, searched)
     of_input, *of_hidden = flags.lambda_w_layers
-    if flags.eta is None:
-        step = (flags.step_bounds or STEP_BOUNDS)[1] / STEP_BOUNDS[1]
-    else:
-        step = flags.eta / RATES.get(flags.outer or "adam", flags.eta)
     values = {
         "input_lambda_w": of_input,
         "hidden_lambda_w": of_hidden[-1] if of_hidden else of_input,
         "lambda_h": flags.lambda_h_layers[0],
-        "step": step,
     }
     own = {name: getattr(flags, name) for name in searched if hasattr(flags, name)}
     return searched | own | values
@@ -69,13 +63,13 @@ def in_values(problem: Problem, searched: method.Settings) -> method.Settings:
 METHOD = Method(
     "back projection",
     source="README, The method; shared equations (P), (1)–(3) in back_projection/layer_problem.py",
-    # unless they are searched, all follow from the problem: back_projection_defaults.py
+    # what is None follows from the problem: back_projection_defaults.py
     settings={
         "input_lambda_w": (None, Range(0.1, 30.0)),
         "hidden_lambda_w": (None, Range(0.03, 30.0)),
         "lambda_h": (None, Choice((math.inf, 1.0, 0.5, 0.25))),
         "outer": (None, Choice(("nesterov", "adam", "orthogonal"))),
-        "step": (None, Range(0.5, 200.0)),
+        "step": (1.0, Range(0.2, 5.0)),
         "weight_decay": (None, Choice((0.0, 5e-4, 1e-3))),
         "decoupled_decay": (None, Choice((0.0, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))),
         "batch_size": (None, Choice((64, 128, 256, 512))),

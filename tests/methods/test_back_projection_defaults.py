@@ -72,7 +72,10 @@ def test_a_setting_of_a_search_that_is_given_changes_nothing_else():
     for name, value in {"input_lambda_w": 7.0, "hidden_lambda_w": 0.7, "step": 2.0}.items():
         changed = METHOD.defaults | {name: value}
         assert in_values(problem, changed) == follows | {name: value}
-    assert settings_of(problem, METHOD.defaults | {"step": 2.0}).eta == 2 * RATES["adam"]
+    settings = settings_of(problem, METHOD.defaults)
+    assert settings_of(problem, METHOD.defaults | {"step": 2.0}).eta == 2 * settings.eta
+    controlled = METHOD.defaults | {"outer": "nesterov", "step": 0.5}
+    assert settings_of(problem, controlled).step_bounds == (2e-3, 4e-2)  # of 4 × STEP_BOUNDS
 
 
 def test_deep_networks_lose_no_more_in_all_layers_than_shallower_ones():
