@@ -7,7 +7,7 @@ from dataclasses import replace
 from new_algorithm.cli.flags import per_layer
 from new_algorithm.cli.ranks import Ranks
 from new_algorithm.methods import method
-from new_algorithm.methods.back_projection_defaults import following
+from new_algorithm.methods.back_projection_defaults import following, lengthened
 from new_algorithm.methods.back_projection_settings import Settings
 from new_algorithm.methods.back_projection_training import Training
 from new_algorithm.methods.chunks import chunk_rows_in_force, comes_in_chunks
@@ -43,8 +43,7 @@ def settings_of(problem: Problem, searched: method.Settings) -> Settings:
     if flags.eta is not None:
         return replace(flags, step_size=step * flags.eta)
     assert flags.step_bounds is not None
-    least, most = flags.step_bounds
-    return replace(flags, step_bounds=(step * least, step * most))
+    return replace(flags, step_bounds=lengthened(step, flags.step_bounds))
 
 
 def in_values(problem: Problem, searched: method.Settings) -> method.Settings:

@@ -153,9 +153,9 @@ def _of_one_kind(outer: Outer, other: Outer) -> bool:
     return outer == other or not {outer, other} & RATES.keys()
 
 
-def lengthened(factor: float) -> tuple[float, float]:
-    """Return STEP_BOUNDS times `factor`."""
-    least, most = STEP_BOUNDS
+def lengthened(factor: float, bounds: tuple[float, float] = STEP_BOUNDS) -> tuple[float, float]:
+    """Return the bounds times `factor`."""
+    least, most = bounds
     return factor * least, factor * most
 
 
